@@ -1,0 +1,1 @@
+"""Published poisonings, one file each, for tests, benchmarks and the drill alike."""

@@ -1,0 +1,1 @@
+"""What is suspicious about the vectors and labels: one file each."""

@@ -1,0 +1,175 @@
+"""Label issues: rows whose label a network that never saw them does not believe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from cleanlab.rank import get_label_quality_scores
+from torch import Tensor
+
+from auditors.batch import Batch, Groups, Scores
+from auditors.contract import Aggregator, detector
+from auditors.errors import NotApplicable
+from auditors.stats import quantiles
+from auditors.stats.significance import binomial_tail
+from auditors.values import Kind, Schema
+
+
+@detector("label-issue")
+@dataclass(frozen=True)
+class LabelIssue:
+    """Confident learning: rows that confidently belong to another class than their label says.
+
+    Northcutt, Jiang & Chuang (JAIR 2021, arXiv 1911.00068), equations 1 and 2, on out-of-fold probabilities, scored by
+    cleanlab's normalised margin. A class is suspected as a whole when far more of its rows confidently belong
+    to one other class than the other way round: honest confusion goes both ways.
+    """
+
+    kind: ClassVar[Kind] = Kind.LABEL
+    family: ClassVar[str] = "label"
+
+    def begin(self, schema: Schema) -> Aggregator:
+        if not schema.probs:
+            raise NotApplicable("needs out-of-fold class probabilities, which this embedder does not estimate")
+        if not schema.labelled or schema.classes < 2:
+            raise NotApplicable("needs labels of at least two classes")
+        return _Thresholds(schema.classes)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    count: Tensor  # [K] float64
+    total: Tensor  # [K] float64, sum of the probability of the given label
+
+
+@dataclass(frozen=True)
+class _Thresholds:
+    """First sweep: the mean confidence of each class in its own rows (equation 2)."""
+
+    classes: int
+
+    def zero(self) -> _Sums:
+        empty = torch.zeros(self.classes, dtype=torch.float64)
+        return _Sums(empty, empty)
+
+    def reduce(self, state: _Sums, batch: Batch) -> _Sums:
+        prob, label = labelled(batch)
+        own = prob.gather(1, label[:, None])[:, 0].double()
+        count = torch.bincount(label, minlength=self.classes).double()
+        total = torch.zeros(self.classes, dtype=torch.float64, device=own.device).index_add_(0, label, own)
+        return _Sums(state.count.to(own.device) + count, state.total.to(own.device) + total)
+
+    def merge(self, left: _Sums, right: _Sums) -> _Sums:
+        return _Sums(left.count + right.count, left.total + right.total)
+
+    def finish(self, state: _Sums) -> Aggregator:
+        # A class without rows has no confidence to compare with, and nobody may be said to belong to it.
+        return _Joint(torch.where(state.count > 0, state.total / state.count.clamp_min(1), torch.inf))
+
+
+@dataclass(frozen=True)
+class _Counts:
+    joint: Tensor  # [K, K] int64, rows labelled i that confidently belong to j
+    quality: Tensor  # [K, BINS] int64, label quality of the rows of each class
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """Second sweep: the confident joint (equation 1) and the distribution of label quality."""
+
+    threshold: Tensor  # [K]
+
+    def zero(self) -> _Counts:
+        classes = len(self.threshold)
+        return _Counts(
+            torch.zeros(classes, classes, dtype=torch.int64), torch.zeros(classes, quantiles.BINS, dtype=torch.int64)
+        )
+
+    def reduce(self, state: _Counts, batch: Batch) -> _Counts:
+        classes = len(self.threshold)
+        prob, label = labelled(batch)
+        belongs = confident(prob, self.threshold)
+        sure = belongs >= 0
+        joint = torch.bincount(label[sure] * classes + belongs[sure], minlength=classes**2).view(classes, classes)
+        histogram = quantiles.histogram(quality(prob, label), label, classes)
+        return _Counts(state.joint.to(label.device) + joint, state.quality.to(label.device) + histogram)
+
+    def merge(self, left: _Counts, right: _Counts) -> _Counts:
+        return _Counts(left.joint + right.joint, left.quality + right.quality)
+
+    def finish(self, state: _Counts) -> LabelScorer:
+        joint = state.joint.double()
+        off = joint - joint.diagonal().diag()
+        # Rows labelled i that belong to j, against rows labelled j that belong to i: 3 to 1 is still honest confusion.
+        p_value = binomial_tail(off, off + off.T, torch.full_like(off, 0.75))
+        p_value = (p_value * (len(off) - 1)).clamp(max=1.0)
+        p_value.fill_diagonal_(1.0)
+        return LabelScorer(self.threshold, state.quality, off, p_value)
+
+
+def labelled(batch: Batch) -> tuple[Tensor, Tensor]:
+    if batch.prob is None:
+        raise ValueError("label-issue needs batches with probabilities")
+    known = batch.label >= 0
+    return batch.prob[known], batch.label[known]
+
+
+def confident(prob: Tensor, threshold: Tensor) -> Tensor:
+    """Class [B] each row confidently belongs to: the most probable of those at or above their threshold, or -1."""
+    eligible = torch.where(prob.double() >= threshold - 1e-6, prob.double(), -1.0)
+    value, index = eligible.max(1)
+    return torch.where(value >= 0, index, -1)
+
+
+def quality(prob: Tensor, label: Tensor) -> Tensor:
+    """cleanlab's normalised margin [B] in [0, 1]; small = the label is probably wrong."""
+    if not len(label):
+        return torch.zeros(0, dtype=torch.float64, device=prob.device)
+    # Float32 probabilities may sum to 1 + 1e-7, which cleanlab refuses.
+    array = prob.double().cpu().numpy()
+    array = np.clip(array / array.sum(1, keepdims=True), 0.0, 1.0)
+    found = get_label_quality_scores(label.cpu().numpy(), array, method="normalized_margin")
+    return torch.from_numpy(np.asarray(found)).to(prob.device)
+
+
+@dataclass(frozen=True)
+class LabelScorer:
+    threshold: Tensor  # [K]
+    quality: Tensor  # [K, BINS]
+    off: Tensor  # [K, K] float64, confident joint without its diagonal
+    p_pair: Tensor  # [K, K] float64
+
+    @property
+    def groups(self) -> Groups:
+        label = torch.arange(len(self.off), device=self.off.device)
+        worst = self.p_pair.argmin(1)
+        return Groups(
+            label=label,
+            statistic=-self.p_pair.amin(1).clamp_min(1e-300).log10(),
+            p_value=self.p_pair.amin(1),
+            evidence={"belongs_to": worst.double(), "rows_out": self.off[label, worst]},
+        )
+
+    def score(self, batch: Batch) -> Scores:
+        known = batch.label >= 0
+        label = batch.label.clamp_min(0)
+        assert batch.prob is not None
+        score = quality(batch.prob, label)
+        belongs = confident(batch.prob, self.threshold)
+        below = self.quality.cumsum(1)[label, quantiles.bin_of(score)].double()
+        p_value = below / self.quality.sum(1)[label].clamp_min(1)
+        # If the probabilities are calibrated, this is the posterior that the label is wrong, given two candidates.
+        wrong = (belongs >= 0) & (belongs != label)
+        other = batch.prob.gather(1, belongs.clamp_min(0)[:, None])[:, 0]
+        own = batch.prob.gather(1, label[:, None])[:, 0]
+        posterior = torch.where(wrong & known, other / (other + own).clamp_min(1e-12), 0.0)
+        return Scores(
+            value=torch.where(known, 1 - score, 0.0).float(),
+            p_value=torch.where(known, p_value.clamp(0, 1), torch.ones_like(p_value)),
+            posterior=posterior.float(),
+            group=torch.where(known, label, -1),
+            evidence={"belongs_to": torch.where(known, belongs, -1).float(), "own_probability": own.float()},
+        )

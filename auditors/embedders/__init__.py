@@ -1,0 +1,1 @@
+"""How rows become vectors: one file each."""

@@ -1,0 +1,84 @@
+"""The picture itself: resized, freed of its own brightness and contrast, as pixels or as frequencies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from auditors.batch import Batch
+from auditors.contract import Encoder, embedder
+from auditors.payload import Payload
+from auditors.values import Dataset, Modality, recipe
+
+# Added to a picture's standard deviation (in grey levels), so that an empty picture is not blown up to pure noise.
+QUIET = 4.0
+
+
+def contrast_normalised(image: Tensor) -> Tensor:
+    """Pictures [B, C, H, W] as rows [B, C*H*W] of mean 0 and about unit variance."""
+    flat = image.flatten(1)
+    centred = flat - flat.mean(1, keepdim=True)
+    return centred / (centred.std(1, keepdim=True, unbiased=False) + QUIET)
+
+
+def frequencies(image: Tensor) -> Tensor:
+    """Log amplitudes [B, C*H*(W//2+1)] of the Fourier coefficients of [B, C, H, W]: a pattern shows wherever it sits."""
+    height, width = image.shape[-2:]
+    window = torch.outer(torch.hann_window(height), torch.hann_window(width)).to(image)
+    return torch.fft.rfft2((image - image.mean((2, 3), keepdim=True)) * window).abs().add(QUIET).log().flatten(1)
+
+
+@embedder("pixels")
+@dataclass(frozen=True)
+class Pixels:
+    """The picture itself, with no model: a trigger is in the input, whatever the model makes of it.
+
+    size    side in pixels to which every picture is resized when it is decoded
+    grid    side after averaging neighbouring pixels; smooth patterns show on coarse grids
+    colour  "grey" or "rgb"
+    basis   "pixels", or "frequencies" for the log amplitudes of the Fourier coefficients
+    """
+
+    size: int = 32
+    grid: int = 32
+    colour: Literal["grey", "rgb"] = "grey"
+    basis: Literal["pixels", "frequencies"] = "pixels"
+
+    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE})
+
+    def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> Encoder:
+        del payloads, dataset  # nothing is learned
+        return PixelEncoder(self, device)
+
+
+@dataclass(frozen=True)
+class PixelEncoder:
+    settings: Pixels
+    device: torch.device
+
+    @property
+    def dim(self) -> int:
+        channels = 1 if self.settings.colour == "grey" else 3
+        width = self.settings.grid if self.settings.basis == "pixels" else self.settings.grid // 2 + 1
+        return channels * self.settings.grid * width
+
+    @property
+    def digest(self) -> str:
+        return recipe("pixels", 1, self.settings)
+
+    def embed(self, payload: Payload) -> Batch:
+        decoded, broken = payload.images(self.settings.size)
+        keep = torch.ones(len(payload), dtype=torch.bool)
+        keep[list(broken)] = False
+        image = decoded[keep].to(self.device).float()  # [B, 3, size, size]
+        if self.settings.colour == "grey":
+            image = image.mean(1, keepdim=True)
+        if self.settings.grid != self.settings.size:
+            image = adaptive_avg_pool2d(image, self.settings.grid)
+        value = contrast_normalised(image) if self.settings.basis == "pixels" else frequencies(image)
+        return Batch(payload.row[keep], payload.label[keep], value.cpu())

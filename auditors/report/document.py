@@ -1,0 +1,98 @@
+"""report.json: the result of an audit as plain JSON types, stable because other tools read it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from auditors.errors import DataError
+from auditors.values import Report
+
+Document = dict[str, Any]
+
+
+def document(report: Report) -> Document:
+    """The report as JSON types; a number that is not finite becomes null."""
+    data = report.dataset
+    return {
+        "verdict": str(report.verdict),
+        "reason": report.reason,
+        "rows": report.rows,
+        "flagged": report.flagged,
+        "dataset": {
+            "root": data.root,
+            "digest": str(data.digest),
+            "files": [
+                {"name": file.name, "rows": file.rows, "size": file.size, "digest": str(file.digest)}
+                for file in data.files
+            ],
+            "classes": list(data.classes),
+            "class_rows": list(data.class_rows),
+        },
+        "roles": {
+            "modality": str(data.roles.modality),
+            "payload": list(data.roles.payload),
+            "label": data.roles.label,
+            "id": data.roles.id,
+            "source": data.roles.source,
+        },
+        "runs": [plain(run) for run in report.runs],
+        "groups": [plain(group) for group in report.groups],
+        "counts": plain(report.counts),
+        "notes": list(report.notes),
+        "power": plain(report.power),
+        "versions": plain(report.versions),
+        "seconds": plain(report.seconds),
+        "plan": plain(report.plan),
+    }
+
+
+def plain(value: Any) -> Any:  # noqa: PLR0911
+    """The value in JSON types. Tensors and arrays become lists, names of enums their text, the rest its str."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(item) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if hasattr(value, "tolist"):  # numpy and torch
+        return plain(value.tolist())
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(item) for item in value), key=str)
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray)):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """The document as one JSON text. ASCII only, so that no class name can drive the terminal it is printed on."""
+    return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=True)
+
+
+def read(folder: str | Path) -> Document:
+    """The document of a stored audit.
+
+    Raises DataError where the folder holds no audit.
+    """
+    path = Path(folder) / "report.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{folder}: an audit is a folder with a report.json, and there is none") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: report.json cannot be read: {error}") from None
+    needed = {"verdict", "reason", "rows", "flagged", "dataset", "roles", "runs", "groups"}
+    missing = sorted(needed - set(found if isinstance(found, dict) else ()))
+    if missing:
+        raise DataError(f"{path}: not the report of an audit, {', '.join(missing)} missing")
+    return dict(found)

@@ -1,0 +1,1 @@
+"""Ground floor: statistics as functions of tensors. Imports torch only."""

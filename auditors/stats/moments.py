@@ -1,0 +1,59 @@
+"""Counts, means and scatter of the embeddings of each class, as values that merge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ClassMoments:
+    """Count, mean and within-class scatter of K classes.
+
+    count    [K] float64
+    mean     [K, D] float64
+    scatter  [K, D, D] float64 of each class, or [1, D, D] pooled over all classes
+    """
+
+    count: Tensor
+    mean: Tensor
+    scatter: Tensor
+
+    @classmethod
+    def zero(cls, classes: int, dim: int, *, pooled: bool) -> ClassMoments:
+        empty = torch.zeros(1 if pooled else classes, dim, dim, dtype=torch.float64)
+        return cls(torch.zeros(classes, dtype=torch.float64), torch.zeros(classes, dim, dtype=torch.float64), empty)
+
+    @classmethod
+    def of(cls, value: Tensor, label: Tensor, *, classes: int, pooled: bool) -> ClassMoments:
+        """Moments of `value` [B, D]; rows whose `label` [B] is negative take no part."""
+        value, label = value[label >= 0].double(), label[label >= 0]
+        dim = value.shape[1]
+        count = torch.zeros(classes, dtype=torch.float64, device=value.device)
+        count.index_add_(0, label, torch.ones_like(label, dtype=torch.float64))
+        mean = torch.zeros(classes, dim, dtype=torch.float64, device=value.device).index_add_(0, label, value)
+        mean /= count.clamp_min(1)[:, None]
+        residual = value - mean[label]  # [B, D]
+        if pooled:
+            return cls(count, mean, (residual.T @ residual)[None])
+        scatter = torch.zeros(classes, dim, dim, dtype=torch.float64, device=value.device)
+        for k in label.unique().tolist():
+            part = residual[label == k]
+            scatter[k] = part.T @ part
+        return cls(count, mean, scatter)
+
+    def __add__(self, other: ClassMoments) -> ClassMoments:
+        """Chan, Golub & LeVeque (1983), pairwise update of means and sums of squares."""
+        count = self.count + other.count
+        weight = other.count / count.clamp_min(1)  # [K]
+        gap = other.mean - self.mean  # [K, D]
+        mean = self.mean + weight[:, None] * gap
+        # A class that one side has not seen contributes no gap: its weight is 0 or its count is.
+        pull = (self.count * weight).sqrt()[:, None] * gap  # [K, D]
+        if len(self.scatter) == 1 and len(count) > 1:
+            between = (pull.T @ pull)[None]
+        else:
+            between = torch.einsum("kd,ke->kde", pull, pull)
+        return ClassMoments(count, mean, self.scatter + other.scatter + between)

@@ -1,0 +1,202 @@
+"""Poisoned copies of any picture dataset in Parquet, with the truth beside them.
+
+python -m benchmarks.images.plant SOURCE OUT --attack badnets --count 100 --rows 10000 --target 3 --seed 1
+
+writes OUT.parquet and OUT.truth.parquet (row, is_poisoned, is_cover, original_label). Every row goes through one
+encoder, changed or not, so that the format tells nothing; `--count 0` makes the clean copy to compare with.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+import typer
+from PIL import Image
+from torch import Tensor
+
+from auditors.attacks import adap_blend, badnets, blended, label_flip, low_frequency, sig, wanet
+from auditors.attacks.poisoned import Poisoned
+from auditors.errors import DataError, ForetasteError, PlanError
+
+ATTACKS: dict[str, Callable[..., Poisoned[Tensor]]] = {
+    "adap_blend": adap_blend.plant,
+    "badnets": badnets.plant,
+    "blended": blended.plant,
+    "label_flip": label_flip.plant,
+    "low_frequency": low_frequency.plant,
+    "sig": sig.plant,
+    "wanet": wanet.plant,
+}
+UNTARGETED = ("badnets", "label_flip")  # all-to-all, random flips
+
+
+class Pictures(NamedTuple):
+    """Rows of a picture dataset.
+
+    images   [N, 3, S, S] uint8 RGB
+    label    [N] int64, class index
+    classes  class names in label order
+    id       [N] the source's id column, or its row numbers
+    """
+
+    images: Tensor
+    label: Tensor
+    classes: tuple[str, ...]
+    id: pa.Array
+
+
+def load(
+    path: str | Path,
+    *,
+    rows: int | None = None,
+    seed: int = 0,
+    size: int = 32,
+    image: str = "image",
+    label: str = "label",
+) -> Pictures:
+    """Read a Parquet file; `rows` of it, drawn by `seed` and kept in their order, as pictures of `size` pixels.
+
+    The image column holds encoded files, plain or in a Hugging Face struct {bytes, path}.
+
+    Raises DataError where a column is missing or a label is, PlanError where there are fewer than `rows`.
+    """
+    table = pq.read_table(path)
+    for name in (image, label):
+        if name not in table.column_names:
+            raise DataError(f"{path} has no column {name!r}, only {', '.join(table.column_names)}")
+    if table[label].null_count:
+        raise DataError(f"{path}: {table[label].null_count} of {len(table)} rows have no {label!r}")
+    identity = table["id"] if "id" in table.column_names else pa.array(np.arange(len(table)))
+    classes = class_names(table, label)
+    if rows is not None and not 0 < rows <= len(table):
+        raise PlanError(f"cannot take {rows} rows of {path}: it has {len(table)}")
+    order = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:rows].sort().values.numpy()
+    encoded, named = table[image].take(order), table[label].take(order)
+    if pa.types.is_struct(encoded.type):
+        encoded = pc.struct_field(encoded, "bytes")
+    if not pa.types.is_integer(named.type):
+        named = pc.index_in(named, value_set=pa.array(classes, named.type))
+    images = torch.from_numpy(np.stack([decode(one, size) for one in encoded.to_pylist()]))  # [N, S, S, 3]
+    index = torch.from_numpy(named.to_numpy().astype(np.int64))
+    return Pictures(images.permute(0, 3, 1, 2).contiguous(), index, classes, identity.take(order))
+
+
+def class_names(table: pa.Table, label: str) -> tuple[str, ...]:
+    """From the Hugging Face metadata if it is there, else from the labels themselves."""
+    described = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    names = described.get("info", {}).get("features", {}).get(label, {}).get("names")
+    if names:
+        return tuple(names)
+    present = sorted(pc.unique(table[label]).to_pylist())
+    if pa.types.is_integer(table[label].type):
+        return tuple(str(index) for index in range(present[-1] + 1))
+    return tuple(present)
+
+
+def plant(
+    pictures: Pictures, attack: str, *, target: int | None, count: int, seed: int, **settings: Any
+) -> Poisoned[Tensor]:
+    """Run one of ATTACKS with its own `settings`.
+
+    Raises PlanError for an attack that does not exist, cannot do without a target or lacks rows.
+    """
+    if attack not in ATTACKS:
+        raise PlanError(f"there is no attack {attack!r}, only {', '.join(ATTACKS)}")
+    if target is None and attack not in UNTARGETED:
+        raise PlanError(f"{attack} needs a target; only {' and '.join(UNTARGETED)} do without")
+    return ATTACKS[attack](pictures.images, pictures.label, target=target, count=count, seed=seed, **settings)
+
+
+def write(planted: Poisoned[Tensor], source: Pictures, out: str | Path, *, row_group_size: int = 1000) -> Path:
+    """Write `out`.parquet and `out`.truth.parquet; the path of the first."""
+    stem = str(out).removesuffix(".parquet")
+    features = {
+        "id": {"dtype": str(source.id.type), "_type": "Value"},
+        "image": {"_type": "Image"},
+        "label": {"names": list(source.classes), "_type": "ClassLabel"},
+    }
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pixels = planted.payload.permute(0, 2, 3, 1).numpy()
+    table = pa.table(
+        {
+            "id": source.id,
+            "image": pa.array([{"bytes": encode(one), "path": None} for one in pixels], struct),
+            "label": planted.label.numpy(),
+        }
+    ).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    truth = {
+        "row": np.arange(len(table)),
+        "is_poisoned": planted.poisoned.numpy(),
+        "is_cover": planted.cover.numpy(),
+        "original_label": source.label.numpy(),
+    }
+    Path(stem).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, f"{stem}.parquet", row_group_size=row_group_size)
+    pq.write_table(pa.table(truth), f"{stem}.truth.parquet")
+    return Path(f"{stem}.parquet")
+
+
+def decode(data: bytes, size: int) -> np.ndarray:
+    """An encoded picture as [size, size, 3] uint8 RGB."""
+    with Image.open(io.BytesIO(data)) as picture:
+        rgb = picture.convert("RGB")
+    return np.asarray(rgb if rgb.size == (size, size) else rgb.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """[S, S, 3] uint8 as PNG, which loses nothing."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """`name=value`, where the value is JSON or else a word: weight=0.1, pattern=[255,0,0], place=random."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise PlanError(f"a setting is written name=value, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def main(
+    source: Path,
+    out: Path,
+    *,
+    attack: Annotated[str, typer.Option(help=", ".join(ATTACKS))],
+    count: Annotated[int, typer.Option(help="Rows to poison; 0 writes a clean copy.")],
+    target: Annotated[int | None, typer.Option(help="Class index; without one: all-to-all or random flips.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Take only so many rows of the source.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides which rows are taken and changed, and the trigger.")] = 0,
+    size: Annotated[int, typer.Option(help="Pixels along each side.")] = 32,
+    pattern: Annotated[Path | None, typer.Option(help="A picture to blend in (blended, adap_blend).")] = None,
+    setting_: Annotated[list[str] | None, typer.Option("--set", help="Of the attack, name=value; repeatable.")] = None,
+) -> None:
+    """Plant one attack in a copy of SOURCE: OUT.parquet and OUT.truth.parquet."""
+    try:
+        settings = dict(setting(one) for one in setting_ or ())
+        if pattern is not None:
+            settings["pattern"] = torch.from_numpy(decode(pattern.read_bytes(), size).copy()).permute(2, 0, 1)
+        pictures = load(source, rows=rows, seed=seed, size=size)
+        planted = plant(pictures, attack, target=target, count=count, seed=seed, **settings)
+        written = write(planted, pictures, out)
+    except (ForetasteError, ValueError, TypeError, OSError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
+    print(f"{written}: {attack} in {int(planted.poisoned.sum())} of {len(planted.label)} rows", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,157 @@
+"""The laws every attack keeps, the one written tomorrow included."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+import auditors.attacks
+from auditors.attacks import (
+    adap_blend,
+    badnets,
+    blended,
+    insert_sentence,
+    label_flip,
+    low_frequency,
+    rare_token,
+    sig,
+    wanet,
+)
+from auditors.attacks.poisoned import Poisoned, victims
+from auditors.errors import PlanError
+
+TARGET, COUNT = 3, 12
+ROWS = 200
+
+Attack = Callable[..., Poisoned]
+
+DIRTY = {
+    "badnets": badnets.plant,
+    "badnets, red, anywhere": partial(badnets.plant, size=4, place="random", pattern=(255, 0, 0)),
+    "blended": blended.plant,
+    "wanet": wanet.plant,
+    "low_frequency": low_frequency.plant,
+    "adap_blend": adap_blend.plant,
+    "label_flip": label_flip.plant,
+    "rare_token": partial(rare_token.plant, times=2),
+    "insert_sentence": insert_sentence.plant,
+}
+CLEAN = {
+    "sig": sig.plant,
+    "rare_token, clean-label": partial(rare_token.plant, clean_label=True),
+    "insert_sentence, clean-label": partial(insert_sentence.plant, clean_label=True),
+}
+ATTACKS = DIRTY | CLEAN
+COVERS = {"wanet": 2 * COUNT, "adap_blend": COUNT}  # the papers' ratios
+
+
+@pytest.fixture
+def label() -> Tensor:
+    label = torch.arange(ROWS) % 6
+    label[50] = -1  # a missing label
+    return label
+
+
+def payload(name: str) -> Tensor | list[str]:
+    if name.startswith(("rare_token", "insert_sentence")):
+        return [f"row {n} of a small corpus" for n in range(ROWS)]
+    return torch.randint(256, (ROWS, 3, 16, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def changed(before: Tensor | list[str], after: Tensor | list[str]) -> Tensor:
+    """Which rows differ, [N] bool."""
+    if isinstance(before, Tensor):
+        return (before != after).flatten(1).any(1)
+    return torch.tensor([one != other for one, other in zip(before, after, strict=True)])
+
+
+def test_every_attack_is_tested() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(auditors.attacks.__path__)} - {"poisoned"}
+    assert modules == {name.partition(",")[0] for name in ATTACKS}
+    assert all(callable(importlib.import_module(f"auditors.attacks.{name}").plant) for name in modules)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_only_marked_rows_change(name: str, label: Tensor) -> None:
+    before = payload(name)
+    after = ATTACKS[name](before, label, target=TARGET, count=COUNT, seed=1)
+    assert after.poisoned.sum() == COUNT
+    assert after.cover.sum() == COVERS.get(name, 0)
+    touched = changed(before, after.payload) | (after.label != label)
+    assert torch.equal(touched, after.poisoned | after.cover)
+    assert bool(changed(before, after.payload)[touched].all()) != (name == "label_flip")
+
+
+@pytest.mark.parametrize("name", DIRTY)
+def test_dirty_label_attacks_relabel_rows_of_other_classes(name: str, label: Tensor) -> None:
+    after = ATTACKS[name](payload(name), label, target=TARGET, count=COUNT, seed=1)
+    assert bool((after.label[after.poisoned] == TARGET).all())
+    assert not bool(((label[after.poisoned] == TARGET) | (label[after.poisoned] == -1)).any())
+    assert torch.equal(after.label[~after.poisoned], label[~after.poisoned])
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_clean_label_attacks_keep_every_label(name: str, label: Tensor) -> None:
+    after = ATTACKS[name](payload(name), label, target=TARGET, count=COUNT, seed=1)
+    assert torch.equal(after.label, label)
+    assert bool((label[after.poisoned] == TARGET).all())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_seed_decides_everything(name: str, label: Tensor) -> None:
+    one, same, other = (ATTACKS[name](payload(name), label, target=TARGET, count=COUNT, seed=n) for n in (1, 1, 2))
+    assert not bool(changed(one.payload, same.payload).any())
+    assert torch.equal(one.label, same.label)
+    assert torch.equal(one.poisoned, same.poisoned)
+    assert torch.equal(one.cover, same.cover)
+    assert not torch.equal(one.poisoned, other.poisoned)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_inputs_stay_as_they_were(name: str, label: Tensor) -> None:
+    before, kept = payload(name), label.clone()
+    after = ATTACKS[name](before, label, target=TARGET, count=COUNT, seed=1)
+    after.label.fill_(9)
+    assert torch.equal(label, kept)
+    assert not bool(changed(before, payload(name)).any())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_smaller_count_poisons_some_of_the_same_rows(name: str, label: Tensor) -> None:
+    few, many = (ATTACKS[name](payload(name), label, target=TARGET, count=n, seed=1) for n in (5, COUNT))
+    assert bool(many.poisoned[few.poisoned].all())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_no_rows_is_no_attack(name: str, label: Tensor) -> None:
+    before = payload(name)
+    after = ATTACKS[name](before, label, target=TARGET, count=0, seed=1)
+    assert not bool((changed(before, after.payload) | after.poisoned | after.cover | (after.label != label)).any())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(("target", "count"), [(TARGET, ROWS), (TARGET, -1), (7, 1), (-1, 1)])
+def test_an_impossible_attack_is_refused(name: str, target: int, count: int, label: Tensor) -> None:
+    with pytest.raises(PlanError, match=r"cannot change|is not a class"):
+        ATTACKS[name](payload(name), label, target=target, count=count, seed=1)
+
+
+def test_the_refusal_says_how_many_there_are(label: Tensor) -> None:
+    with pytest.raises(PlanError, match="cannot change 34 rows: there are 33 rows of class 3"):
+        victims(label, target=3, count=34, generator=torch.Generator(), clean_label=True)
+
+
+def test_poisoned_refuses_what_does_not_fit() -> None:
+    none, label = torch.zeros(2, dtype=torch.bool), torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"pictures must be \[N, 3, H, W\] uint8"):
+        Poisoned(torch.zeros(2, 3, 4, 4), label, none, none)
+    with pytest.raises(ValueError, match=r"label must be \[1\]"):
+        Poisoned(["one"], label, none, none)
+    with pytest.raises(ValueError, match="not both"):
+        Poisoned(["one", "two"], label, ~none, ~none)

@@ -1,0 +1,230 @@
+"""The command line around an audit that only pretends; the real one is tested where it lives."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from auditors.errors import DataError
+from auditors.roles import Request
+from flows.cli import _name, app, main
+
+DOCUMENT = {
+    "verdict": "failed",
+    "reason": "30 rows labelled cat carry a common pattern.",
+    "rows": 200,
+    "flagged": 3,
+    "dataset": {"root": "data/pets", "digest": "x", "files": [], "classes": ["cat", "dog"], "class_rows": [100, 100]},
+    "roles": {"modality": "image", "payload": ["img"], "label": "label", "id": None, "source": None},
+    "runs": [{"detector": "spectral", "embedder": "pixels", "status": "completed", "reason": "", "seconds": 1.0}],
+    "groups": [
+        {
+            "kind": kind,
+            "label": label,
+            "rows": 2,
+            "p_value": 1e-9,
+            "detectors": ["spectral"],
+            "reason": "a patch",
+            "evidence": {},
+        }
+        for kind, label in (("backdoor", "cat"), ("label", "dog"))
+    ],
+    "counts": {"backdoor": 2, "label": 1},
+    "notes": [],
+    "power": {},
+    "versions": {},
+    "seconds": {"read": 1.0},
+    "plan": {},
+}
+COMMANDS = ["audit", "show", "detectors", "embedders"]
+
+
+def write(folder, verdict="failed"):
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps(DOCUMENT | {"verdict": verdict}))
+    where = {"file": "a.parquet", "row_group": 0, "p_value": 1e-6, "detectors": ["spectral"], "reason": "a patch"}
+    rows = [
+        {"row": row, "row_in_group": row, "label": "cat", "risk": 0.9, "kinds": [kind], **where}
+        for row, kind in enumerate(["backdoor", "backdoor", "label"])
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "flagged.parquet")
+    return str(folder)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    return write(tmp_path / "audit")
+
+
+@pytest.fixture
+def pretend(monkeypatch, tmp_path):
+    """`auditors.audit` for a moment: it notes how it was called and ends as it is told to."""
+    told = SimpleNamespace(verdict="failed", error=None, calls=[])
+
+    def audit(places, *, request, plan, out, device, seed, progress):
+        told.calls.append(SimpleNamespace(places=places, request=request, plan=plan, out=out, device=device, seed=seed))
+        progress("read", 0, 2)
+        progress("read", 2, 2)
+        if told.error:
+            raise told.error
+        return SimpleNamespace(folder=write(tmp_path / "made", told.verdict))
+
+    monkeypatch.setitem(sys.modules, "auditors.audit", SimpleNamespace(audit=audit))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    return told
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("passed", 0), ("warned", 0), ("failed", 1)])
+def test_the_exit_code_is_the_verdict(pretend, verdict, code):
+    pretend.verdict = verdict
+    assert main(["audit", "x"]) == code
+
+
+def test_options_become_one_call(pretend):
+    options = ["--plan=p.toml", "--out=o", "--id=k", "--features=a, b,c", "--seed=7"]
+    main(["audit", "a", "b", *options, "--label", ""])
+    call = pretend.calls[0]
+    assert (call.places, call.plan, call.out, call.device, call.seed) == (["a", "b"], "p.toml", "o", "auto", 7)
+    assert call.request == Request(label="", id="k", features=("a", "b", "c"))
+
+
+def test_the_result_is_on_stdout_and_the_talk_on_stderr(pretend, capsys):
+    main(["audit", "data/pets/*.parquet"])
+    out, err = capsys.readouterr()
+    assert out.startswith("FAILED  30 rows labelled cat")
+    assert "read: 2 in 0.0 s" in err
+    assert pretend.calls[0].out.startswith("audits/pets-20")
+
+
+@pytest.mark.usefixtures("pretend")
+def test_json_is_the_report_and_nothing_else(capsys):
+    assert main(["audit", "x", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == DOCUMENT
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (DataError("a.parquet:\nno rows\x1b[31m"), 2, "foretaste: a.parquet: no rows\\x1b[31m\n"),
+        (
+            ZeroDivisionError("ups"),
+            2,
+            "foretaste: ZeroDivisionError: ups (run with FORETASTE_DEBUG=1 for the traceback)\n",
+        ),
+        (KeyboardInterrupt(), 130, "foretaste: interrupted\n"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(pretend, capsys, error, code, said):
+    pretend.error = error
+    assert main(["audit", "x"]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith("\n" + said)
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(pretend, capsys, monkeypatch):
+    monkeypatch.setenv("FORETASTE_DEBUG", "1")
+    pretend.error = ZeroDivisionError("ups")
+    assert main(["audit", "x"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["audit"], ["audit", "x", "--engine", "slurm"], ["show", "x", "--kind", "y"], ["nope"]]
+)
+def test_a_bad_call_is_2(arguments, capsys):
+    assert main(arguments) == 2
+    assert capsys.readouterr().err
+
+
+def test_show(stored, capsys):
+    assert main(["show", stored, "--top", "1", "--kind", "backdoor"]) == 0
+    out = capsys.readouterr().out
+    assert "a.parquet 0:0" in out
+    assert "a.parquet 0:1" not in out
+    assert "dog" not in out
+
+
+def test_show_for_machines(stored, capsys):
+    main(["show", stored, "--csv"])
+    assert [row["kinds"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == [
+        "backdoor",
+        "backdoor",
+        "label",
+    ]
+    main(["show", stored, "--json", "--kind", "label"])
+    found = json.loads(capsys.readouterr().out)
+    assert [row["row"] for row in found.pop("samples")] == [2]
+    assert found == DOCUMENT
+    main(["show", stored, "--junit"])
+    assert '<testsuite name="foretaste data/pets" tests="2" failures="2"' in capsys.readouterr().out
+
+
+def test_show_refuses(stored, tmp_path, capsys):
+    assert main(["show", stored, "--csv", "--json"]) == 2
+    assert main(["show", str(tmp_path / "nothing")]) == 2
+    assert "there is none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["detectors", "embedders"])
+def test_components_explain_themselves(what, capsys):
+    assert main([what]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed == sorted(listed)
+    for name in listed:
+        assert main([what, name]) == 0
+        assert capsys.readouterr().out.startswith(name)
+    assert main([what, "no-such-thing"]) == 2
+
+
+@pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)])
+def test_every_command_has_help(command, capsys):
+    assert main([*command, "--help"]) == 0
+    assert "Usage: foretaste" in capsys.readouterr().out
+
+
+def test_no_command_is_untested():
+    assert sorted(command.name or command.callback.__name__ for command in app.registered_commands) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("data/train/*.parquet", "train"),
+        ("a/b.parquet", "b"),
+        ("s3://bucket/my set/", "my-set"),
+        ("/", "dataset"),
+        ("../x;rm -rf", "x-rm-rf"),
+    ],
+)
+def test_an_audit_is_named_after_its_dataset(place, name):
+    assert _name(place) == name
+
+
+def test_help_is_quick():
+    def once():
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "flows.cli", "--help"], check=True, capture_output=True)
+        return time.perf_counter() - begin
+
+    assert min(once() for _ in range(3)) < 1.0
+
+
+def test_nothing_heavy_is_imported_for_help():
+    heavy = "{'torch', 'prefect', 'polars', 'pyarrow', 'numpy', 'jinja2'}"
+    code = f"import sys, flows.cli; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_reader_that_stops_early_changes_nothing(stored):
+    line = f"{sys.executable} -m flows.cli show {stored} --csv | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

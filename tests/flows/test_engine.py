@@ -1,0 +1,160 @@
+"""Few tests with a Prefect server, because each costs seconds; the audit itself is tested without."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from auditors.errors import DataError, PlanError
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    from flows.environment import settle
+
+    os.environ.setdefault("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+    settle()
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    with (
+        prefect_test_harness(server_startup_timeout=180),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
+        yield
+
+
+class Work:
+    """Doubles; fails on 2 as often as it is told to."""
+
+    def __init__(self, failures, error=None):
+        self.failures, self.error, self.calls = failures, error or OSError("disk"), []
+
+    def __call__(self, item):
+        self.calls.append(item)
+        if item == 2 and self.failures:
+            self.failures -= 1
+            raise self.error
+        return 2 * item
+
+
+def mapped(work, task_runner=None):
+    from prefect import flow
+
+    from flows.engine import here
+
+    @flow(task_runner=task_runner)
+    def numbers():
+        return here().map("double", work, [3, 1, 2], ["c", "a{x}", "b"])
+
+    return numbers()
+
+
+@pytest.mark.usefixtures("server")
+def test_a_shard_that_fails_is_tried_again_and_the_order_kept():
+    work = Work(failures=2)
+    assert mapped(work) == [6, 2, 4]
+    assert work.calls == [3, 1, 2, 2, 2]
+
+
+@pytest.mark.usefixtures("server")
+def test_a_shard_that_keeps_failing_fails_the_audit():
+    with pytest.raises(OSError, match="disk"):
+        mapped(Work(failures=3))
+
+
+@pytest.mark.usefixtures("server")
+def test_what_foretaste_refuses_is_not_tried_again():
+    work = Work(failures=3, error=DataError("not finite"))
+    with pytest.raises(DataError, match="not finite"):
+        mapped(work)
+    assert work.calls == [3, 1, 2]
+
+
+@pytest.mark.usefixtures("server")
+def test_other_task_runners_are_handed_the_work():
+    pytest.importorskip("prefect_dask")
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    cluster = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    assert mapped(lambda item: item + 1, DaskTaskRunner(cluster_kwargs=cluster)) == [4, 2, 3]
+
+
+@pytest.mark.usefixtures("server")
+def test_the_flow_is_the_audit(monkeypatch):
+    pytest.importorskip("auditors.audit")
+    from types import SimpleNamespace
+
+    import flows.audit
+    from auditors.roles import Request
+    from flows.engine import Tasks
+
+    def audit(places, *, request, plan, out, device, seed, engine, progress):
+        progress("read", 1, 1)
+        assert (places, request, plan, device, seed, engine) == (["x"], Request(label="y"), None, "cpu", 3, Tasks())
+        return SimpleNamespace(verdict="passed", folder=out, flagged=0)
+
+    monkeypatch.setattr(flows.audit, "audit_here", audit)
+    watched = []
+    result = flows.audit.run(
+        ["x"],
+        request=Request(label="y"),
+        plan=None,
+        out="o",
+        device="cpu",
+        seed=3,
+        engine="threads",
+        progress=lambda *step: watched.append(step),
+    )
+    assert result == {"verdict": "passed", "folder": "o", "flagged": 0}
+    assert watched == [("read", 1, 1)]
+
+
+def test_engines_by_name(monkeypatch):
+    from flows.engine import runner
+
+    with pytest.raises(PlanError, match="slurm"):
+        runner("slurm")
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://elsewhere:8786")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with pytest.raises(PlanError, match="PREFECT_API_URL"):
+        runner("dask")
+
+
+def settled(home, **environment):
+    code = (
+        "import os; from flows.environment import settle; settle(); "
+        "print(os.environ.get('PREFECT_HOME'), os.environ['PREFECT_LOGGING_LEVEL'])"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "XDG"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**clean, "HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+def test_the_environment_is_only_set_where_it_is_not(tmp_path):
+    assert settled(tmp_path) == [str(tmp_path / ".local/state/foretaste/prefect"), "WARNING"]
+    assert settled(tmp_path, XDG_STATE_HOME=str(tmp_path / "s"), PREFECT_LOGGING_LEVEL="DEBUG") == [
+        str(tmp_path / "s/foretaste/prefect"),
+        "DEBUG",
+    ]
+    assert settled(tmp_path, PREFECT_API_URL="http://x/api") == ["None", "WARNING"]
+    (tmp_path / ".prefect").mkdir()
+    (tmp_path / ".prefect" / "profiles.toml").touch()
+    assert settled(tmp_path) == ["None", "WARNING"]
+
+
+def test_sigterm_ends_as_an_exception_does():
+    from flows.environment import _terminable
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="143"), _terminable():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
