@@ -59,6 +59,11 @@ class Payload:
             self._decoded[size] = _decode(self.pictures(), size)
         return self._decoded[size]
 
+    @property
+    def unread(self) -> dict[int, str]:
+        """Why each position could not be read, as far as pictures were decoded."""
+        return {position: why for _, broken in self._decoded.values() for position, why in broken.items()}
+
     def pictures(self) -> list[bytes | None]:
         """The encoded file of each picture; None where it is missing or its path cannot be opened."""
         column = self.columns[self.roles.payload[0]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -48,15 +48,14 @@ class Tasks:
 
     submit: bool = False
 
-    def map(self, stage: str, work: Callable[[T], R], items: Sequence[T], names: Sequence[str]) -> list[R]:
+    def map(self, stage: str, work: Callable[[T], R], items: Sequence[T], names: Sequence[str]) -> Iterator[R]:
         # Prefect and Dask look through arguments for futures, but not into a partial, which may hold tensors.
         calls = [(stage, name, partial(work, item)) for name, item in zip(names, items, strict=True)]
         if not self.submit:
-            results: list[Any] = [step(*call) for call in calls]
+            yield from (step(*call) for call in calls)
         else:
             futures = [step.submit(*call) for call in calls]
-            results = [future.result() for future in futures]
-        return results
+            yield from (future.result() for future in futures)
 
 
 def here() -> Tasks:

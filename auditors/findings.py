@@ -1,0 +1,251 @@
+"""From scores to findings: which groups are suspicious, which of their rows, and what that means for the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import torch
+
+from auditors import tables
+from auditors.batch import Groups
+from auditors.plan import Decide
+from auditors.stats.significance import benjamini_hochberg
+from auditors.values import Dataset, Group, Kind, Run, Status, Verdict
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The groups that one run tested; `detector` is its name in the plan."""
+
+    detector: str
+    embedder: str
+    kind: Kind
+    family: str
+    groups: Groups
+
+
+def significance(tested: Sequence[Tested], decide: Decide) -> pl.DataFrame:
+    """Every group that any run tested, with its p-value adjusted over all of them (Benjamini & Hochberg 1995).
+
+    Columns: detector, embedder, kind, family, group, label (class index, -1 without), statistic, p_value, q_value,
+    suspicious, and evidence_NAME for what the detectors say of their groups.
+    """
+    frames = []
+    for one in tested:
+        groups = one.groups
+        frames.append(
+            pl.DataFrame(
+                {
+                    "group": range(len(groups.label)),
+                    "label": groups.label.cpu().numpy(),
+                    "statistic": groups.statistic.double().cpu().numpy(),
+                    "p_value": groups.p_value.double().cpu().numpy(),
+                    **{f"evidence_{name}": value.double().cpu().numpy() for name, value in groups.evidence.items()},
+                }
+            ).with_columns(
+                pl.lit(one.detector).alias("detector"),
+                pl.lit(one.embedder).alias("embedder"),
+                pl.lit(str(one.kind)).alias("kind"),
+                pl.lit(one.family).alias("family"),
+            )
+        )
+    if not frames:
+        return pl.DataFrame(schema=_NOTHING_TESTED)
+    whole = pl.concat(frames, how="diagonal_relaxed").with_columns(pl.col("group").cast(pl.Int64))
+    adjusted = benjamini_hochberg(torch.from_numpy(whole["p_value"].to_numpy(writable=True)))
+    return whole.with_columns(pl.Series("q_value", adjusted.numpy())).with_columns(
+        (pl.col("q_value") <= decide.fdr).alias("suspicious")
+    )
+
+
+_NOTHING_TESTED = {
+    "detector": pl.String,
+    "embedder": pl.String,
+    "kind": pl.String,
+    "family": pl.String,
+    "group": pl.Int64,
+    "label": pl.Int64,
+    "statistic": pl.Float64,
+    "p_value": pl.Float64,
+    "q_value": pl.Float64,
+    "suspicious": pl.Boolean,
+}
+
+
+def judge(
+    identity: pa.Table, scores: Sequence[pa.Table], groups: pl.DataFrame, broken: Mapping[int, str], decide: Decide
+) -> pl.DataFrame:
+    """The samples of one shard: every row once, with its risk, its flags and the reason.
+
+    A row is flagged for what a suspicious group is suspected of when the posteriors of the runs that suspect the group,
+    taken as independent looks, reach `decide.posterior`. Wrong labels are single rows and need no group.
+    """
+    rows = pl.DataFrame(pl.from_arrow(identity))
+    facts = groups.select("detector", "embedder", "group", "kind", "p_value", "suspicious").rename({"p_value": "p_group"})
+    frames = [pl.DataFrame(pl.from_arrow(one.select(_NEEDED))) for one in scores if len(one)]
+    if frames:
+        seen = pl.concat(frames).with_columns(pl.col("detector", "embedder").cast(pl.String))
+        seen = seen.join(facts, on=["detector", "embedder", "group"], how="left")
+        seen = seen.with_columns(
+            pl.col("suspicious").fill_null(False), pl.col("p_group").fill_null(1.0), pl.col("kind").fill_null("")
+        )
+        rows = rows.join(_summed(seen, decide), on="row", how="left")
+    else:
+        rows = rows.with_columns(pl.lit(None, dtype=kind).alias(name) for name, kind in _EMPTY.items())
+    unread = pl.DataFrame({"row": list(broken), "broken": list(broken.values())}, schema={"row": pl.Int64, "broken": pl.String})
+    rows = rows.join(unread, on="row", how="left").sort("row")
+    backdoor, label = pl.col("attack").fill_null(0) >= decide.posterior, pl.col("wrong").fill_null(0) >= decide.label_posterior
+    integrity = pl.col("broken").is_not_null()
+    kinds = pl.concat_list(
+        pl.when(backdoor).then(pl.lit(str(Kind.BACKDOOR))),
+        pl.when(label).then(pl.lit(str(Kind.LABEL))),
+        pl.when(integrity).then(pl.lit(str(Kind.INTEGRITY))),
+    ).list.drop_nulls()
+    accusers = pl.concat_list(
+        pl.when(backdoor).then(pl.col("attackers")).otherwise(pl.lit([], dtype=pl.List(pl.String))),
+        pl.when(label).then(pl.col("doubters")).otherwise(pl.lit([], dtype=pl.List(pl.String))),
+    ).list.unique(maintain_order=True)
+    certainty = pl.max_horizontal(
+        pl.when(backdoor).then(pl.col("attack")), pl.when(label).then(0.8 * pl.col("wrong")), pl.when(integrity).then(0.5)
+    )
+    reason = pl.concat_str(
+        pl.when(backdoor).then(
+            pl.format("stands apart in class {} ({})", pl.col("label").fill_null("?"), pl.col("attackers").list.join(", "))
+        ),
+        pl.when(label).then(pl.format("labelled {}, but a network that never saw it disagrees", pl.col("label"))),
+        pl.col("broken"),
+        separator="; ",
+        ignore_nulls=True,
+    )
+    flagged = backdoor | label | integrity
+    return rows.with_columns(
+        pl.when(flagged).then(0.5 + 0.5 * certainty).otherwise(0.5 * pl.col("hint").fill_null(0)).clip(0, 1)
+        .cast(pl.Float32).alias("risk"),
+        pl.col("p_row").fill_null(1.0).alias("p_value"),
+        flagged.alias("flagged"),
+        kinds.alias("kinds"),
+        accusers.alias("detectors"),
+        reason.fill_null("").alias("reason"),
+    )  # fmt: skip
+
+
+_NEEDED = ["row", "detector", "embedder", "score", "p_value", "posterior", "group"]
+_EMPTY = {
+    "attack": pl.Float64,
+    "wrong": pl.Float64,
+    "hint": pl.Float64,
+    "p_row": pl.Float64,
+    "attackers": pl.List(pl.String),
+    "doubters": pl.List(pl.String),
+}
+
+
+def _summed(seen: pl.DataFrame, decide: Decide) -> pl.DataFrame:
+    """Per row: posterior of an attack and of a wrong label, a hint for the ranking, the least p-value, who accuses."""
+    attack, label = pl.col("kind") != str(Kind.LABEL), pl.col("kind") == str(Kind.LABEL)
+    posterior = pl.col("posterior").cast(pl.Float64).clip(0, 1)
+    accuses = attack & pl.col("suspicious")
+    # Unsuspicious rows are ranked by how odd both they and their group are; a wrong label counts for less.
+    hint = pl.when(attack).then((1 - pl.col("p_group")) * (0.5 * posterior + 0.5 * (1 - pl.col("p_value")))).otherwise(0.4 * posterior)
+    return seen.group_by("row").agg(
+        (1 - (1 - pl.when(accuses).then(posterior).otherwise(0.0)).product()).alias("attack"),
+        pl.when(label).then(posterior).otherwise(0.0).max().alias("wrong"),
+        hint.max().alias("hint"),
+        (pl.col("p_value").min() * pl.len()).clip(0, 1).alias("p_row"),
+        pl.col("detector").filter(accuses & (posterior >= 0.1)).unique().sort().alias("attackers"),
+        pl.col("detector").filter(label & (posterior >= 0.5)).unique().sort().alias("doubters"),
+    )
+
+
+def samples(judged: pl.DataFrame, dataset: Dataset) -> pa.Table:
+    """A judged shard in the shape of tables.samples."""
+    id_type = pa.type_for_alias(dataset.id_type) if dataset.id_type else None
+    schema = tables.samples(id_type)
+    return judged.select(schema.names).to_arrow().cast(schema)
+
+
+def findings(
+    groups: pl.DataFrame, counts: Mapping[tuple[str, str | None], int], dataset: Dataset
+) -> tuple[Group, ...]:
+    """The groups of a report: suspicious ones by kind and class, then scattered wrong labels and unreadable rows.
+
+    `counts` are the flagged rows by kind and class name.
+    """
+    out = []
+    suspicious = groups.filter(pl.col("suspicious"))
+    for (kind, label), part in sorted(suspicious.group_by("kind", "label"), key=lambda pair: pair[1]["q_value"].min()):  # type: ignore[arg-type, return-value]
+        name = dataset.classes[int(label)] if dataset.classes and int(label) >= 0 else None  # type: ignore[call-overload]
+        rows = counts.get((str(kind), name), 0)
+        part = part.sort("q_value")
+        evidence = [{k: v for k, v in row.items() if v is not None and k not in ("kind", "label", "suspicious")} for row in part.to_dicts()]
+        out.append(
+            Group(
+                kind=Kind(str(kind)),
+                label=name,
+                rows=rows,
+                p_value=float(part["q_value"][0]),
+                detectors=tuple(part["detector"].unique(maintain_order=True)),
+                reason=_because(part, name, rows, dataset),
+                evidence={"tests": evidence},
+            )
+        )
+    organised = {(group.kind, group.label) for group in out}
+    for (kind, name), rows in sorted(counts.items(), key=lambda item: (item[0][0], item[0][1] or "")):
+        if rows and kind == Kind.LABEL and (Kind.LABEL, name) not in organised:
+            reason = f"{rows} rows labelled {name} that a network which never saw them would label otherwise"
+            out.append(Group(Kind.LABEL, name, rows, 1.0, ("label-issue",), reason))
+        if rows and kind == Kind.INTEGRITY:
+            out.append(Group(Kind.INTEGRITY, name, rows, 1.0, (), f"{rows} rows cannot be read"))
+    return tuple(out)
+
+
+def _because(part: pl.DataFrame, name: str | None, rows: int, dataset: Dataset) -> str:
+    """One sentence for a person, from the strongest test."""
+    best: dict[str, Any] = part.row(0, named=True)
+    total = dataset.class_rows[int(best["label"])] if dataset.class_rows and best["label"] >= 0 else dataset.rows
+    who = f"class {name}" if name is not None else "the dataset"
+    views = ", ".join(dict.fromkeys(part["embedder"]))
+    family = best["family"]
+    if family == "spectral":
+        return (
+            f"{rows} of {total} rows of {who} share a pattern: along one direction ({views}) the class reaches "
+            f"{best['evidence_times_farther_out']:.1f} times farther out than the other classes do"
+        )
+    if family == "clustering":
+        return (
+            f"{rows} of {total} rows of {who} form a cluster of their own ({views}), and "
+            f"{best['evidence_foreign']:.0%} of it would be classified as another class"
+        )
+    if family == "label":
+        other = dataset.classes[int(best["evidence_belongs_to"])]
+        return f"{best['evidence_rows_out']:.0f} rows labelled {name} confidently belong to {other}, hardly any the other way"
+    return f"{rows} of {total} rows of {who} stand apart ({views})"
+
+
+def verdict(
+    groups: Sequence[Group], runs: Sequence[Run], counts: Mapping[str, int], rows: int, decide: Decide
+) -> tuple[Verdict, str]:
+    """The verdict and its reason in one sentence. Only completed runs speak for the data."""
+    organised = [group for group in groups if group.kind not in (Kind.LABEL, Kind.INTEGRITY)]
+    if organised:
+        return Verdict.FAILED, organised[0].reason
+    completed = [run for run in runs if run.status is Status.COMPLETED]
+    failed = [run for run in runs if run.status is Status.FAILED]
+    if failed:
+        one = failed[0]
+        return Verdict.FAILED, f"{one.detector} on {one.embedder} did not complete, so nothing can be said: {one.reason}"
+    if not completed:
+        return Verdict.FAILED, "no detector applies to this dataset, so nothing can be said of it"
+    if any(group.kind is Kind.LABEL and group.p_value < 1 for group in groups):
+        group = next(group for group in groups if group.kind is Kind.LABEL and group.p_value < 1)
+        return Verdict.WARNED, group.reason
+    wrong, unread = counts.get(Kind.LABEL, 0), counts.get(Kind.INTEGRITY, 0)
+    if unread:
+        return Verdict.WARNED, f"{unread} of {rows} rows cannot be read and were not looked at"
+    if wrong > decide.label_share * rows:
+        return Verdict.WARNED, f"{wrong} of {rows} labels look wrong; nothing organised was found"
+    return Verdict.PASSED, f"none of the {len(completed)} completed looks found a suspicious group among {rows} rows"
