@@ -7,7 +7,6 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from auditors import cache, evidence, findings, tables
+from auditors import cache, evidence, findings, natural, tables
 from auditors import plan as plans
 from auditors.contract import DETECTORS, Aggregator, Embedder, Encoder, Scorer
 from auditors.errors import DataError, ForetasteError, MissingPackage, NotApplicable, PlanError
@@ -29,7 +28,7 @@ from auditors.report.page import page
 from auditors.roles import NOTHING_SAID, Request
 from auditors.source import complete_or_absent, identities, open_dataset, payloads
 from auditors.sweep import Ended, Look, attempt, embed_shard, ended, fold_shard, merge, moved, score_shard
-from auditors.values import Dataset, Report, Run, Schema, Shard, Status
+from auditors.values import Dataset, Kind, Report, Run, Schema, Shard, Status
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -120,12 +119,15 @@ class _Stages:
         clock("embed")
         scorers, stopped, seconds = self.sweep(encoders)
         clock("sweep")
-        groups = findings.significance([_tested(look, one, self.plan) for look, one in scorers.items()], self.plan.decide)
-        counts, broke = self.score(scorers, groups, unread, folder)
+        spans, broke = self.score(scorers, folder)
         clock("score")
-        # A detector that breaks while it scores has said nothing: its groups must not speak for it either.
+        # A detector that breaks while it scores has said nothing, so its groups do not count among those tested.
         stopped |= broke
-        groups = groups.filter(~pl.struct("detector", "embedder").is_in([{"detector": k.detector, "embedder": k.embedder} for k in broke])) if broke else groups
+        tested = [_tested(look, one, self.plan) for look, one in scorers.items() if look not in broke]
+        groups = findings.significance(tested, self.plan.decide)
+        groups, acquitted = self.acquit(groups, encoders, folder)
+        counts = self.judge(groups, spans, unread, folder)
+        clock("judge")
         runs = _runs(self.plan, encoders, stopped, scorers, seconds)
         found = findings.findings(groups, counts, self.dataset)
         kinds: dict[str, int] = {}
@@ -133,6 +135,8 @@ class _Stages:
             kinds[kind] = kinds.get(kind, 0) + rows
         flagged = pl.read_parquet(os.path.join(folder, "flagged.parquet"))
         verdict, reason = findings.verdict(found, runs, kinds, self.dataset.rows, self.plan.decide)
+        shown = evidence.samples(self.dataset, evidence.chosen(flagged))
+        clock("report")
         report = Report(
             verdict=verdict,
             reason=reason,
@@ -142,14 +146,12 @@ class _Stages:
             runs=runs,
             groups=found,
             counts=kinds,
-            notes=_notes(self.dataset, runs),
+            notes=(*acquitted, *_notes(self.dataset, runs)),
             versions=_versions(),
             seconds=clock.seconds,
             plan=self.plan.describe() | {"seed": self.seed, "device": str(self.device)},
             folder=out,
         )
-        shown = evidence.samples(self.dataset, evidence.chosen(flagged))
-        clock("report")
         with open(os.path.join(folder, "report.json"), "w", encoding="utf-8") as file:
             file.write(text(document(report)))
         with open(os.path.join(folder, "report.html"), "w", encoding="utf-8") as file:
@@ -240,35 +242,83 @@ class _Stages:
         scorers = dict(sorted(scorers.items(), key=lambda item: order[item[0].detector, item[0].embedder]))
         return scorers, stopped, seconds
 
-    def score(
-        self, scorers: Mapping[Look, Scorer], groups: pl.DataFrame, unread: Mapping[int, str], folder: str
-    ) -> tuple[dict[tuple[str, str | None], int], dict[Look, Ended]]:
-        """Write scores, samples and flagged rows shard by shard; counts of flagged rows by kind and class."""
+    def score(self, scorers: Mapping[Look, Scorer], folder: str) -> tuple[list[tuple[int, int]], dict[Look, Ended]]:
+        """Write scores.parquet; the row groups of each shard in it, and the looks that broke while scoring."""
         work = partial(score_shard, scorers=scorers, dataset=self.dataset, folder=self.cache, device=self.device)
-        id_type = pa.type_for_alias(self.dataset.id_type) if self.dataset.id_type else None
-        counts: dict[tuple[str, str | None], int] = {}
+        spans: list[tuple[int, int]] = []
         broke: dict[Look, Ended] = {}
-        flagged = [tables.samples(id_type).empty_table()]
-        with ExitStack() as stack:
-            writers = {
-                name: stack.enter_context(pq.ParquetWriter(os.path.join(folder, name), schema, compression="zstd"))
-                for name, schema in (("scores.parquet", tables.SCORES), ("samples.parquet", tables.samples(id_type)))
-            }
-            for shard, scored in zip(self.dataset.shards, self.shards("score", work), strict=True):
-                broke |= {look: one for look, one in scored.items() if isinstance(one, Ended)}
-                whole = [one for look, one in scored.items() if not isinstance(one, Ended)]
-                for one in whole:
-                    writers["scores.parquet"].write_table(one)
+        end = 0
+        with pq.ParquetWriter(os.path.join(folder, "scores.parquet"), tables.SCORES, compression="zstd") as writer:
+            for scored in self.shards("score", work):
+                start = end
+                for look, one in scored.items():
+                    if isinstance(one, Ended):
+                        broke[look] = one
+                    elif len(one):
+                        writer.write_table(one, row_group_size=len(one))
+                        end += 1
+                spans.append((start, end))
+        return spans, broke
+
+    def acquit(
+        self, groups: pl.DataFrame, encoders: Mapping[str, Encoder | Ended], folder: str
+    ) -> tuple[pl.DataFrame, list[str]]:
+        """Suspicious groups that are natural clusters are suspicious no more; a note says so of each."""
+        content = encoders.get(self.plan.decide.content)
+        members = findings.members(groups, os.path.join(folder, "scores.parquet"), self.plan.decide)
+        if content is None or isinstance(content, Ended) or not members:
+            return groups, []
+        candidates = {key: natural.Candidate(label, rows) for key, (label, rows) in enumerate(members)}
+        place: dict[str, Any] = {"dataset": self.dataset, "folder": self.cache, "digest": content.digest}
+        outlines = _added(self.shards("outline", partial(natural.outline_shard, groups=candidates, **place)))
+        work = partial(natural.neighbours_shard, outlines=outlines, device=self.device, **place)
+        nearest = _added(self.shards("neighbours", work))
+        notes, acquitted = [], []
+        for key, one in candidates.items():
+            share = natural.cohesion(nearest[key], one.rows)
+            if share >= natural.NATURAL:
+                acquitted.append(one.label)
+                name = f"class {self.dataset.classes[one.label]}" if one.label >= 0 and self.dataset.classes else "the dataset"
+                notes.append(
+                    f"{len(one.rows)} rows of {name} stand apart, but {share:.0%} of their nearest neighbours are among "
+                    f"themselves even without what they share: taken for a natural cluster (row {one.rows[0]} is one of them)."
+                )
+        attack = pl.col("kind") != str(Kind.LABEL)
+        return groups.with_columns(pl.col("suspicious") & ~(attack & pl.col("label").is_in(acquitted))), notes
+
+    def judge(
+        self, groups: pl.DataFrame, spans: Sequence[tuple[int, int]], unread: Mapping[int, str], folder: str
+    ) -> dict[tuple[str, str | None], int]:
+        """Write samples.parquet and flagged.parquet shard by shard; counts of flagged rows by kind and class."""
+        id_type = pa.type_for_alias(self.dataset.id_type) if self.dataset.id_type else None
+        schema = tables.samples(id_type)
+        counts: dict[tuple[str, str | None], int] = {}
+        flagged = [schema.empty_table()]
+        with (
+            pq.ParquetFile(os.path.join(folder, "scores.parquet")) as scores,
+            pq.ParquetWriter(os.path.join(folder, "samples.parquet"), schema, compression="zstd") as writer,
+        ):
+            for shard, (start, end) in zip(self.dataset.shards, spans, strict=True):
+                seen = scores.read_row_groups(list(range(start, end)))
                 mine = {row: why for row, why in unread.items() if shard.first_row <= row < shard.first_row + shard.rows}
-                judged = findings.judge(identities(self.dataset, shard), whole, groups, mine, self.plan.decide)
+                judged = findings.judge(identities(self.dataset, shard), seen, groups, mine, self.plan.decide)
                 table = findings.samples(judged, self.dataset)
-                writers["samples.parquet"].write_table(table)
+                writer.write_table(table)
                 flagged.append(table.filter(table["flagged"]))
                 for kind, label, rows in judged.explode("kinds").drop_nulls("kinds").group_by("kinds", "label").len().rows():
                     counts[kind, label] = counts.get((kind, label), 0) + rows
         found = pa.concat_tables(flagged).sort_by([("risk", "descending"), ("row", "ascending")])
         pq.write_table(found, os.path.join(folder, "flagged.parquet"), compression="zstd")
-        return counts, broke
+        return counts
+
+
+def _added(parts: Iterator[dict[int, Any]]) -> dict[int, Any]:
+    """Values by key, added up in shard order."""
+    total: dict[int, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            total[key] = total[key] + value if key in total else value
+    return total
 
 
 class _Clock:

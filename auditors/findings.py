@@ -76,8 +76,27 @@ _NOTHING_TESTED = {
 }
 
 
+def members(groups: pl.DataFrame, scores: str, decide: Decide) -> list[tuple[int, tuple[int, ...]]]:
+    """The suspected classes (-1 = no class) and the rows that any run would flag in them, from scores.parquet."""
+    accused = groups.filter(pl.col("suspicious") & (pl.col("kind") != str(Kind.LABEL)))
+    if accused.is_empty():
+        return []
+    keys = ["detector", "embedder", "group"]
+    rows = (
+        pl.scan_parquet(scores)
+        .select(pl.col("row"), pl.col("detector").cast(pl.String), pl.col("embedder").cast(pl.String), "group", "posterior")
+        .filter(pl.col("posterior") >= decide.posterior)
+        .join(accused.select(*keys, "label").lazy(), on=keys)
+        .group_by("label")
+        .agg(pl.col("row").unique().sort())
+        .sort("label")
+        .collect()
+    )
+    return [(label, tuple(found)) for label, found in rows.rows()]
+
+
 def judge(
-    identity: pa.Table, scores: Sequence[pa.Table], groups: pl.DataFrame, broken: Mapping[int, str], decide: Decide
+    identity: pa.Table, scores: pa.Table, groups: pl.DataFrame, broken: Mapping[int, str], decide: Decide
 ) -> pl.DataFrame:
     """The samples of one shard: every row once, with its risk, its flags and the reason.
 
@@ -86,9 +105,8 @@ def judge(
     """
     rows = pl.DataFrame(pl.from_arrow(identity))
     facts = groups.select("detector", "embedder", "group", "kind", "p_value", "suspicious").rename({"p_value": "p_group"})
-    frames = [pl.DataFrame(pl.from_arrow(one.select(_NEEDED))) for one in scores if len(one)]
-    if frames:
-        seen = pl.concat(frames).with_columns(pl.col("detector", "embedder").cast(pl.String))
+    if len(scores):
+        seen = pl.DataFrame(pl.from_arrow(scores.select(_NEEDED))).with_columns(pl.col("detector", "embedder").cast(pl.String))
         seen = seen.join(facts, on=["detector", "embedder", "group"], how="left")
         seen = seen.with_columns(
             pl.col("suspicious").fill_null(False), pl.col("p_group").fill_null(1.0), pl.col("kind").fill_null("")

@@ -23,6 +23,8 @@ class Decide:
     posterior        a row of a suspicious group is flagged from this posterior probability on
     label_posterior  a label is called wrong from this posterior probability on
     label_share      more than this share of wrong labels is worth a warning
+    content          the embedder that shows a row's plain content, by which natural clusters are told from planted
+                     groups; "" leaves no group alone
     broken_rows      "report" rows that cannot be read and go on, or "refuse" the dataset
     """
 
@@ -30,6 +32,7 @@ class Decide:
     posterior: float = 0.5
     label_posterior: float = 0.95
     label_share: float = 0.02
+    content: str = ""
     broken_rows: str = "report"
 
     def __post_init__(self) -> None:
@@ -105,6 +108,8 @@ def parse(document: Mapping[str, Any]) -> Plan:
     if not looks:
         raise PlanError("a plan must have at least one [detectors.NAME] table and an embedder for it to look at")
     decide = settings(Decide, dict(table_of(document.get("decide", {}), "[decide]")), "[decide]")
+    if decide.content and decide.content not in embedders:
+        raise PlanError(f"[decide] content names the embedder {decide.content!r}, which is not in the plan{near(decide.content, embedders)}")
     return Plan(embedders, tuple(looks), decide)
 
 
@@ -166,6 +171,7 @@ def _shallow(view: str) -> dict[str, Any]:
             "activation-clustering": {"on": ["probe"]},
             "label-issue": {"on": ["probe"]},
         },
+        "decide": {"content": view},
     }
 
 
@@ -184,8 +190,10 @@ DEFAULT: dict[Modality, dict[str, Any]] = {
             "activation-clustering": {"on": ["probe"]},
             "label-issue": {"on": ["probe"]},
         },
+        "decide": {"content": "grey32"},
     },
-    Modality.EMBEDDING: _shallow("column"),
+    # A column of ready vectors may come from a model that learned the trigger: what is near there proves nothing.
+    Modality.EMBEDDING: _shallow("column") | {"decide": {}},
     Modality.FEATURES: _shallow("features"),
     Modality.TEXT: _shallow("tokens"),
     Modality.MESSAGES: _shallow("tokens"),

@@ -1,0 +1,41 @@
+"""Exact nearest neighbours of a few rows among many, as values that merge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The k nearest rows found so far of Q queries, nearest first.
+
+    distance  [Q, k] float64, infinite where fewer than k rows were seen
+    row       [Q, k] int64, -1 there
+    """
+
+    distance: Tensor
+    row: Tensor
+
+    @classmethod
+    def none(cls, queries: int, k: int) -> Neighbours:
+        return cls(torch.full((queries, k), torch.inf, dtype=torch.float64), torch.full((queries, k), -1))
+
+    @classmethod
+    def among(cls, query: Tensor, own_row: Tensor, value: Tensor, row: Tensor, k: int) -> Neighbours:
+        """Nearest of `value` [B, D] with numbers `row` [B] to `query` [Q, D]; a query is not its own neighbour."""
+        distance = torch.cdist(query, value).double()  # [Q, B]
+        distance[own_row[:, None] == row[None, :]] = torch.inf
+        return cls(distance, row.expand(len(query), -1)) + cls.none(len(query), k)
+
+    def __add__(self, other: Neighbours) -> Neighbours:
+        """The nearest of both; as many as `other` holds. Equal distances go to the smaller row number."""
+        keep = other.row.shape[1]
+        row = torch.cat([self.row, other.row.to(self.row.device)], 1)
+        distance = torch.cat([self.distance, other.distance.to(self.distance.device)], 1)
+        by_row = row.argsort(dim=1, stable=True)
+        order = by_row.gather(1, distance.gather(1, by_row).argsort(dim=1, stable=True))[:, :keep]
+        distance, row = distance.gather(1, order), row.gather(1, order)
+        return Neighbours(distance, torch.where(distance.isfinite(), row, -1))
