@@ -66,4 +66,7 @@ def _texts(dataset: Dataset, payload: Payload) -> list[str]:
     columns = [payload.columns[name].to_pylist() for name in dataset.roles.payload]
     if dataset.roles.modality is Modality.EMBEDDING:
         return [", ".join(f"{value:.3g}" for value in (vector or [])[:12]) + ", …" for vector in columns[0]]
-    return [", ".join(f"{name} = {value}" for name, value in zip(dataset.roles.payload, row, strict=True)) for row in zip(*columns, strict=True)]
+    return [
+        ", ".join(f"{name} = {value}" for name, value in zip(dataset.roles.payload, row, strict=True))
+        for row in zip(*columns, strict=True)
+    ]

@@ -84,7 +84,9 @@ def members(groups: pl.DataFrame, scores: str, decide: Decide) -> list[tuple[int
     keys = ["detector", "embedder", "group"]
     rows = (
         pl.scan_parquet(scores)
-        .select(pl.col("row"), pl.col("detector").cast(pl.String), pl.col("embedder").cast(pl.String), "group", "posterior")
+        .select(
+            pl.col("row"), pl.col("detector").cast(pl.String), pl.col("embedder").cast(pl.String), "group", "posterior"
+        )
         .filter(pl.col("posterior") >= decide.posterior)
         .join(accused.select(*keys, "label").lazy(), on=keys)
         .group_by("label")
@@ -104,19 +106,28 @@ def judge(
     taken as independent looks, reach `decide.posterior`. Wrong labels are single rows and need no group.
     """
     rows = pl.DataFrame(pl.from_arrow(identity))
-    facts = groups.select("detector", "embedder", "group", "kind", "p_value", "suspicious").rename({"p_value": "p_group"})
+    facts = groups.select("detector", "embedder", "group", "kind", "p_value", "suspicious").rename(
+        {"p_value": "p_group"}
+    )
     if len(scores):
-        seen = pl.DataFrame(pl.from_arrow(scores.select(_NEEDED))).with_columns(pl.col("detector", "embedder").cast(pl.String))
+        seen = pl.DataFrame(pl.from_arrow(scores.select(_NEEDED))).with_columns(
+            pl.col("detector", "embedder").cast(pl.String)
+        )
         seen = seen.join(facts, on=["detector", "embedder", "group"], how="left")
         seen = seen.with_columns(
             pl.col("suspicious").fill_null(False), pl.col("p_group").fill_null(1.0), pl.col("kind").fill_null("")
         )
-        rows = rows.join(_summed(seen, decide), on="row", how="left")
+        rows = rows.join(_summed(seen), on="row", how="left")
     else:
         rows = rows.with_columns(pl.lit(None, dtype=kind).alias(name) for name, kind in _EMPTY.items())
-    unread = pl.DataFrame({"row": list(broken), "broken": list(broken.values())}, schema={"row": pl.Int64, "broken": pl.String})
+    unread = pl.DataFrame(
+        {"row": list(broken), "broken": list(broken.values())}, schema={"row": pl.Int64, "broken": pl.String}
+    )
     rows = rows.join(unread, on="row", how="left").sort("row")
-    backdoor, label = pl.col("attack").fill_null(0) >= decide.posterior, pl.col("wrong").fill_null(0) >= decide.label_posterior
+    backdoor, label = (
+        pl.col("attack").fill_null(0) >= decide.posterior,
+        pl.col("wrong").fill_null(0) >= decide.label_posterior,
+    )
     integrity = pl.col("broken").is_not_null()
     kinds = pl.concat_list(
         pl.when(backdoor).then(pl.lit(str(Kind.BACKDOOR))),
@@ -128,11 +139,15 @@ def judge(
         pl.when(label).then(pl.col("doubters")).otherwise(pl.lit([], dtype=pl.List(pl.String))),
     ).list.unique(maintain_order=True)
     certainty = pl.max_horizontal(
-        pl.when(backdoor).then(pl.col("attack")), pl.when(label).then(0.8 * pl.col("wrong")), pl.when(integrity).then(0.5)
+        pl.when(backdoor).then(pl.col("attack")),
+        pl.when(label).then(0.8 * pl.col("wrong")),
+        pl.when(integrity).then(0.5),
     )
     reason = pl.concat_str(
         pl.when(backdoor).then(
-            pl.format("stands apart in class {} ({})", pl.col("label").fill_null("?"), pl.col("attackers").list.join(", "))
+            pl.format(
+                "stands apart in class {} ({})", pl.col("label").fill_null("?"), pl.col("attackers").list.join(", ")
+            )
         ),
         pl.when(label).then(pl.format("labelled {}, but a network that never saw it disagrees", pl.col("label"))),
         pl.col("broken"),
@@ -152,7 +167,7 @@ def judge(
 
 
 _NEEDED = ["row", "detector", "embedder", "score", "p_value", "posterior", "group"]
-_EMPTY = {
+_EMPTY: dict[str, pl.DataType | type[pl.DataType]] = {
     "attack": pl.Float64,
     "wrong": pl.Float64,
     "hint": pl.Float64,
@@ -162,13 +177,17 @@ _EMPTY = {
 }
 
 
-def _summed(seen: pl.DataFrame, decide: Decide) -> pl.DataFrame:
+def _summed(seen: pl.DataFrame) -> pl.DataFrame:
     """Per row: posterior of an attack and of a wrong label, a hint for the ranking, the least p-value, who accuses."""
     attack, label = pl.col("kind") != str(Kind.LABEL), pl.col("kind") == str(Kind.LABEL)
     posterior = pl.col("posterior").cast(pl.Float64).clip(0, 1)
     accuses = attack & pl.col("suspicious")
     # Unsuspicious rows are ranked by how odd both they and their group are; a wrong label counts for less.
-    hint = pl.when(attack).then((1 - pl.col("p_group")) * (0.5 * posterior + 0.5 * (1 - pl.col("p_value")))).otherwise(0.4 * posterior)
+    hint = (
+        pl.when(attack)
+        .then((1 - pl.col("p_group")) * (0.5 * posterior + 0.5 * (1 - pl.col("p_value"))))
+        .otherwise(0.4 * posterior)
+    )
     return seen.group_by("row").agg(
         (1 - (1 - pl.when(accuses).then(posterior).otherwise(0.0)).product()).alias("attack"),
         pl.when(label).then(posterior).otherwise(0.0).max().alias("wrong"),
@@ -186,23 +205,22 @@ def samples(judged: pl.DataFrame, dataset: Dataset) -> pa.Table:
     return judged.select(schema.names).to_arrow().cast(schema)
 
 
-def findings(
-    groups: pl.DataFrame, counts: Mapping[tuple[str, str | None], int], dataset: Dataset
-) -> tuple[Group, ...]:
+def findings(groups: pl.DataFrame, counts: Mapping[tuple[str, str | None], int], dataset: Dataset) -> tuple[Group, ...]:
     """The groups of a report: suspicious ones by kind and class, then scattered wrong labels and unreadable rows.
 
     `counts` are the flagged rows by kind and class name.
     """
     out = []
     suspicious = groups.filter(pl.col("suspicious"))
-    for (kind, label), part in sorted(suspicious.group_by("kind", "label"), key=lambda pair: pair[1]["q_value"].min()):  # type: ignore[arg-type, return-value]
-        name = dataset.classes[int(label)] if dataset.classes and int(label) >= 0 else None  # type: ignore[call-overload]
-        rows = counts.get((str(kind), name), 0)
-        part = part.sort("q_value")
-        evidence = [{k: v for k, v in row.items() if v is not None and k not in ("kind", "label", "suspicious")} for row in part.to_dicts()]
+    for part in suspicious.sort("q_value", "detector", "embedder").partition_by("kind", "label", maintain_order=True):
+        kind, label = str(part["kind"][0]), int(part["label"][0])
+        name = dataset.classes[label] if dataset.classes and label >= 0 else None
+        rows = counts.get((kind, name), 0)
+        told = ("kind", "label", "suspicious")
+        evidence = [{k: v for k, v in row.items() if v is not None and k not in told} for row in part.to_dicts()]
         out.append(
             Group(
-                kind=Kind(str(kind)),
+                kind=Kind(kind),
                 label=name,
                 rows=rows,
                 p_value=float(part["q_value"][0]),
@@ -211,13 +229,13 @@ def findings(
                 evidence={"tests": evidence},
             )
         )
-    organised = {(group.kind, group.label) for group in out}
-    for (kind, name), rows in sorted(counts.items(), key=lambda item: (item[0][0], item[0][1] or "")):
-        if rows and kind == Kind.LABEL and (Kind.LABEL, name) not in organised:
-            reason = f"{rows} rows labelled {name} that a network which never saw them would label otherwise"
-            out.append(Group(Kind.LABEL, name, rows, 1.0, ("label-issue",), reason))
-        if rows and kind == Kind.INTEGRITY:
-            out.append(Group(Kind.INTEGRITY, name, rows, 1.0, (), f"{rows} rows cannot be read"))
+    scattered = sum(rows for (kind, _), rows in counts.items() if kind == Kind.LABEL)
+    if scattered:
+        reason = f"{scattered} single rows whose label a network that never saw them does not believe"
+        out.append(Group(Kind.LABEL, None, scattered, 1.0, ("label-issue",), reason))
+    unread = sum(rows for (kind, _), rows in counts.items() if kind == Kind.INTEGRITY)
+    if unread:
+        out.append(Group(Kind.INTEGRITY, None, unread, 1.0, (), f"{unread} rows cannot be read and were not looked at"))
     return tuple(out)
 
 
@@ -240,7 +258,8 @@ def _because(part: pl.DataFrame, name: str | None, rows: int, dataset: Dataset) 
         )
     if family == "label":
         other = dataset.classes[int(best["evidence_belongs_to"])]
-        return f"{best['evidence_rows_out']:.0f} rows labelled {name} confidently belong to {other}, hardly any the other way"
+        out = f"{best['evidence_rows_out']:.0f} rows labelled {name} confidently belong to {other}"
+        return f"{out}, hardly any the other way"
     return f"{rows} of {total} rows of {who} stand apart ({views})"
 
 
@@ -255,7 +274,10 @@ def verdict(
     failed = [run for run in runs if run.status is Status.FAILED]
     if failed:
         one = failed[0]
-        return Verdict.FAILED, f"{one.detector} on {one.embedder} did not complete, so nothing can be said: {one.reason}"
+        return (
+            Verdict.FAILED,
+            f"{one.detector} on {one.embedder} did not complete, so nothing can be said: {one.reason}",
+        )
     if not completed:
         return Verdict.FAILED, "no detector applies to this dataset, so nothing can be said of it"
     if any(group.kind is Kind.LABEL and group.p_value < 1 for group in groups):

@@ -20,8 +20,8 @@ from auditors.values import Dataset, Shard
 
 K = 5
 MOST = 256  # rows of a group whose neighbours are looked up
-# Measured on natural digits, garments and photographs: natural clusters 0.77 to 1.0, planted groups below 0.51 unless the
-# pattern covers four fifths of the picture (benchmarks/images/natural.py).
+# Natural clusters of digits: 0.76 and more. Planted groups among photographs and digits: below 0.51, unless the pattern
+# covers four fifths of the picture.
 NATURAL = 0.6
 
 
@@ -102,7 +102,7 @@ def neighbours_shard(
 
 
 def without(value: Tensor, axis: Tensor) -> Tensor:
-    """Rows [B, D] without their part along `axis` [D], at unit length: a strong pattern may have left little of them."""
+    """Rows [B, D] without their part along `axis` [D], at unit length: a strong pattern may leave little else."""
     return normalize(value - (value @ axis)[:, None] * axis, dim=1)
 
 

@@ -103,13 +103,14 @@ def parse(document: Mapping[str, Any]) -> Plan:
             raise PlanError(f"{where} on must be a list of embedders' names, got {on!r}")
         for one in on:
             if one not in embedders:
-                raise PlanError(f"{where} looks at the embedder {one!r}, which the plan does not have{near(one, embedders)}")
+                raise PlanError(f"{where} looks at {one!r}, which is no embedder of the plan{near(one, embedders)}")
         looks.append(Look(name, kind, settings(DETECTORS[kind], rest, where), tuple(on)))
     if not looks:
         raise PlanError("a plan must have at least one [detectors.NAME] table and an embedder for it to look at")
     decide = settings(Decide, dict(table_of(document.get("decide", {}), "[decide]")), "[decide]")
     if decide.content and decide.content not in embedders:
-        raise PlanError(f"[decide] content names the embedder {decide.content!r}, which is not in the plan{near(decide.content, embedders)}")
+        hint = near(decide.content, embedders)
+        raise PlanError(f"[decide] content must name an embedder of the plan, got {decide.content!r}{hint}")
     return Plan(embedders, tuple(looks), decide)
 
 
@@ -157,8 +158,6 @@ def default(dataset: Dataset) -> Plan:
     """The plan of an audit without a plan file, by modality."""
     discover()
     return parse(DEFAULT[dataset.roles.modality])
-
-
 
 
 def _shallow(view: str) -> dict[str, Any]:

@@ -45,10 +45,13 @@ def ended(error: Exception) -> Ended:
 
 def stored(folder: str, dataset: Dataset, shard: Shard, digest: str) -> str:
     """Path of the embeddings of a shard by the encoder with this digest."""
-    return os.path.join(folder, recipe("embedding", 1, str(shard.digest), dataset.roles, dataset.classes, digest) + ".arrow")
+    name = recipe("embedding", 1, str(shard.digest), dataset.roles, dataset.classes, digest)
+    return os.path.join(folder, name + ".arrow")
 
 
-def embed_shard(shard: Shard, *, dataset: Dataset, encoders: Sequence[Encoder], folder: str, rows: int = 1024) -> pa.Table:
+def embed_shard(
+    shard: Shard, *, dataset: Dataset, encoders: Sequence[Encoder], folder: str, rows: int = 1024
+) -> pa.Table:
     """Store what every encoder makes of the rows of a shard, decoding each row once; files that are there are kept.
 
     Returns the rows that cannot be read, as tables.BROKEN. Raises DataError where embeddings are not finite.
@@ -70,7 +73,8 @@ def embed_shard(shard: Shard, *, dataset: Dataset, encoders: Sequence[Encoder], 
                     writer(path, record.schema).write_batch(record)
                 found = payload.unread
                 at = [int(payload.row[position]) - shard.first_row for position in found]
-                writer(unread, tables.BROKEN).write_batch(pa.record_batch([at, list(found.values())], schema=tables.BROKEN))
+                record = pa.record_batch([at, list(found.values())], schema=tables.BROKEN)
+                writer(unread, tables.BROKEN).write_batch(record)
     with pa.memory_map(unread) as source:
         table = pa.ipc.open_file(source).read_all()
         return table.set_column(0, tables.BROKEN.field(0), pc.add(table["row"], shard.first_row))
@@ -206,14 +210,15 @@ def _scored(scorer: Scorer, batch: Batch, look: Look) -> pa.Table:
         import polars as pl
 
         frame = pl.DataFrame({name: column(scores.evidence[name].float()) for name in names})
-        evidence = frame.select(pl.struct(pl.all().round(4)).struct.json_encode().alias("e"))["e"].to_arrow().cast(pa.string())
-    text = pa.dictionary(pa.int32(), pa.string())
+        text = pl.struct(pl.all().round(4)).struct.json_encode()
+        evidence = frame.select(text.alias("json"))["json"].to_arrow().cast(pa.string())
+    name = pa.dictionary(pa.int32(), pa.string())
     zero = pa.array(np.zeros(rows, dtype=np.int32))
     return pa.table(
         {
             "row": column(batch.row),
-            "detector": pa.DictionaryArray.from_arrays(zero, pa.array([look.detector])).cast(text),
-            "embedder": pa.DictionaryArray.from_arrays(zero, pa.array([look.embedder])).cast(text),
+            "detector": pa.DictionaryArray.from_arrays(zero, pa.array([look.detector])).cast(name),
+            "embedder": pa.DictionaryArray.from_arrays(zero, pa.array([look.embedder])).cast(name),
             "score": column(scores.value.float()),
             "p_value": column(scores.p_value.double()),
             "posterior": column(scores.posterior.float()),

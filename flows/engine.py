@@ -52,7 +52,9 @@ class Tasks:
         # Prefect and Dask look through arguments for futures, but not into a partial, which may hold tensors.
         calls = [(stage, name, partial(work, item)) for name, item in zip(names, items, strict=True)]
         if not self.submit:
-            yield from (step(*call) for call in calls)
+            for call in calls:
+                result: Any = step(*call)
+                yield result
         else:
             futures = [step.submit(*call) for call in calls]
             yield from (future.result() for future in futures)

@@ -52,7 +52,9 @@ class ActivationClustering:
         if schema.rows < 4 * FEWEST:
             raise NotApplicable(f"needs at least {4 * FEWEST} rows, the dataset has {schema.rows}")
         if schema.classes * schema.dim**2 * 8 > SCATTER_BYTES:
-            raise NotApplicable(f"{schema.classes} classes of {schema.dim} dimensions need more than 2 GiB of covariances")
+            raise NotApplicable(
+                f"{schema.classes} classes of {schema.dim} dimensions need more than 2 GiB of covariances"
+            )
         return _Moments(self, schema)
 
 
@@ -102,7 +104,7 @@ class _Sample:
         label = batch.label.clamp_min(0)
         centred = batch.embedding.double() - self.mean[label]
         out = torch.zeros(len(batch), self.axis.shape[2], dtype=torch.float64, device=centred.device)
-        for k in label.unique().tolist():
+        for k in torch.bincount(label).nonzero()[:, 0].tolist():
             out[label == k] = centred[label == k] @ self.axis[k]
         return out  # [B, r]
 
@@ -159,7 +161,7 @@ class _Clusters:
     centre: Tensor  # [K, 2, r]
 
     def assign(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Nearest cluster [B] and simplified silhouette [B] (Hruschka et al. 2006): distances to centres, not to rows."""
+        """Nearest cluster [B] and silhouette [B], simplified to distances to centres (Hruschka et al. 2006)."""
         reduced = self.frame.reduced(batch)
         distance = (reduced[:, None, :] - self.centre[batch.label.clamp_min(0)]).norm(dim=2)  # [B, 2]
         near, far = distance.min(1).values, distance.max(1).values

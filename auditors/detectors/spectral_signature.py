@@ -148,7 +148,9 @@ class _Tails:
     def finish(self, state: _Counts) -> SpectralScorer:
         sides = [side(state.own, state.other), side(state.own.flip(-1), state.other.flip(-1))]
         first = sides[0].excess >= sides[1].excess  # [K, r]
-        chosen = Side(*(torch.where(first if a.ndim == 2 else first[..., None], a, b) for a, b in zip(*sides, strict=True)))
+        chosen = Side(
+            *(torch.where(first if a.ndim == 2 else first[..., None], a, b) for a, b in zip(*sides, strict=True))
+        )
         tested = state.own.sum(-1)[:, 0] >= 4 * FEWEST  # [K]
         reference = chosen.excess[tested].flatten()
         p_value = torch.ones_like(chosen.excess)

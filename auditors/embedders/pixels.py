@@ -23,14 +23,16 @@ def contrast_normalised(image: Tensor) -> Tensor:
     """Pictures [B, C, H, W] as rows [B, C*H*W] of mean 0 and about unit variance."""
     flat = image.flatten(1)
     centred = flat - flat.mean(1, keepdim=True)
-    return centred / (centred.std(1, keepdim=True, unbiased=False) + QUIET)
+    normalised: Tensor = centred / (centred.std(1, keepdim=True, unbiased=False) + QUIET)
+    return normalised
 
 
 def frequencies(image: Tensor) -> Tensor:
-    """Log amplitudes [B, C*H*(W//2+1)] of the Fourier coefficients of [B, C, H, W]: a pattern shows wherever it sits."""
+    """Log amplitudes [B, C*H*(W//2+1)] of the Fourier coefficients of [B, C, H, W], wherever a pattern sits."""
     height, width = image.shape[-2:]
     window = torch.outer(torch.hann_window(height), torch.hann_window(width)).to(image)
-    return torch.fft.rfft2((image - image.mean((2, 3), keepdim=True)) * window).abs().add(QUIET).log().flatten(1)
+    amplitude: Tensor = torch.fft.rfft2((image - image.mean((2, 3), keepdim=True)) * window).abs()
+    return amplitude.add(QUIET).log().flatten(1)
 
 
 @embedder("pixels")

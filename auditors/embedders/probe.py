@@ -122,7 +122,9 @@ class Probe:
             base = EMBEDDERS[BASE[dataset.roles.modality]]().fit(payloads, dataset, device)
         key, value, label = gather(payloads, base, self.rows)
         if len(value) < 50 * self.folds:
-            raise NotApplicable(f"a probe in {self.folds} folds needs at least {50 * self.folds} rows, got {len(value)}")
+            raise NotApplicable(
+                f"a probe in {self.folds} folds needs at least {50 * self.folds} rows, got {len(value)}"
+            )
         value, label, fold = value.to(device), label.to(device), (key % self.folds).to(device)
         networks = []
         for held_out in range(self.folds):

@@ -39,7 +39,7 @@ class ClassMoments:
         if pooled:
             return cls(count, mean, (residual.T @ residual)[None])
         scatter = torch.zeros(classes, dim, dim, dtype=torch.float64, device=value.device)
-        for k in label.unique().tolist():
+        for k in torch.bincount(label, minlength=classes).nonzero()[:, 0].tolist():
             part = residual[label == k]
             scatter[k] = part.T @ part
         return cls(count, mean, scatter)

@@ -23,7 +23,8 @@ def whitening(scatter: Tensor, rows: float, *, limit: int) -> Tensor:
     keep = min(rank, int(rows) // ROWS_PER_DIMENSION, limit)
     value, vector = value[len(value) - keep :], vector[:, len(vector) - keep :]
     floor = FLOOR * float(value.mean()) if keep else 1.0
-    return vector * (value + floor).rsqrt()
+    whitener: Tensor = vector * (value + floor).rsqrt()
+    return whitener
 
 
 def spatial_sign(value: Tensor) -> Tensor:
@@ -32,7 +33,8 @@ def spatial_sign(value: Tensor) -> Tensor:
     Source: Visuri, Koivunen & Oja (2000), sign covariance matrices.
     """
     length = value.norm(dim=1, keepdim=True)
-    return value / length.clamp_min(torch.finfo(value.dtype).tiny) * value.shape[1] ** 0.5
+    sign: Tensor = value / length.clamp_min(torch.finfo(value.dtype).tiny) * value.shape[1] ** 0.5
+    return sign
 
 
 def top_directions(covariance: Tensor, rank: int, *, sweeps: int = 24) -> Tensor:
@@ -53,4 +55,5 @@ def top_directions(covariance: Tensor, rank: int, *, sweeps: int = 24) -> Tensor
         basis = torch.linalg.qr(covariance @ basis).Q
     inner = basis.mT @ covariance @ basis
     vector = torch.linalg.eigh((inner + inner.mT) / 2).eigenvectors
-    return (basis @ vector)[..., -rank:].flip(-1)
+    leading: Tensor = (basis @ vector)[..., -rank:].flip(-1)
+    return leading

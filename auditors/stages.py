@@ -1,0 +1,273 @@
+"""The stages of an audit over the shards of a dataset: train, embed, sweep, score, acquit, judge."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from auditors import findings, natural, tables
+from auditors.contract import DETECTORS, Aggregator, Embedder, Encoder, Scorer
+from auditors.errors import DataError, MissingPackage, NotApplicable, PlanError
+from auditors.findings import Tested
+from auditors.plan import Plan
+from auditors.source import identities, payloads
+from auditors.sweep import Ended, Look, attempt, embed_shard, ended, fold_shard, merge, moved, score_shard
+from auditors.values import Dataset, Kind, Run, Schema, Shard, Status
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Progress = Callable[[str, int, int], None]
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    """The progress of somebody who does not want to know."""
+
+
+class Engine(Protocol):
+    """Where the work on shards runs. Results come in the order of the items, each as soon as it can."""
+
+    def map(self, stage: str, work: Callable[[T], R], items: Sequence[T], names: Sequence[str]) -> Iterator[R]: ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """One item after the other in this process; torch, polars and faiss use the cores anyway."""
+
+    def map(self, stage: str, work: Callable[[T], R], items: Sequence[T], names: Sequence[str]) -> Iterator[R]:
+        del stage, names
+        return map(work, items)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages of one audit: train, embed, sweep, score, judge."""
+
+    dataset: Dataset
+    plan: Plan
+    seed: int
+    device: torch.device
+    engine: Engine
+    progress: Progress
+    cache: str
+
+    def shards(self, stage: str, work: Callable[[Shard], R]) -> Iterator[R]:
+        shards = self.dataset.shards
+        self.progress(stage, 0, len(shards))
+        names = [f"{shard.file.name} rows {shard.first_row_in_file}+{shard.rows}" for shard in shards]
+        for done, result in enumerate(self.engine.map(stage, work, shards, names), 1):
+            self.progress(stage, done, len(shards))
+            yield result
+
+    def train(self) -> dict[str, Encoder | Ended]:
+        """Fit every embedder of the plan. What the user must mend is raised, what does not apply is reported."""
+        out: dict[str, Encoder | Ended] = {}
+        rows = payloads(self.dataset)
+        for done, (name, (_, settings)) in enumerate(self.plan.embedders.items()):
+            self.progress("train", done, len(self.plan.embedders))
+            try:
+                out[name] = _seeded(settings, self.seed).fit(rows, self.dataset, self.device)
+                if self.dataset.roles.modality not in settings.modalities:
+                    raise NotApplicable(f"the embedder does not read {self.dataset.roles.modality} rows")
+            except (DataError, PlanError, MissingPackage):
+                raise
+            except Exception as error:  # an embedder that breaks fails its own runs, and the report says so
+                out[name] = ended(error)
+        self.progress("train", len(self.plan.embedders), len(self.plan.embedders))
+        return out
+
+    def embed(self, encoders: Mapping[str, Encoder | Ended]) -> dict[int, str]:
+        """Store all embeddings; the rows that cannot be read, with the reason."""
+        ready = [one for one in encoders.values() if not isinstance(one, Ended)]
+        work = partial(embed_shard, dataset=self.dataset, encoders=ready, folder=self.cache)
+        unread: dict[int, str] = {}
+        for shard, table in zip(self.dataset.shards, self.shards("embed", work), strict=True):
+            unread |= dict(zip(table["row"].to_pylist(), table["reason"].to_pylist(), strict=True))
+            if unread and self.plan.decide.broken_rows == "refuse":
+                row, reason = next(iter(unread.items()))
+                raise DataError(f"{shard.file.name}: every row must be readable, row {row} is not: {reason}")
+        if len(unread) == self.dataset.rows:
+            raise DataError(
+                f"{self.dataset.root}: none of {len(unread)} rows can be read; the first: {next(iter(unread.values()))}"
+            )
+        return unread
+
+    def sweep(
+        self, encoders: Mapping[str, Encoder | Ended]
+    ) -> tuple[dict[Look, Scorer], dict[Look, Ended], dict[Look, float]]:
+        """Sweep the embeddings until every look has its Scorer or has ended; all looks share each sweep."""
+        live: dict[Look, Aggregator] = {}
+        scorers: dict[Look, Scorer] = {}
+        stopped: dict[Look, Ended] = {}
+        seconds: dict[Look, float] = {}
+        for one in self.plan.looks:
+            for name in one.on:
+                encoder = encoders[name]
+                if isinstance(encoder, Ended):
+                    stopped[Look(one.name, name, "")] = encoder
+                    continue
+                look = Look(one.name, name, encoder.digest)
+                first = attempt(one.settings.begin, _schema(self.dataset, encoder))
+                if isinstance(first, Ended):
+                    stopped[look] = first
+                else:
+                    live[look] = first
+        turn = 0
+        while live:
+            turn += 1
+            start = time.monotonic()
+            work = partial(fold_shard, live=live, dataset=self.dataset, folder=self.cache, device=self.device)
+            total: dict[Look, Any] | None = None
+            for states in self.shards(f"sweep {turn}", work):
+                total = states if total is None else merge(live, total, states)
+            following: dict[Look, Aggregator] = {}
+            for look, aggregator in live.items():
+                state = (total or {})[look]
+                step = state if isinstance(state, Ended) else attempt(aggregator.finish, moved(state, self.device))
+                if isinstance(step, Ended):
+                    stopped[look] = step
+                elif isinstance(step, Scorer):
+                    scorers[look] = step
+                else:
+                    following[look] = step
+            for look in live:
+                seconds[look] = seconds.get(look, 0.0) + (time.monotonic() - start) / len(live)
+            live = following
+        order = {
+            (one.name, name): at
+            for at, (one, name) in enumerate((one, name) for one in self.plan.looks for name in one.on)
+        }
+        scorers = dict(sorted(scorers.items(), key=lambda item: order[item[0].detector, item[0].embedder]))
+        return scorers, stopped, seconds
+
+    def score(self, scorers: Mapping[Look, Scorer], folder: str) -> tuple[list[tuple[int, int]], dict[Look, Ended]]:
+        """Write scores.parquet; the row groups of each shard in it, and the looks that broke while scoring."""
+        work = partial(score_shard, scorers=scorers, dataset=self.dataset, folder=self.cache, device=self.device)
+        spans: list[tuple[int, int]] = []
+        broke: dict[Look, Ended] = {}
+        end = 0
+        with pq.ParquetWriter(os.path.join(folder, "scores.parquet"), tables.SCORES, compression="zstd") as writer:
+            for scored in self.shards("score", work):
+                start = end
+                for look, one in scored.items():
+                    if isinstance(one, Ended):
+                        broke[look] = one
+                    elif len(one):
+                        writer.write_table(one, row_group_size=len(one))
+                        end += 1
+                spans.append((start, end))
+        return spans, broke
+
+    def acquit(
+        self, groups: pl.DataFrame, encoders: Mapping[str, Encoder | Ended], folder: str
+    ) -> tuple[pl.DataFrame, list[str]]:
+        """Suspicious groups that are natural clusters are suspicious no more; a note says so of each."""
+        content = encoders.get(self.plan.decide.content)
+        members = findings.members(groups, os.path.join(folder, "scores.parquet"), self.plan.decide)
+        if content is None or isinstance(content, Ended) or not members:
+            return groups, []
+        candidates = {key: natural.Candidate(label, rows) for key, (label, rows) in enumerate(members)}
+        place: dict[str, Any] = {"dataset": self.dataset, "folder": self.cache, "digest": content.digest}
+        outlines = _added(self.shards("outline", partial(natural.outline_shard, groups=candidates, **place)))
+        work = partial(natural.neighbours_shard, outlines=outlines, device=self.device, **place)
+        nearest = _added(self.shards("neighbours", work))
+        notes, acquitted = [], []
+        for key, one in candidates.items():
+            share = natural.cohesion(nearest[key], one.rows)
+            if share >= natural.NATURAL:
+                acquitted.append(one.label)
+                name = (
+                    f"class {self.dataset.classes[one.label]}"
+                    if one.label >= 0 and self.dataset.classes
+                    else "the dataset"
+                )
+                notes.append(
+                    f"{len(one.rows)} rows of {name} stand apart, but even without what they share {share:.0%} of their "
+                    f"nearest neighbours are among themselves: taken for a natural cluster (one of them is row {one.rows[0]})."
+                )
+        attack = pl.col("kind") != str(Kind.LABEL)
+        return groups.with_columns(pl.col("suspicious") & ~(attack & pl.col("label").is_in(acquitted))), notes
+
+    def judge(
+        self, groups: pl.DataFrame, spans: Sequence[tuple[int, int]], unread: Mapping[int, str], folder: str
+    ) -> dict[tuple[str, str | None], int]:
+        """Write samples.parquet and flagged.parquet shard by shard; counts of flagged rows by kind and class."""
+        id_type = pa.type_for_alias(self.dataset.id_type) if self.dataset.id_type else None
+        schema = tables.samples(id_type)
+        counts: dict[tuple[str, str | None], int] = {}
+        flagged = [schema.empty_table()]
+        with (
+            pq.ParquetFile(os.path.join(folder, "scores.parquet")) as scores,
+            pq.ParquetWriter(os.path.join(folder, "samples.parquet"), schema, compression="zstd") as writer,
+        ):
+            for shard, (start, end) in zip(self.dataset.shards, spans, strict=True):
+                seen = scores.read_row_groups(list(range(start, end)))
+                mine = {
+                    row: why for row, why in unread.items() if shard.first_row <= row < shard.first_row + shard.rows
+                }
+                judged = findings.judge(identities(self.dataset, shard), seen, groups, mine, self.plan.decide)
+                table = findings.samples(judged, self.dataset)
+                writer.write_table(table)
+                flagged.append(table.filter(table["flagged"]))
+                for kind, label, rows in (
+                    judged.explode("kinds").drop_nulls("kinds").group_by("kinds", "label").len().rows()
+                ):
+                    counts[kind, label] = counts.get((kind, label), 0) + rows
+        found = pa.concat_tables(flagged).sort_by([("risk", "descending"), ("row", "ascending")])
+        pq.write_table(found, os.path.join(folder, "flagged.parquet"), compression="zstd")
+        return counts
+
+
+def _added(parts: Iterator[dict[int, Any]]) -> dict[int, Any]:
+    """Values by key, added up in shard order."""
+    total: dict[int, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            total[key] = total[key] + value if key in total else value
+    return total
+
+
+def _seeded(settings: Any, seed: int) -> Embedder:
+    """Settings with the audit's seed added to their own, where they have one."""
+    seeded: Embedder = replace(settings, seed=settings.seed + seed) if seed and hasattr(settings, "seed") else settings
+    return seeded
+
+
+def _schema(dataset: Dataset, encoder: Encoder) -> Schema:
+    labelled = bool(dataset.classes)
+    return Schema(
+        encoder.dim, max(1, len(dataset.classes)), labelled, bool(getattr(encoder, "classes", 0)), dataset.rows
+    )
+
+
+def tested(look: Look, scorer: Scorer, plan: Plan) -> Tested:
+    kind = DETECTORS[next(one.detector for one in plan.looks if one.name == look.detector)]
+    return Tested(look.detector, look.embedder, kind.kind, kind.family, scorer.groups)
+
+
+def ran(
+    plan: Plan,
+    encoders: Mapping[str, Encoder | Ended],
+    stopped: Mapping[Look, Ended],
+    scorers: Mapping[Look, Scorer],
+    seconds: Mapping[Look, float],
+) -> tuple[Run, ...]:
+    """How every look of the plan ended, in the plan's order."""
+    runs = []
+    for one in plan.looks:
+        for name in one.on:
+            encoder = encoders[name]
+            look = Look(one.name, name, "" if isinstance(encoder, Ended) else encoder.digest)
+            end = stopped.get(look) or (None if look in scorers else Ended(Status.FAILED, "it never finished"))
+            status, reason = (Status.COMPLETED, "") if end is None else (end.status, end.reason)
+            runs.append(Run(one.name, name, status, reason, round(seconds.get(look, 0.0), 3)))
+    return tuple(runs)
