@@ -267,25 +267,23 @@ def verdict(
     groups: Sequence[Group], runs: Sequence[Run], counts: Mapping[str, int], rows: int, decide: Decide
 ) -> tuple[Verdict, str]:
     """The verdict and its reason in one sentence. Only completed runs speak for the data."""
-    organised = [group for group in groups if group.kind not in (Kind.LABEL, Kind.INTEGRITY)]
-    if organised:
-        return Verdict.FAILED, organised[0].reason
     completed = [run for run in runs if run.status is Status.COMPLETED]
-    failed = [run for run in runs if run.status is Status.FAILED]
-    if failed:
-        one = failed[0]
-        return (
-            Verdict.FAILED,
-            f"{one.detector} on {one.embedder} did not complete, so nothing can be said: {one.reason}",
-        )
+    failing = [group.reason for group in groups if group.kind not in (Kind.LABEL, Kind.INTEGRITY)]
+    failing += [
+        f"{run.detector} on {run.embedder} did not complete, so nothing can be said: {run.reason}"
+        for run in runs
+        if run.status is Status.FAILED
+    ]
     if not completed:
-        return Verdict.FAILED, "no detector applies to this dataset, so nothing can be said of it"
-    if any(group.kind is Kind.LABEL and group.p_value < 1 for group in groups):
-        group = next(group for group in groups if group.kind is Kind.LABEL and group.p_value < 1)
-        return Verdict.WARNED, group.reason
+        failing.append("no detector applies to this dataset, so nothing can be said of it")
     wrong, unread = counts.get(Kind.LABEL, 0), counts.get(Kind.INTEGRITY, 0)
+    warning = [group.reason for group in groups if group.kind is Kind.LABEL and group.p_value < 1]
     if unread:
-        return Verdict.WARNED, f"{unread} of {rows} rows cannot be read and were not looked at"
+        warning.append(f"{unread} of {rows} rows cannot be read and were not looked at")
     if wrong > decide.label_share * rows:
-        return Verdict.WARNED, f"{wrong} of {rows} labels look wrong; nothing organised was found"
+        warning.append(f"{wrong} of {rows} labels look wrong; nothing organised was found")
+    if failing:
+        return Verdict.FAILED, failing[0]
+    if warning:
+        return Verdict.WARNED, warning[0]
     return Verdict.PASSED, f"none of the {len(completed)} completed looks found a suspicious group among {rows} rows"

@@ -192,7 +192,7 @@ class Stages:
                 )
                 notes.append(
                     f"{len(one.rows)} rows of {name} stand apart, but even without what they share {share:.0%} of their "
-                    f"nearest neighbours are among themselves: taken for a natural cluster (one of them is row {one.rows[0]})."
+                    f"nearest neighbours are among themselves: taken for a natural cluster (row {one.rows[0]} is one)."
                 )
         attack = pl.col("kind") != str(Kind.LABEL)
         return groups.with_columns(pl.col("suspicious") & ~(attack & pl.col("label").is_in(acquitted))), notes
