@@ -191,8 +191,9 @@ class Stages:
                     else "the dataset"
                 )
                 notes.append(
-                    f"{len(one.rows)} rows of {name} stand apart, but even without what they share {share:.0%} of their "
-                    f"nearest neighbours are among themselves: taken for a natural cluster (row {one.rows[0]} is one)."
+                    f"{len(one.rows)} rows of {name} stand apart, but even without what they share {share:.0%} of "
+                    "their nearest neighbours are among themselves: taken for a natural cluster "
+                    f"(row {one.rows[0]} is one of them)."
                 )
         attack = pl.col("kind") != str(Kind.LABEL)
         return groups.with_columns(pl.col("suspicious") & ~(attack & pl.col("label").is_in(acquitted))), notes

@@ -196,6 +196,8 @@ def options(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; whatever goes wrong becomes one sentence and an exit code."""
+    # Idle threads sleep instead of spinning: beside other work on the same cores that is up to ten times faster.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(list(sys.argv[1:] if argv is None else argv), prog_name="foretaste", standalone_mode=False)
         if code == 130:  # typer's word for Ctrl-C

@@ -81,6 +81,23 @@ def train(network: Network, value: Tensor, label: Tensor, *, epochs: int, rate: 
     return network.eval()
 
 
+@torch.inference_mode()
+def temperature(networks: list[Network], value: Tensor, label: Tensor, fold: Tensor) -> float:
+    """What to divide logits by, so that the probabilities of rows a network never saw are honest.
+
+    Source: Guo et al. (ICML 2017, arXiv 1706.04599), section 4.2: least negative log likelihood, of held-out folds.
+    """
+    grid = torch.logspace(-1, 1, 41)
+    loss = torch.zeros(len(grid), dtype=torch.float64)
+    for held_out, network in enumerate(networks):
+        mine = (fold == held_out).nonzero()[:, 0]
+        for part in mine.split(CHUNK):
+            logit = network(scaled(value[part]))[1].double().cpu()  # [b, K]
+            given = label[part].cpu()
+            loss += torch.stack([cross_entropy(logit / float(at), given, reduction="sum") for at in grid])
+    return float(grid[loss.argmin()])
+
+
 def scaled(value: Tensor) -> Tensor:
     if value.dtype != torch.uint8:
         return value
@@ -145,7 +162,8 @@ class Probe:
                         seed=self.seed * 1000 + held_out,
                     )
                 )
-        return ProbeEncoder(self, tuple(networks), base, classes, device)
+        cooled = temperature(networks, value, label, fold)
+        return ProbeEncoder(self, tuple(networks), base, classes, device, cooled)
 
 
 def read(payload: Payload, base: Encoder | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -190,6 +208,7 @@ class ProbeEncoder:
     base: Encoder | None
     classes: int
     device: torch.device
+    temperature: float
 
     @property
     def dim(self) -> int:
@@ -201,7 +220,8 @@ class ProbeEncoder:
         for network in self.networks:
             for tensor in network.state_dict().values():
                 weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return recipe("probe", 1, self.settings, self.base.digest if self.base else "32", weights.hexdigest())
+        read = self.base.digest if self.base else "32"
+        return recipe("probe", 2, self.settings, read, self.temperature, weights.hexdigest())
 
     @torch.inference_mode()
     def embed(self, payload: Payload) -> Batch:
@@ -212,7 +232,7 @@ class ProbeEncoder:
             part = scaled(value[start : start + CHUNK].to(self.device))
             pairs = [network(part) for network in self.networks]
             features.append(torch.cat([feature for feature, _ in pairs], 1).cpu())  # [b, width * folds]
-            every = torch.stack([logit.softmax(1) for _, logit in pairs]).cpu()  # [folds, b, K]
+            every = torch.stack([(logit / self.temperature).softmax(1) for _, logit in pairs]).cpu()  # [folds, b, K]
             own = fold[start : start + CHUNK]
             probs.append(every[own, torch.arange(len(own))])
         if not features:
