@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import polars as pl
 import torch
@@ -21,7 +22,7 @@ from auditors.report.page import page
 from auditors.roles import NOTHING_SAID, Request
 from auditors.source import complete_or_absent, open_dataset
 from auditors.stages import Engine, Here, Progress, Stages, quiet, ran, tested
-from auditors.values import Dataset, Report, Run, Status
+from auditors.values import Dataset, Report
 
 logger = logging.getLogger("foretaste")
 
@@ -55,13 +56,12 @@ def audit(
     if not places:
         raise PlanError("an audit needs at least one dataset, got none")
     out = os.path.realpath(out or os.path.join("audits", time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())))
+    _keep_out_of(places, out)
     chosen = plans.load(plan) if isinstance(plan, str) else plan
     where = _device(device)
     with complete_or_absent(out) as folder:
         clock = _Clock()
         dataset = open_dataset(places, request=request)
-        if out == dataset.root or (out.startswith(dataset.root.rstrip("/") + "/") and os.path.isdir(dataset.root)):
-            raise PlanError(f"{out}: the folder for results must not lie inside the dataset {dataset.root}")
         logger.info(_described(dataset))
         clock("ingest")
         stages = Stages(
@@ -108,7 +108,7 @@ def _conclude(stages: Stages, folder: str, out: str, clock: _Clock) -> Report:
         runs=runs,
         groups=found,
         counts=kinds,
-        notes=(*acquitted, *_notes(dataset, runs)),
+        notes=(*acquitted, *_notes(dataset)),
         versions=_versions(),
         seconds=clock.seconds,
         plan=plan.describe() | {"seed": stages.seed, "device": str(stages.device)},
@@ -133,6 +133,14 @@ class _Clock:
         self.seconds[stage], self.last = round(now - self.last, 3), now
 
 
+def _keep_out_of(places: Sequence[str], out: str) -> None:
+    """Results inside a folder of data would be data the next time; beside a single file they are not."""
+    for place in places:
+        folder = os.path.realpath(place.removeprefix("file://"))
+        if os.path.isdir(folder) and Path(out).is_relative_to(folder):
+            raise PlanError(f"{out}: the folder for results must not lie inside the dataset {place}, choose another")
+
+
 def _device(name: str) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise PlanError(f"--device must be auto, cpu or cuda, got {name!r}")
@@ -153,7 +161,7 @@ def _described(dataset: Dataset) -> str:
     return f"columns: {'; '.join(named)} ({dataset.rows} rows, {classes}, {len(dataset.shards)} shards)"
 
 
-def _notes(dataset: Dataset, runs: Sequence[Run]) -> tuple[str, ...]:
+def _notes(dataset: Dataset) -> tuple[str, ...]:
     """What could not be looked at, in sentences."""
     out = (
         []
@@ -166,9 +174,6 @@ def _notes(dataset: Dataset, runs: Sequence[Run]) -> tuple[str, ...]:
         out.append(
             f"{len(small)} of {len(dataset.classes)} classes have fewer than 48 rows and were not tested: {named}."
         )
-    for run in runs:
-        if run.status is not Status.COMPLETED:
-            out.append(f"{run.detector} on {run.embedder}: {run.status}: {run.reason}.")
     return tuple(out)
 
 

@@ -115,17 +115,20 @@ def parse(document: Mapping[str, Any]) -> Plan:
 
 
 def tables(document: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
+    """The tables [section.NAME] by name."""
     whole = table_of(document.get(section, {}), f"[{section}]")
     return {name: dict(table_of(table, f"[{section}.{name}]")) for name, table in whole.items()}
 
 
 def table_of(value: Any, where: str) -> Mapping[str, Any]:
+    """The value, which must be a table."""
     if not isinstance(value, Mapping):
         raise PlanError(f"{where} must be a table, got {value!r}")
     return value
 
 
 def kind_of(name: str, table: dict[str, Any], registry: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+    """Which registered component a table asks for, and the settings left in it."""
     kind = table.pop("kind", name)
     if kind not in registry:
         raise PlanError(f"{where} has the kind {kind!r}, which does not exist{near(str(kind), registry)}")
@@ -144,12 +147,14 @@ def settings(cls: Any, table: Mapping[str, Any], where: str) -> Any:
 
 
 def known(table: Mapping[str, Any], names: set[str], where: str) -> None:
+    """Refuse a table with a setting that does not exist."""
     for name in table:
         if name not in names:
             raise PlanError(f"{where} has no setting {name!r}{near(name, names)}")
 
 
 def near(name: str, names: Any) -> str:
+    """A hint for whoever misspelt a name: the nearest there is, or all."""
     close = difflib.get_close_matches(name, list(names), 1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(names))}" if names else ""
 

@@ -251,6 +251,7 @@ def _schema(dataset: Dataset, encoder: Encoder) -> Schema:
 
 
 def tested(look: Look, scorer: Scorer, plan: Plan) -> Tested:
+    """The groups a look tested, with what it says of them."""
     kind = DETECTORS[next(one.detector for one in plan.looks if one.name == look.detector)]
     return Tested(look.detector, look.embedder, kind.kind, kind.family, scorer.groups)
 

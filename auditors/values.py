@@ -40,6 +40,8 @@ class Status(StrEnum):
 
 
 class Verdict(StrEnum):
+    """What an audit says of a dataset as a whole."""
+
     PASSED = "passed"
     WARNED = "warned"
     FAILED = "failed"

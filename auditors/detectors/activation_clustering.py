@@ -256,6 +256,8 @@ class _Reclassified:
 
 @dataclass(frozen=True)
 class ClusterScorer:
+    """What the clustering learned of each class, and where each row falls."""
+
     frame: _Reclassified
     p_value: Tensor  # [K]
     share: Tensor  # [K]

@@ -111,6 +111,7 @@ class _Joint:
 
 
 def labelled(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Probabilities [B, K] and labels [B] of the rows that have a label."""
     if batch.prob is None:
         raise ValueError("label-issue needs batches with probabilities")
     known = batch.label >= 0
@@ -137,6 +138,8 @@ def quality(prob: Tensor, label: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LabelScorer:
+    """How far to trust the label of each row, and which classes are confused in one direction only."""
+
     threshold: Tensor  # [K]
     quality: Tensor  # [K, BINS]
     off: Tensor  # [K, K] float64, confident joint without its diagonal

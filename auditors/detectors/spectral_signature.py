@@ -156,6 +156,10 @@ class _Tails:
         p_value = torch.ones_like(chosen.excess)
         if len(reference):
             p_value[tested] = gumbel_tail(chosen.excess[tested], reference, least_scale=LEAST_SCALE)
+        # A long tail that no row stands out of is a lumpy distribution, not a group.
+        lying = torch.where(first[..., None], state.own, state.own.flip(-1))
+        members = (lying * (chosen.posterior >= 0.5)).sum(-1)  # [K, r]
+        p_value[members < FEWEST] = 1.0
         return SpectralScorer(
             frame=self.frame,
             centre=self.centre,

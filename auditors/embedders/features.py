@@ -236,11 +236,13 @@ class OneHot:
 
 
 def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type has a size and a distance, as dates and booleans do too."""
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean, pa.types.is_temporal)
     return any(test(kind) for test in tests) and not pa.types.is_interval(kind)
 
 
 def is_string(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds names."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)

@@ -60,6 +60,8 @@ class Pixels:
 
 @dataclass(frozen=True)
 class PixelEncoder:
+    """Pictures as vectors; nothing was learned."""
+
     settings: Pixels
     device: torch.device
 

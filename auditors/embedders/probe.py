@@ -91,7 +91,7 @@ def temperature(networks: list[Network], value: Tensor, label: Tensor, fold: Ten
     loss = torch.zeros(len(grid), dtype=torch.float64)
     for held_out, network in enumerate(networks):
         mine = (fold == held_out).nonzero()[:, 0]
-        for part in mine.split(CHUNK):
+        for part in torch.split(mine, CHUNK):
             logit = network(scaled(value[part]))[1].double().cpu()  # [b, K]
             given = label[part].cpu()
             loss += torch.stack([cross_entropy(logit / float(at), given, reduction="sum") for at in grid])
@@ -99,6 +99,7 @@ def temperature(networks: list[Network], value: Tensor, label: Tensor, fold: Ten
 
 
 def scaled(value: Tensor) -> Tensor:
+    """Pictures in [0, 1], channels last; vectors as they are."""
     if value.dtype != torch.uint8:
         return value
     return (value.float() / 255).contiguous(memory_format=torch.channels_last)
@@ -196,6 +197,7 @@ def gather(payloads: Iterable[Payload], base: Encoder | None, limit: int) -> tup
 
 
 def best(parts: list[tuple[Tensor, Tensor, Tensor]], limit: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The `limit` rows with the smallest keys out of several parts, ascending by key."""
     key, value, label = (torch.cat(column) for column in zip(*parts, strict=True))
     order = smallest(key, limit)
     return key[order], value[order], label[order]
@@ -203,6 +205,8 @@ def best(parts: list[tuple[Tensor, Tensor, Tensor]], limit: int) -> tuple[Tensor
 
 @dataclass(frozen=True, eq=False)
 class ProbeEncoder:
+    """The trained networks; a row is put into its fold again by content."""
+
     settings: Probe
     networks: tuple[Network, ...]
     base: Encoder | None

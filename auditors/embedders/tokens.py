@@ -60,6 +60,8 @@ class Tokens:
 
 @dataclass(frozen=True)
 class TokensEncoder:
+    """Texts as hashed n-grams; nothing was learned."""
+
     settings: Tokens
 
     @property

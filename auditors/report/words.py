@@ -15,6 +15,7 @@ def count(number: int) -> str:
 
 
 def plural(number: int, noun: str, many: str = "") -> str:
+    """1 row, 2 rows, 2 classes."""
     return f"{count(number)} {noun if number == 1 else many or noun + 's'}"
 
 
