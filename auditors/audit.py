@@ -96,7 +96,8 @@ def _conclude(stages: Stages, folder: str, out: str, clock: _Clock) -> Report:
     for (kind, _), rows in counts.items():
         kinds[kind] = kinds.get(kind, 0) + rows
     flagged = pl.read_parquet(os.path.join(folder, "flagged.parquet"))
-    verdict, reason = findings.verdict(found, runs, kinds, dataset.rows, plan.decide)
+    odd = findings.watched(groups, dataset)
+    verdict, reason = findings.verdict(found, runs, odd=odd, counts=kinds, rows=dataset.rows, decide=plan.decide)
     shown = evidence.samples(dataset, evidence.chosen(flagged))
     clock("report")
     report = Report(
@@ -108,7 +109,7 @@ def _conclude(stages: Stages, folder: str, out: str, clock: _Clock) -> Report:
         runs=runs,
         groups=found,
         counts=kinds,
-        notes=(*acquitted, *_notes(dataset)),
+        notes=(*odd, *acquitted, *_notes(dataset)),
         versions=_versions(),
         seconds=clock.seconds,
         plan=plan.describe() | {"seed": stages.seed, "device": str(stages.device)},

@@ -32,7 +32,7 @@ def significance(tested: Sequence[Tested], decide: Decide) -> pl.DataFrame:
     """Every group that any run tested, with its p-value adjusted over all of them (Benjamini & Hochberg 1995).
 
     Columns: detector, embedder, kind, family, group, label (class index, -1 without), statistic, p_value, q_value,
-    suspicious, and evidence_NAME for what the detectors say of their groups.
+    suspicious, watched (not quite suspicious), and evidence_NAME for what the detectors say of their groups.
     """
     frames = []
     for one in tested:
@@ -58,7 +58,8 @@ def significance(tested: Sequence[Tested], decide: Decide) -> pl.DataFrame:
     whole = pl.concat(frames, how="diagonal_relaxed").with_columns(pl.col("group").cast(pl.Int64))
     adjusted = benjamini_hochberg(torch.from_numpy(whole["p_value"].to_numpy(writable=True)))
     return whole.with_columns(pl.Series("q_value", adjusted.numpy())).with_columns(
-        (pl.col("q_value") <= decide.fdr).alias("suspicious")
+        (pl.col("q_value") <= decide.fdr).alias("suspicious"),
+        pl.col("q_value").is_between(decide.fdr, decide.watch, closed="right").alias("watched"),
     )
 
 
@@ -73,12 +74,13 @@ _NOTHING_TESTED = {
     "p_value": pl.Float64,
     "q_value": pl.Float64,
     "suspicious": pl.Boolean,
+    "watched": pl.Boolean,
 }
 
 
 def members(groups: pl.DataFrame, scores: str, decide: Decide) -> list[tuple[int, tuple[int, ...]]]:
-    """The suspected classes (-1 = no class) and the rows that any run would flag in them, from scores.parquet."""
-    accused = groups.filter(pl.col("suspicious") & (pl.col("kind") != str(Kind.LABEL)))
+    """The suspected or watched classes (-1 = no class) and the rows that any run would flag in them."""
+    accused = groups.filter((pl.col("suspicious") | pl.col("watched")) & (pl.col("kind") != str(Kind.LABEL)))
     if accused.is_empty():
         return []
     keys = ["detector", "embedder", "group"]
@@ -216,7 +218,7 @@ def findings(groups: pl.DataFrame, counts: Mapping[tuple[str, str | None], int],
         kind, label = str(part["kind"][0]), int(part["label"][0])
         name = dataset.classes[label] if dataset.classes and label >= 0 else None
         rows = counts.get((kind, name), 0)
-        told = ("kind", "label", "suspicious")
+        told = ("kind", "label", "suspicious", "watched")
         evidence = [{k: v for k, v in row.items() if v is not None and k not in told} for row in part.to_dicts()]
         out.append(
             Group(
@@ -236,6 +238,22 @@ def findings(groups: pl.DataFrame, counts: Mapping[tuple[str, str | None], int],
     unread = sum(rows for (kind, _), rows in counts.items() if kind == Kind.INTEGRITY)
     if unread:
         out.append(Group(Kind.INTEGRITY, None, unread, 1.0, (), f"{unread} rows cannot be read and were not looked at"))
+    return tuple(out)
+
+
+def watched(groups: pl.DataFrame, dataset: Dataset) -> tuple[str, ...]:
+    """A sentence for each class that is odd, but not odd enough to accuse its rows, and not already accused."""
+    accused = groups.filter(pl.col("suspicious") & (pl.col("kind") != str(Kind.LABEL)))["label"]
+    odd = groups.filter(
+        pl.col("watched") & (pl.col("kind") != str(Kind.LABEL)) & ~pl.col("label").is_in(accused.implode())
+    )
+    out = []
+    for part in odd.sort("q_value", "detector", "embedder").partition_by("label", maintain_order=True):
+        label = int(part["label"][0])
+        who = f"class {dataset.classes[label]}" if dataset.classes and label >= 0 else "the dataset"
+        looks = ", ".join(f"{one['detector']} on {one['embedder']}" for one in part.iter_rows(named=True))
+        chance = f"chance alone does so in {part['q_value'][0]:.0%} of clean datasets"
+        out.append(f"{who} is worth a look: some of its rows stand apart ({looks}), but {chance}, so none is accused")
     return tuple(out)
 
 
@@ -264,7 +282,13 @@ def _because(part: pl.DataFrame, name: str | None, rows: int, dataset: Dataset) 
 
 
 def verdict(
-    groups: Sequence[Group], runs: Sequence[Run], counts: Mapping[str, int], rows: int, decide: Decide
+    groups: Sequence[Group],
+    runs: Sequence[Run],
+    *,
+    odd: Sequence[str],
+    counts: Mapping[str, int],
+    rows: int,
+    decide: Decide,
 ) -> tuple[Verdict, str]:
     """The verdict and its reason in one sentence. Only completed runs speak for the data."""
     completed = [run for run in runs if run.status is Status.COMPLETED]
@@ -277,7 +301,7 @@ def verdict(
     if not completed:
         failing.append("no detector applies to this dataset, so nothing can be said of it")
     wrong, unread = counts.get(Kind.LABEL, 0), counts.get(Kind.INTEGRITY, 0)
-    warning = [group.reason for group in groups if group.kind is Kind.LABEL and group.p_value < 1]
+    warning = [*odd, *(group.reason for group in groups if group.kind is Kind.LABEL and group.p_value < 1)]
     if unread:
         warning.append(f"{unread} of {rows} rows cannot be read and were not looked at")
     if wrong > decide.label_share * rows:

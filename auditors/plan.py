@@ -20,6 +20,7 @@ class Decide:
     """What turns p-values into flags.
 
     fdr              false discovery rate over all groups that all detectors looked at
+    watch            groups beyond `fdr` up to this rate are worth a look and a warning; their rows are not accused
     posterior        a row of a suspicious group is flagged from this posterior probability on
     label_posterior  a label is called wrong from this posterior probability on
     label_share      more than this share of wrong labels is worth a warning
@@ -29,6 +30,7 @@ class Decide:
     """
 
     fdr: float = 0.01
+    watch: float = 0.1
     posterior: float = 0.5
     label_posterior: float = 0.95
     label_share: float = 0.02
@@ -36,7 +38,7 @@ class Decide:
     broken_rows: str = "report"
 
     def __post_init__(self) -> None:
-        for name in ("fdr", "posterior", "label_posterior", "label_share"):
+        for name in ("fdr", "watch", "posterior", "label_posterior", "label_share"):
             if not 0 < getattr(self, name) < 1:
                 raise PlanError(f"[decide] {name} must lie between 0 and 1, got {getattr(self, name)}")
         if self.broken_rows not in ("report", "refuse"):

@@ -196,7 +196,8 @@ class Stages:
                     f"(row {one.rows[0]} is one of them)."
                 )
         attack = pl.col("kind") != str(Kind.LABEL)
-        return groups.with_columns(pl.col("suspicious") & ~(attack & pl.col("label").is_in(acquitted))), notes
+        cleared = attack & pl.col("label").is_in(acquitted)
+        return groups.with_columns(pl.col("suspicious") & ~cleared, pl.col("watched") & ~cleared), notes
 
     def judge(
         self, groups: pl.DataFrame, spans: Sequence[tuple[int, int]], unread: Mapping[int, str], folder: str

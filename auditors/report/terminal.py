@@ -62,7 +62,7 @@ def _parts(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> li
         parts += ["", _rows(rows)]
     problems = [run for run in document["runs"] if run["status"] != "completed"]
     if problems or document.get("notes"):
-        parts += ["", Text("Not looked at", "bold")]
+        parts += ["", Text("Worth knowing", "bold")]
         parts += [
             _item(f"{run['detector']} on {run['embedder']}: {run['status']}, {run['reason']}", run["status"])
             for run in problems
