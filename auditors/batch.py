@@ -101,3 +101,5 @@ class Groups:
                 raise DetectorError(f"{name} has shape {tuple(column.shape)} for {len(self.label)} groups")
         if not bool(((self.p_value >= 0) & (self.p_value <= 1)).all()):
             raise DetectorError("a group's p-value must lie in [0, 1]")
+        if not bool(torch.isfinite(self.statistic).all()):
+            raise DetectorError("a group's statistic must be finite")

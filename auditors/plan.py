@@ -32,7 +32,7 @@ class Decide:
     fdr: float = 0.01
     watch: float = 0.1
     posterior: float = 0.5
-    label_posterior: float = 0.95
+    label_posterior: float = 0.5
     label_share: float = 0.02
     content: str = ""
     broken_rows: str = "report"

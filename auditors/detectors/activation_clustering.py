@@ -77,10 +77,10 @@ class _Moments:
     def finish(self, state: ClassMoments) -> Aggregator:
         covariance = state.scatter / state.count.clamp_min(1)[:, None, None]
         rank = min(self.settings.reduce, self.schema.dim)
-        turn = whitening(state.scatter.sum(0), float(state.count.sum()), limit=self.schema.dim)
-        if turn.shape[1] == 0:
+        within = state.scatter.sum(0)
+        if whitening(within, float(state.count.sum()), limit=self.schema.dim).shape[1] == 0:
             raise NotApplicable("the embeddings do not vary within classes, or there are too few rows to tell")
-        return _Sample(self.settings, state.count, state.mean, top_directions(covariance, rank), turn)
+        return _Sample(self.settings, state.count, state.mean, top_directions(covariance, rank), within)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Sample:
     count: Tensor  # [K]
     mean: Tensor  # [K, D]
     axis: Tensor  # [K, D, r]
-    turn: Tensor  # [D, d]
+    within: Tensor  # [D, D], pooled scatter
 
     def reduced(self, batch: Batch) -> Tensor:
         label = batch.label.clamp_min(0)
@@ -196,7 +196,12 @@ class _Clusters:
         small = state.count.argmin(1)  # [K]
         index = torch.arange(len(small), device=small.device)
         rest = state.total[index, 1 - small] / state.count[index, 1 - small].clamp_min(1)[:, None]  # [K, D]
-        return _Reclassified(self, state, small, rest)
+        # The small clusters take no part in the discriminant's covariance either: a strong trigger would hide itself.
+        mean = state.total / state.count.clamp_min(1)[..., None]  # [K, 2, D]
+        pull = (state.count.prod(1) / state.count.sum(1).clamp_min(1)).sqrt()[:, None] * (mean[:, 0] - mean[:, 1])
+        scatter = self.frame.within - pull.T @ pull
+        turn = whitening(scatter, float(state.count.sum()), limit=len(scatter))
+        return _Reclassified(self, state, small, rest, turn)
 
 
 @dataclass(frozen=True)
@@ -212,12 +217,12 @@ class _Reclassified:
     sizes: _Sizes
     small: Tensor  # [K], which cluster is the smaller
     rest: Tensor  # [K, D], mean of each class without its smaller cluster
+    turn: Tensor  # [D, d]
 
     def classify(self, batch: Batch) -> Tensor:
         """Class [B] with the nearest mean after whitening (Fisher's linear discriminant with equal priors)."""
-        turn = self.clusters.frame.turn
         present = self.sizes.count.sum(1) > 0
-        distance = torch.cdist(batch.embedding.double() @ turn, self.rest @ turn)  # [B, K]
+        distance = torch.cdist(batch.embedding.double() @ self.turn, self.rest @ self.turn)  # [B, K]
         return torch.where(present, distance, torch.inf).argmin(1)
 
     def in_small(self, batch: Batch) -> Tensor:

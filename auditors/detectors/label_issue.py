@@ -13,7 +13,7 @@ from torch import Tensor
 from auditors.batch import Batch, Groups, Scores
 from auditors.contract import Aggregator, detector
 from auditors.errors import NotApplicable
-from auditors.stats import quantiles
+from auditors.stats import mixture, quantiles
 from auditors.stats.significance import binomial_tail
 from auditors.values import Kind, Schema
 
@@ -24,8 +24,10 @@ class LabelIssue:
     """Confident learning: rows that confidently belong to another class than their label says.
 
     Northcutt, Jiang & Chuang (JAIR 2021, arXiv 1911.00068), equations 1 and 2, on out-of-fold probabilities, scored by
-    cleanlab's normalised margin. A class is suspected as a whole when far more of its rows confidently belong
-    to one other class than the other way round: honest confusion goes both ways.
+    cleanlab's normalised margin. How many labels the network finds so improbable is held against how many it would
+    find by its own account: it doubts hard rows too, and only the excess is wrong labels. A class is suspected as a
+    whole when far more of its rows confidently belong to one other class than the other way round: honest
+    confusion goes both ways.
     """
 
     kind: ClassVar[Kind] = Kind.LABEL
@@ -74,6 +76,8 @@ class _Thresholds:
 class _Counts:
     joint: Tensor  # [K, K] int64, rows labelled i that confidently belong to j
     quality: Tensor  # [K, BINS] int64, label quality of the rows of each class
+    doubt: Tensor  # [K, BINS] int64, -log probability of the given label
+    expected: Tensor  # [K, BINS] float64, the same if labels were drawn from the probabilities
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,8 @@ class _Joint:
 
     def zero(self) -> _Counts:
         classes = len(self.threshold)
-        return _Counts(
-            torch.zeros(classes, classes, dtype=torch.int64), torch.zeros(classes, quantiles.BINS, dtype=torch.int64)
-        )
+        none = torch.zeros(classes, quantiles.BINS, dtype=torch.int64)
+        return _Counts(torch.zeros(classes, classes, dtype=torch.int64), none, none, none.double())
 
     def reduce(self, state: _Counts, batch: Batch) -> _Counts:
         classes = len(self.threshold)
@@ -95,10 +98,26 @@ class _Joint:
         sure = belongs >= 0
         joint = torch.bincount(label[sure] * classes + belongs[sure], minlength=classes**2).view(classes, classes)
         histogram = quantiles.histogram(quality(prob, label), label, classes)
-        return _Counts(state.joint.to(label.device) + joint, state.quality.to(label.device) + histogram)
+        spot = quantiles.bin_of(doubt(prob))  # [B, K]
+        given = spot.gather(1, label[:, None])[:, 0]
+        seen = torch.bincount(label * quantiles.BINS + given, minlength=classes * quantiles.BINS)
+        cell = torch.arange(classes, device=label.device) * quantiles.BINS + spot
+        chance = torch.zeros(classes * quantiles.BINS, dtype=torch.float64, device=label.device)
+        chance.index_add_(0, cell.flatten(), prob.double().flatten())
+        return _Counts(
+            state.joint.to(label.device) + joint,
+            state.quality.to(label.device) + histogram,
+            state.doubt.to(label.device) + seen.view(classes, -1),
+            state.expected.to(label.device) + chance.view(classes, -1),
+        )
 
     def merge(self, left: _Counts, right: _Counts) -> _Counts:
-        return _Counts(left.joint + right.joint, left.quality + right.quality)
+        return _Counts(
+            left.joint + right.joint,
+            left.quality + right.quality,
+            left.doubt + right.doubt,
+            left.expected + right.expected,
+        )
 
     def finish(self, state: _Counts) -> LabelScorer:
         joint = state.joint.double()
@@ -107,7 +126,9 @@ class _Joint:
         p_value = binomial_tail(off, off + off.T, torch.full_like(off, 0.75))
         p_value = (p_value * (len(off) - 1)).clamp(max=1.0)
         p_value.fill_diagonal_(1.0)
-        return LabelScorer(self.threshold, state.quality, off, p_value)
+        # All classes together: one class has too few doubted rows for a density.
+        wrong = mixture.posterior(state.doubt.sum(0), state.expected.sum(0))
+        return LabelScorer(self.threshold, state.quality, off, p_value, wrong)
 
 
 def labelled(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -123,6 +144,11 @@ def confident(prob: Tensor, threshold: Tensor) -> Tensor:
     eligible = torch.where(prob.double() >= threshold - 1e-6, prob.double(), -1.0)
     value, index = eligible.max(1)
     return torch.where(value >= 0, index, -1)
+
+
+def doubt(prob: Tensor) -> Tensor:
+    """-log of probabilities, of any shape."""
+    return -prob.double().clamp_min(1e-12).log()
 
 
 def quality(prob: Tensor, label: Tensor) -> Tensor:
@@ -144,6 +170,7 @@ class LabelScorer:
     quality: Tensor  # [K, BINS]
     off: Tensor  # [K, K] float64, confident joint without its diagonal
     p_pair: Tensor  # [K, K] float64
+    wrong: Tensor  # [BINS], posterior that a label doubted so much is wrong
 
     @property
     def groups(self) -> Groups:
@@ -164,11 +191,9 @@ class LabelScorer:
         belongs = confident(batch.prob, self.threshold)
         below = self.quality.cumsum(1)[label, quantiles.bin_of(score)].double()
         p_value = below / self.quality.sum(1)[label].clamp_min(1)
-        # If the probabilities are calibrated, this is the posterior that the label is wrong, given two candidates.
-        wrong = (belongs >= 0) & (belongs != label)
-        other = batch.prob.gather(1, belongs.clamp_min(0)[:, None])[:, 0]
         own = batch.prob.gather(1, label[:, None])[:, 0]
-        posterior = torch.where(wrong & known, other / (other + own).clamp_min(1e-12), 0.0)
+        elsewhere = (belongs >= 0) & (belongs != label) & known
+        posterior = torch.where(elsewhere, self.wrong[quantiles.bin_of(doubt(own))], 0.0)
         return Scores(
             value=torch.where(known, 1 - score, 0.0).float(),
             p_value=torch.where(known, p_value.clamp(0, 1), torch.ones_like(p_value)),

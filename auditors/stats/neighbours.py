@@ -26,7 +26,8 @@ class Neighbours:
     @classmethod
     def among(cls, query: Tensor, own_row: Tensor, value: Tensor, row: Tensor, k: int) -> Neighbours:
         """Nearest of `value` [B, D] with numbers `row` [B] to `query` [Q, D]; a query is not its own neighbour."""
-        distance = torch.cdist(query, value).double()  # [Q, B]
+        # In float64, because a matrix product in float32 cannot tell copies from near copies.
+        distance = torch.cdist(query.double(), value.double())  # [Q, B]
         distance[own_row[:, None] == row[None, :]] = torch.inf
         return cls(distance, row.expand(len(query), -1)) + cls.none(len(query), k)
 

@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def content_key(value: Tensor) -> Tensor:
-    """Key [B] int64 in [0, 2**62) of the content of each row of `value` [B, ...]; equal rows have equal keys.
+    """Key [B] int64 in [0, 2**62) of the content of each row of `value` [B, D, ...]; equal rows have equal keys.
 
     A random odd weight per position, summed modulo 2**64 (multilinear hashing, Carter & Wegman 1979), then mixed.
     """
-    flat = value.reshape(len(value), -1)
+    flat = value.flatten(1)
     flat = (flat + 0.0).view(torch.int32).long() if flat.dtype == torch.float32 else flat.long()  # -0.0 becomes 0.0
     generator = torch.Generator().manual_seed(0x5EED)
     weight = torch.randint(-(2**62), 2**62, (flat.shape[1],), generator=generator).to(flat.device) * 2 + 1

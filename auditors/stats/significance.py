@@ -34,10 +34,18 @@ def benjamini_hochberg(p_value: Tensor) -> Tensor:
 
 
 def binomial_tail(hits: Tensor, trials: Tensor, rate: Tensor) -> Tensor:
-    """P(Binomial(trials, rate) >= hits), elementwise, through the Gaussian tail of the arcsine-transformed proportion.
+    """P(Binomial(trials, rate) >= hits), elementwise, through the Gaussian tail.
 
-    Source: Freeman & Tukey (1950). Good to a factor of two down to 1e-12 when trials * rate >= 1.
+    Source: Peizer & Pratt (1968), equation 1.2. Good to a factor of two down to 1e-12.
     """
-    share = (hits.double() - 0.5).clamp_min(0) / trials.clamp_min(1).double()
-    gap = 2 * trials.double().sqrt() * (share.clamp(0, 1).sqrt().asin() - rate.double().clamp(0, 1).sqrt().asin())
-    return 0.5 * torch.erfc(gap / math.sqrt(2))
+    below, trials, rate = hits.double() - 1, trials.double(), rate.double()
+    over, under = below + 0.5, trials - below - 0.5
+    mean, miss, spread = trials * rate, trials * (1 - rate), (trials * rate * (1 - rate)).sqrt()
+    gap = over - mean
+    shift = 0.02 * ((1 - rate) / (below + 1) - rate / (trials - below) + (0.5 - rate) / (trials + 1))
+    information = torch.xlogy(over, over / mean) + torch.xlogy(under, under / miss)
+    # Close to the mean the ratio of two small numbers is known better by its limit.
+    unit = torch.where(gap.abs() > 1e-3 * spread, (2 * information).clamp_min(0).sqrt() / gap.abs(), 1 / spread)
+    z = (below + 2 / 3 - (trials + 1 / 3) * rate + shift) * unit / (1 + 1 / (6 * trials)).sqrt()
+    tail = 0.5 * torch.erfc(z / math.sqrt(2))
+    return torch.where(hits <= 0, 1.0, torch.where(hits > trials, 0.0, tail))
