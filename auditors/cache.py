@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
+
+OURS = re.compile(r"[0-9a-f]{32}\.arrow(\.partial-.*)?")
 
 
 def folder() -> str:
@@ -16,7 +19,7 @@ def limit() -> int:
     """Bytes to keep: $FORETASTE_CACHE_GB gigabytes, 10 by default."""
     try:
         return int(float(os.environ.get("FORETASTE_CACHE_GB", "10")) * 1e9)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 10_000_000_000
 
 
@@ -31,7 +34,10 @@ def prune(place: str, keep: int) -> None:
     held = []
     with suppress(FileNotFoundError):
         for entry in os.scandir(place):
+            # Whatever else lies there is not ours to delete.
             with suppress(FileNotFoundError):
+                if not OURS.fullmatch(entry.name):
+                    continue
                 held.append((entry.stat().st_mtime, entry.stat().st_size, entry.path))
     total = sum(size for _, size, _ in held)
     for _, size, path in sorted(held):

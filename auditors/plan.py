@@ -82,7 +82,7 @@ def load(path: str) -> Plan:
             return parse(tomllib.load(file))
     except OSError as error:
         raise PlanError(f"{path}: the plan cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PlanError(f"{path}: the plan is not TOML: {error}") from error
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
@@ -103,6 +103,8 @@ def parse(document: Mapping[str, Any]) -> Plan:
         on = rest.pop("on", list(embedders))
         if not isinstance(on, list) or not all(isinstance(one, str) for one in on):
             raise PlanError(f"{where} on must be a list of embedders' names, got {on!r}")
+        if not on:
+            raise PlanError(f"{where} must look at an embedder of the plan, got none")
         for one in on:
             if one not in embedders:
                 raise PlanError(f"{where} looks at {one!r}, which is no embedder of the plan{near(one, embedders)}")
@@ -132,7 +134,7 @@ def table_of(value: Any, where: str) -> Mapping[str, Any]:
 def kind_of(name: str, table: dict[str, Any], registry: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
     """Which registered component a table asks for, and the settings left in it."""
     kind = table.pop("kind", name)
-    if kind not in registry:
+    if not isinstance(kind, str) or kind not in registry:
         raise PlanError(f"{where} has the kind {kind!r}, which does not exist{near(str(kind), registry)}")
     return kind, table
 

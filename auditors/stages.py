@@ -132,7 +132,7 @@ class Stages:
             following: dict[Look, Aggregator] = {}
             for look, aggregator in live.items():
                 state = (total or {})[look]
-                step = state if isinstance(state, Ended) else attempt(aggregator.finish, moved(state, self.device))
+                step = state if isinstance(state, Ended) else attempt(_finished, aggregator, moved(state, self.device))
                 if isinstance(step, Ended):
                     stopped[look] = step
                 elif isinstance(step, Scorer):
@@ -227,6 +227,13 @@ class Stages:
         found = pa.concat_tables(flagged).sort_by([("risk", "descending"), ("row", "ascending")])
         pq.write_table(found, os.path.join(folder, "flagged.parquet"), compression="zstd")
         return counts
+
+
+def _finished(aggregator: Aggregator, state: Any) -> Aggregator | Scorer:
+    """The next step. Groups that break the contract break here, where only the run that made them fails."""
+    step = aggregator.finish(state)
+    getattr(step, "groups", None)
+    return step
 
 
 def _added(parts: Iterator[dict[int, Any]]) -> dict[int, Any]:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from auditors import tables
+from auditors import cache, tables
 from auditors.batch import Batch
 from auditors.contract import Aggregator, Encoder, Scorer, State
 from auditors.errors import DataError, DetectorError, NotApplicable
@@ -58,8 +58,10 @@ def embed_shard(
     """
     unread = stored(folder, dataset, shard, "unread")
     paths = {stored(folder, dataset, shard, one.digest): one for one in encoders}
-    missing = {path: one for path, one in paths.items() if not os.path.exists(path)}
-    if missing or not os.path.exists(unread):
+    # Without the list of unread rows all are read again: only who decodes a picture can say that it does not.
+    known = os.path.exists(unread)
+    missing = {path: one for path, one in paths.items() if not (known and os.path.exists(path))}
+    if missing or not known:
         os.makedirs(folder, exist_ok=True)
         with _together() as writer:
             writer(unread, tables.BROKEN)
@@ -75,6 +77,8 @@ def embed_shard(
                 at = [int(payload.row[position]) - shard.first_row for position in found]
                 record = pa.record_batch([at, list(found.values())], schema=tables.BROKEN)
                 writer(unread, tables.BROKEN).write_batch(record)
+    for path in (unread, *paths):
+        cache.touch(path)
     with pa.memory_map(unread) as source:
         table = pa.ipc.open_file(source).read_all()
         return table.set_column(0, tables.BROKEN.field(0), pc.add(table["row"], shard.first_row))
@@ -119,16 +123,25 @@ def _lists(value: Tensor) -> pa.Array:
 
 
 def read_shard(path: str, shard: Shard, *, device: torch.device, rows: int = ROWS) -> Iterator[Batch]:
-    """The stored embeddings of a shard in batches of `rows`, memory-mapped."""
-    with pa.memory_map(path) as source:
-        table = pa.ipc.open_file(source).read_all()
-        for start in range(0, len(table), rows):
-            part = table.slice(start, rows).combine_chunks()
-            column = {name: part.column(name).combine_chunks() for name in part.column_names}
-            row = torch.from_numpy(np.array(column["row"])) + shard.first_row
-            label = torch.from_numpy(np.array(column["label"]))
-            prob = _matrix(column["prob"]) if "prob" in column else None
-            yield Batch(row, label, _matrix(column["embedding"]), prob).to(device)
+    """The stored embeddings of a shard in batches of at least `rows` but for the last."""
+    # Read, not mapped: mapped pages count as this process's memory for as long as nobody else needs it.
+    with pa.OSFile(path) as source:
+        reader = pa.ipc.open_file(source)
+        waiting: list[pa.RecordBatch] = []
+        held = 0
+        for number in range(reader.num_record_batches):
+            waiting.append(reader.get_batch(number))
+            held += len(waiting[-1])
+            if held and (held >= rows or number + 1 == reader.num_record_batches):
+                yield _batch(pa.Table.from_batches(waiting), shard).to(device)
+                waiting, held = [], 0
+
+
+def _batch(table: pa.Table, shard: Shard) -> Batch:
+    column = {name: table.column(name).combine_chunks() for name in table.column_names}
+    row = torch.from_numpy(np.array(column["row"])) + shard.first_row
+    label = torch.from_numpy(np.array(column["label"]))
+    return Batch(row, label, _matrix(column["embedding"]), _matrix(column["prob"]) if "prob" in column else None)
 
 
 def _matrix(column: pa.FixedSizeListArray) -> Tensor:

@@ -30,6 +30,8 @@ def contrast_normalised(image: Tensor) -> Tensor:
 def frequencies(image: Tensor) -> Tensor:
     """Log amplitudes [B, C*H*(W//2+1)] of the Fourier coefficients of [B, C, H, W], wherever a pattern sits."""
     height, width = image.shape[-2:]
+    if not len(image):  # which FFT libraries refuse
+        return image.new_empty(0, image.shape[1] * height * (width // 2 + 1))
     window = torch.outer(torch.hann_window(height), torch.hann_window(width)).to(image)
     amplitude: Tensor = torch.fft.rfft2((image - image.mean((2, 3), keepdim=True)) * window).abs()
     return amplitude.add(QUIET).log().flatten(1)

@@ -18,7 +18,8 @@ def gumbel_tail(statistic: Tensor, reference: Tensor, *, least_scale: float) -> 
     quartile do not move when a few of the reference values are themselves poisoned. `least_scale` is how far apart
     innocent groups are taken to lie at least.
     """
-    median, upper = torch.quantile(reference.double(), torch.tensor([0.5, 0.75], dtype=torch.float64))
+    at = torch.tensor([0.5, 0.75], dtype=torch.float64, device=reference.device)
+    median, upper = torch.quantile(reference.double(), at)
     scale = max(float(upper - median) / (GUMBEL_UPPER - GUMBEL_MEDIAN), least_scale)
     place = float(median) - GUMBEL_MEDIAN * scale
     return -torch.expm1(-torch.exp(-(statistic.double() - place) / scale))
