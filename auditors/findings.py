@@ -78,25 +78,24 @@ _NOTHING_TESTED = {
 }
 
 
-def members(groups: pl.DataFrame, scores: str, decide: Decide) -> list[tuple[int, tuple[int, ...]]]:
-    """The suspected or watched classes (-1 = no class) and the rows that any run would flag in them."""
+# What names a group that was tested.
+GROUP = ("detector", "embedder", "group")
+
+
+def members(groups: pl.DataFrame, scores: str, decide: Decide) -> pl.DataFrame:
+    """The suspected or watched groups (detector, embedder, group, label) with the `rows` flagged in each, ascending."""
     accused = groups.filter((pl.col("suspicious") | pl.col("watched")) & (pl.col("kind") != str(Kind.LABEL)))
-    if accused.is_empty():
-        return []
-    keys = ["detector", "embedder", "group"]
-    rows = (
+    named = [pl.col("detector").cast(pl.String), pl.col("embedder").cast(pl.String), "group", "row", "posterior"]
+    return (
         pl.scan_parquet(scores)
-        .select(
-            pl.col("row"), pl.col("detector").cast(pl.String), pl.col("embedder").cast(pl.String), "group", "posterior"
-        )
+        .select(named)
         .filter(pl.col("posterior") >= decide.posterior)
-        .join(accused.select(*keys, "label").lazy(), on=keys)
-        .group_by("label")
-        .agg(pl.col("row").unique().sort())
-        .sort("label")
+        .join(accused.select(*GROUP, "label").lazy(), on=GROUP)
+        .group_by(*GROUP, "label")
+        .agg(pl.col("row").sort().alias("rows"))
+        .sort("label", *GROUP)
         .collect()
     )
-    return [(label, tuple(found)) for label, found in rows.rows()]
 
 
 def judge(

@@ -170,34 +170,36 @@ class Stages:
     def acquit(
         self, groups: pl.DataFrame, encoders: Mapping[str, Encoder | Ended], folder: str
     ) -> tuple[pl.DataFrame, list[str]]:
-        """Suspicious groups that are natural clusters are suspicious no more; a note says so of each."""
+        """Suspicious groups that are natural clusters are suspicious no more; a note says so of each class."""
         content = encoders.get(self.plan.decide.content)
-        members = findings.members(groups, os.path.join(folder, "scores.parquet"), self.plan.decide)
-        if content is None or isinstance(content, Ended) or not members:
+        if content is None or isinstance(content, Ended):
             return groups, []
-        candidates = {key: natural.Candidate(label, rows) for key, (label, rows) in enumerate(members)}
+        accused = findings.members(groups, os.path.join(folder, "scores.parquet"), self.plan.decide)
+        if accused.is_empty():
+            return groups, []
+        candidates = {
+            key: natural.Candidate(label, tuple(rows))
+            for key, (label, rows) in enumerate(accused.select("label", "rows").rows())
+        }
         place: dict[str, Any] = {"dataset": self.dataset, "folder": self.cache, "digest": content.digest}
         outlines = _added(self.shards("outline", partial(natural.outline_shard, groups=candidates, **place)))
         work = partial(natural.neighbours_shard, outlines=outlines, device=self.device, **place)
         nearest = _added(self.shards("neighbours", work))
-        notes, acquitted = [], []
-        for key, one in candidates.items():
-            share = natural.cohesion(nearest[key], one.rows)
-            if share >= natural.NATURAL:
-                acquitted.append(one.label)
-                name = (
-                    f"class {self.dataset.classes[one.label]}"
-                    if one.label >= 0 and self.dataset.classes
-                    else "the dataset"
-                )
-                notes.append(
-                    f"{len(one.rows)} rows of {name} stand apart, but even without what they share {share:.0%} of "
-                    "their nearest neighbours are among themselves: taken for a natural cluster "
-                    f"(row {one.rows[0]} is one of them)."
-                )
-        attack = pl.col("kind") != str(Kind.LABEL)
-        cleared = attack & pl.col("label").is_in(acquitted)
-        return groups.with_columns(pl.col("suspicious") & ~cleared, pl.col("watched") & ~cleared), notes
+        share = [natural.cohesion(nearest[key], one.rows) for key, one in candidates.items()]
+        cleared = accused.with_columns(pl.Series("share", share)).filter(pl.col("share") >= natural.NATURAL)
+        notes = []
+        for one in cleared.unique("label", keep="first", maintain_order=True).iter_rows(named=True):
+            label = one["label"]
+            who = f"class {self.dataset.classes[label]}" if label >= 0 and self.dataset.classes else "the dataset"
+            notes.append(
+                f"{len(one['rows'])} rows of {who} stand apart, but even without what they share {one['share']:.0%} of "
+                "their nearest neighbours are among themselves: taken for a natural cluster "
+                f"(row {one['rows'][0]} is one of them)."
+            )
+        groups = groups.join(cleared.select(*findings.GROUP, natural=True), on=findings.GROUP, how="left")
+        innocent = pl.col("natural").fill_null(False) & (pl.col("kind") != str(Kind.LABEL))
+        groups = groups.with_columns(pl.col("suspicious") & ~innocent, pl.col("watched") & ~innocent)
+        return groups.drop("natural"), notes
 
     def judge(
         self, groups: pl.DataFrame, spans: Sequence[tuple[int, int]], unread: Mapping[int, str], folder: str

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from auditors.batch import Batch, Groups, Scores
 from auditors.contract import Aggregator, detector
-from auditors.errors import NotApplicable
+from auditors.errors import NotApplicable, PlanError
 from auditors.stats.moments import ClassMoments
 from auditors.stats.sampling import content_key, smallest
 from auditors.stats.significance import binomial_tail, gumbel_tail
@@ -35,6 +35,7 @@ class ActivationClustering:
     exclusionary reclassification. A class is suspected when its smaller cluster holds less than 35 % of it,
     is set apart as in no other class, and a classifier built without it (here the linear discriminant of all
     classes) gives its rows to another class. One natural cluster, or two of the same class, are left alone.
+    The classes calibrate each other: with fewer than five none can stand out enough to be accused.
 
     reduce  dimensions per class that are clustered
     sample  most rows of a class that k-means sees, drawn by content
@@ -42,6 +43,10 @@ class ActivationClustering:
 
     reduce: int = 10
     sample: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.reduce < 1 or self.sample < 2:
+            raise PlanError(f"reduce must be at least 1 and sample at least 2, got {self.reduce} and {self.sample}")
 
     kind: ClassVar[Kind] = Kind.BACKDOOR
     family: ClassVar[str] = "clustering"
@@ -134,14 +139,16 @@ class _Sample:
         for k in range(classes):
             part = state.value[state.label == k]
             if len(part) >= 4 * FEWEST:
-                centre[k] = two_means(part)
+                centre[k] = two_means(part, sample=self.settings.sample)
         return _Clusters(self, centre)
 
 
-def two_means(value: Tensor) -> Tensor:
+def two_means(value: Tensor, *, sample: int) -> Tensor:
     """Centres [2, r] of `value` [N, r] by faiss k-means, the best of eight starts."""
     rows = np.ascontiguousarray(value.cpu().numpy(), dtype=np.float32)
-    kmeans = faiss.Kmeans(rows.shape[1], 2, niter=30, nredo=8, seed=1, min_points_per_centroid=1, verbose=False)
+    kmeans = faiss.Kmeans(
+        rows.shape[1], 2, niter=30, nredo=8, seed=1, min_points_per_centroid=1, max_points_per_centroid=sample
+    )
     kmeans.train(rows)
     return torch.from_numpy(np.array(kmeans.centroids)).double().to(value.device)
 

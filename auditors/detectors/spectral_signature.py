@@ -10,7 +10,7 @@ from torch import Tensor
 
 from auditors.batch import Batch, Groups, Scores
 from auditors.contract import Aggregator, detector
-from auditors.errors import NotApplicable
+from auditors.errors import NotApplicable, PlanError
 from auditors.stats import mixture, quantiles
 from auditors.stats.moments import ClassMoments
 from auditors.stats.significance import gumbel_tail
@@ -39,6 +39,10 @@ class SpectralSignature:
 
     rank: int = 6
     whiten: bool = True
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise PlanError(f"rank must be at least 1, got {self.rank}")
 
     kind: ClassVar[Kind] = Kind.BACKDOOR
     family: ClassVar[str] = "spectral"

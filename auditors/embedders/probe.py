@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from auditors.batch import Batch
 from auditors.contract import EMBEDDERS, Encoder, embedder
-from auditors.errors import NotApplicable
+from auditors.errors import NotApplicable, PlanError
 from auditors.payload import Payload
 from auditors.stats.sampling import content_key, smallest
 from auditors.values import Dataset, Modality, recipe
@@ -128,6 +128,13 @@ class Probe:
     rate: float = 0.01
     rows: int = 50_000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.folds < 2 or self.width < 4 or self.epochs < 1 or self.rows < 1:
+            raise PlanError(
+                "a probe needs at least 2 folds, a width of 4, 1 epoch and 1 row, "
+                f"got {self.folds}, {self.width}, {self.epochs} and {self.rows}"
+            )
 
     modalities: ClassVar[frozenset[Modality]] = frozenset(Modality)
 

@@ -47,7 +47,7 @@ def mapped(work, task_runner=None):
 
     @flow(task_runner=task_runner)
     def numbers():
-        return here().map("double", work, [3, 1, 2], ["c", "a{x}", "b"])
+        return list(here().map("double", work, [3, 1, 2], ["c", "a{x}", "b"]))
 
     return numbers()
 

@@ -1,0 +1,54 @@
+"""What holds for every test: nothing of the user's is read or written, and threads do not fight over two cores."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+# Before torch is imported; see flows.cli.main.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PREFECT_API_URL", raising=False)
+        patch.setenv("FORETASTE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def audited(tmp_path_factory: pytest.TempPathFactory, _alone: None) -> Callable[..., SimpleNamespace]:
+    """`foretaste audit` of a file in data/ by the default plan, once a session: (code, out, err, folder, report)."""
+    from flows.cli import main
+
+    @cache
+    def run(name: str, *options: str) -> SimpleNamespace:
+        folder = tmp_path_factory.mktemp("audits") / name
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(["audit", str(DATA / f"{name}.parquet"), *options, "--out", str(folder)])
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        return SimpleNamespace(code=code, out=out.getvalue(), err=err.getvalue(), folder=folder, report=report)
+
+    return run
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> object:
+    """Each device there is; what runs on one must run on the other, with the same result."""
+    import torch
+
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    return torch.device(request.param)

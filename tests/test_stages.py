@@ -1,0 +1,129 @@
+"""Whatever a detector or embedder does wrong, its run fails, the others go on, and nothing is called clean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from worlds import backdoored, vectors
+
+from auditors import audit, plan
+from auditors.batch import Groups
+from auditors.contract import DETECTORS, EMBEDDERS
+from auditors.errors import NotApplicable
+from auditors.roles import Request
+from auditors.values import Kind, Modality, Status, Verdict
+
+VERBS = ("begin", "zero", "reduce", "finish", "groups", "nan", "score")
+ERROR: dict[str, Exception] = {}
+
+
+@dataclass(frozen=True)
+class Breaking:
+    """A detector that breaks at one of its verbs, and is its own aggregator and scorer."""
+
+    at: str = ""
+    done: bool = False
+
+    kind: ClassVar[Kind] = Kind.BACKDOOR
+    family: ClassVar[str] = "broken"
+
+    def _maybe(self, verb):
+        if verb == self.at:
+            raise ERROR.get("raise", ValueError("odd"))
+
+    def begin(self, schema):
+        del schema
+        self._maybe("begin")
+        return Sweeping(self.at)
+
+
+@dataclass(frozen=True)
+class Sum:
+    rows: torch.Tensor
+
+
+class Sweeping(Breaking):
+    def zero(self):
+        self._maybe("zero")
+        return Sum(torch.zeros(1))
+
+    def reduce(self, state, batch):
+        self._maybe("reduce")
+        return Sum(state.rows + len(batch))
+
+    def merge(self, left, right):
+        return Sum(left.rows + right.rows)
+
+    def finish(self, state):
+        del state
+        self._maybe("finish")
+        return Scoring(self.at)
+
+
+class Scoring(Breaking):
+    @property
+    def groups(self):
+        self._maybe("groups")
+        p_value = torch.tensor([torch.nan if self.at == "nan" else 1.0])
+        return Groups(torch.tensor([0]), torch.zeros(1), p_value)
+
+    def score(self, batch):
+        self._maybe("score")
+        raise AssertionError(len(batch))
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    vectors(tmp_path / "train.parquet", backdoored(0, rows=60, poison=24).batch, group=100)
+    return str(tmp_path / "train.parquet")
+
+
+def audited(dataset, tmp_path, chosen):
+    request = Request(embedding="vector", label="label")
+    return audit(dataset, request=request, plan=plan.parse(chosen), out=str(tmp_path / "audit"))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_detector_that_breaks_fails_its_run_alone(dataset, tmp_path, monkeypatch, verb):
+    monkeypatch.setitem(DETECTORS, "breaking", Breaking)
+    chosen = {"embedders": {"column": {}}, "detectors": {"breaking": {"at": verb}, "spectral-signature": {}}}
+    report = audited(dataset, tmp_path, chosen)
+    broken, good = report.runs
+    assert broken.status is Status.FAILED
+    assert broken.reason
+    assert good.status is Status.COMPLETED
+    assert report.verdict is Verdict.FAILED
+    assert any(group.kind is Kind.BACKDOOR and group.label == "1" for group in report.groups)
+
+
+@pytest.mark.parametrize("verb", ["begin", "finish"])
+def test_what_does_not_apply_is_said_and_never_clean(dataset, tmp_path, monkeypatch, verb):
+    monkeypatch.setitem(DETECTORS, "breaking", Breaking)
+    monkeypatch.setitem(ERROR, "raise", NotApplicable("nothing to see"))
+    report = audited(dataset, tmp_path, {"embedders": {"column": {}}, "detectors": {"breaking": {"at": verb}}})
+    (run,) = report.runs
+    assert (run.status, run.reason) == (Status.NOT_APPLICABLE, "nothing to see")
+    assert report.verdict is Verdict.FAILED
+    assert "nothing can be said" in report.reason
+
+
+@dataclass(frozen=True)
+class Crashing:
+    """An embedder that crashes."""
+
+    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.EMBEDDING})
+
+    def fit(self, payloads, dataset, device):
+        raise RuntimeError(f"no weights for {dataset.rows} rows of {payloads} on {device}")
+
+
+def test_an_embedder_that_breaks_fails_the_runs_on_it(dataset, tmp_path, monkeypatch):
+    monkeypatch.setitem(EMBEDDERS, "crashing", Crashing)
+    chosen = {"embedders": {"column": {}, "crashing": {}}, "detectors": {"spectral-signature": {}}}
+    report = audited(dataset, tmp_path, chosen)
+    statuses = {run.embedder: run.status for run in report.runs}
+    assert statuses == {"column": Status.COMPLETED, "crashing": Status.FAILED}
+    assert report.verdict is Verdict.FAILED
