@@ -79,7 +79,7 @@ def resolve(schema: pa.Schema, request: Request, *, where: str) -> Roles:
     source = _role(request.source, "source", _named(single, SOURCE), where)
 
     free = {n: t for n, t in free.items() if n not in (label, id_, source)}
-    modality, payload = readings[0] if readings else _table(free, columns, request, where)
+    modality, payload = readings[0] if readings else _table(free, columns, label, where, said=request.label is not None)
     roles = Roles(modality, payload, label, id_, source)
     _check(roles, columns, where)
     return roles
@@ -212,8 +212,10 @@ def _role(said: str | None, role: str, candidates: list[str], where: str) -> str
     return candidates[0] if candidates else None
 
 
-def _table(free: Types, columns: Types, request: Request, where: str) -> tuple[Modality, tuple[str, ...]]:
-    """The reading as a table of features, which is only taken when the label was named."""
+def _table(
+    free: Types, columns: Types, label: str | None, where: str, *, said: bool
+) -> tuple[Modality, tuple[str, ...]]:
+    """The reading as a table of features, which is only taken when there is a label, or none was said to be."""
     if not all(_is_scalar(type_) or types.is_null(type_) for type_ in free.values()):
         options = ", ".join(
             f"--{option}" for option in ("image", "text", "messages", "prompt", "embedding", "features")
@@ -221,7 +223,7 @@ def _table(free: Types, columns: Types, request: Request, where: str) -> tuple[M
         raise PlanError(
             f"{where}: no column is unmistakably what a row is about, choose with {options} among {_listed(columns)}"
         )
-    if request.label is None:
+    if label is None and not said:
         likely = [n for n, t in columns.items() if _is_class(t) and n not in _named(columns, ID)]
         likely.sort(key=lambda name: name.lower() not in LABEL)
         raise PlanError(

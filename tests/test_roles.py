@@ -95,6 +95,8 @@ def test_a_table_is_its_remaining_numbers_strings_and_booleans_once_the_label_is
     found = resolve(columns, Request(label="income"), where="a")
     assert found == Roles(Modality.FEATURES, ("age", "price", "ok"), "income", "id", "source")
     assert resolve(columns, Request(label=""), where="a").payload == ("age", "income", "price", "ok")
+    guessed = resolve(schema(id=N, age=R, target=S), NOTHING_SAID, where="a")
+    assert guessed == Roles(Modality.FEATURES, ("age",), "target", "id")
 
 
 # Then what is refused.
@@ -137,7 +139,6 @@ def test_a_table_is_its_remaining_numbers_strings_and_booleans_once_the_label_is
             PlanError,
             "needs --label (or --features), which may be one of 'age', 'income'",
         ),
-        ({"id": N, "age": R, "target": S}, NOTHING_SAID, PlanError, "one of 'target'"),
         ({"id": N, "label": N}, Request(label="label"), PlanError, "no column is left to be a feature"),
         (
             {"probs": pa.list_(R), "label": N},
