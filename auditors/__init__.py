@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auditors.audit import audit
+    from auditors.auditing import audit
     from auditors.roles import Request
     from auditors.values import Report
 
@@ -14,7 +14,7 @@ __all__ = ["Report", "Request", "audit"]
 
 def __getattr__(name: str) -> Any:
     # Imported when first asked for: the first line of a training job must not wait for torch.
-    homes = {"audit": "auditors.audit", "Request": "auditors.roles", "Report": "auditors.values"}
+    homes = {"audit": "auditors.auditing", "Request": "auditors.roles", "Report": "auditors.values"}
     if name in homes:
         from importlib import import_module
 

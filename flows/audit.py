@@ -7,8 +7,8 @@ from typing import Any
 
 from prefect import flow
 
-from auditors.audit import Progress, quiet
-from auditors.audit import audit as audit_here
+from auditors.auditing import Progress, quiet
+from auditors.auditing import audit as audit_here
 from auditors.roles import NOTHING_SAID, Request
 from flows import environment
 from flows.engine import here, runner

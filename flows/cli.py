@@ -95,7 +95,7 @@ def audit(  # noqa: PLR0917
         engine = EngineName.THREADS if os.environ.get("PREFECT_API_URL") else EngineName.LOCAL
     with progress() as watch:
         if engine is EngineName.LOCAL:
-            from auditors.audit import audit as run_here
+            from auditors.auditing import audit as run_here
 
             report = run_here(
                 dataset, request=request, plan=plan, out=folder, device=device.value, seed=seed, progress=watch

@@ -18,6 +18,33 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 DATA = Path(__file__).parents[1] / "data"
 
+# The default plan for pictures with a probe of two epochs: what the probe is worth is for benchmarks to say.
+QUICK = """
+[embedders.grey32]
+kind = "pixels"
+[embedders.rgb16]
+kind = "pixels"
+grid = 16
+colour = "rgb"
+[embedders.rgb8]
+kind = "pixels"
+grid = 8
+colour = "rgb"
+[embedders.probe]
+epochs = 2
+[detectors.spectral-signature]
+[detectors.spectral-signature-plain]
+kind = "spectral-signature"
+whiten = false
+on = ["probe"]
+[detectors.activation-clustering]
+on = ["probe"]
+[detectors.label-issue]
+on = ["probe"]
+[decide]
+content = "grey32"
+"""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -29,12 +56,19 @@ def _alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def audited(tmp_path_factory: pytest.TempPathFactory, _alone: None) -> Callable[..., SimpleNamespace]:
-    """`foretaste audit` of a file in data/ by the default plan, once a session: (code, out, err, folder, report)."""
+    """`foretaste audit` of a file in data/, once a session: (code, out, err, folder, report).
+
+    Pictures are audited by QUICK, the rest by the default plan.
+    """
     from flows.cli import main
 
     @cache
     def run(name: str, *options: str) -> SimpleNamespace:
         folder = tmp_path_factory.mktemp("audits") / name
+        if name.startswith("digits"):
+            plan = folder.with_name("quick.toml")
+            plan.write_text(QUICK)
+            options = (*options, "--plan", str(plan))
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):
             code = main(["audit", str(DATA / f"{name}.parquet"), *options, "--out", str(folder)])

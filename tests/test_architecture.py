@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 # A module imports from its own line or from below; "x/*" are the package x and its modules.
 LEVELS = """
 7  flows/*
-6  auditors  audit
+6  auditors  auditing
 5  stages
 4  sweep  findings  natural  evidence
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan

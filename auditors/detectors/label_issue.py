@@ -119,16 +119,49 @@ class _Joint:
             left.expected + right.expected,
         )
 
-    def finish(self, state: _Counts) -> LabelScorer:
-        joint = state.joint.double()
-        off = joint - joint.diagonal().diag()
-        # Rows labelled i that belong to j, against rows labelled j that belong to i: 3 to 1 is still honest confusion.
-        p_value = binomial_tail(off, off + off.T, torch.full_like(off, 0.75))
-        p_value = (p_value * (len(off) - 1)).clamp(max=1.0)
-        p_value.fill_diagonal_(1.0)
+    def finish(self, state: _Counts) -> Aggregator:
         # All classes together: one class has too few doubted rows for a density.
         wrong = mixture.posterior(state.doubt.sum(0), state.expected.sum(0))
-        return LabelScorer(self.threshold, state.quality, off, p_value, wrong)
+        joint = state.joint.double()
+        return _Pairs(self.threshold, state.quality, joint - joint.diagonal().diag(), wrong)
+
+
+@dataclass(frozen=True)
+class _Moves:
+    count: Tensor  # [K, K] int64, rows labelled i whose label is probably wrong and that belong to j
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Third sweep: from which class to which the wrong labels lead."""
+
+    threshold: Tensor  # [K]
+    quality: Tensor  # [K, BINS]
+    off: Tensor  # [K, K] float64, confident joint without its diagonal
+    wrong: Tensor  # [BINS], posterior that a label doubted so much is wrong
+
+    def zero(self) -> _Moves:
+        return _Moves(torch.zeros(self.off.shape, dtype=torch.int64))
+
+    def reduce(self, state: _Moves, batch: Batch) -> _Moves:
+        classes = len(self.threshold)
+        prob, label = labelled(batch)
+        belongs = confident(prob, self.threshold)
+        own = prob.gather(1, label[:, None])[:, 0]
+        moved = (belongs >= 0) & (belongs != label) & (self.wrong[quantiles.bin_of(doubt(own))] >= 0.5)
+        count = torch.bincount(label[moved] * classes + belongs[moved], minlength=classes**2).view(classes, classes)
+        return _Moves(state.count.to(count.device) + count)
+
+    def merge(self, left: _Moves, right: _Moves) -> _Moves:
+        return _Moves(left.count + right.count)
+
+    def finish(self, state: _Moves) -> LabelScorer:
+        moves = state.count.double()
+        # Rows labelled i that belong to j, against rows labelled j that belong to i: 3 to 1 is still honest confusion.
+        p_value = binomial_tail(moves, moves + moves.T, torch.full_like(moves, 0.75))
+        p_value = (p_value * (len(moves) - 1)).clamp(max=1.0)
+        p_value.fill_diagonal_(1.0)
+        return LabelScorer(self.threshold, self.quality, self.off, moves, p_value, self.wrong)
 
 
 def labelled(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -169,6 +202,7 @@ class LabelScorer:
     threshold: Tensor  # [K]
     quality: Tensor  # [K, BINS]
     off: Tensor  # [K, K] float64, confident joint without its diagonal
+    moves: Tensor  # [K, K] float64, those of them whose label is probably wrong
     p_pair: Tensor  # [K, K] float64
     wrong: Tensor  # [BINS], posterior that a label doubted so much is wrong
 
@@ -180,7 +214,7 @@ class LabelScorer:
             label=label,
             statistic=-self.p_pair.amin(1).clamp_min(1e-300).log10(),
             p_value=self.p_pair.amin(1),
-            evidence={"belongs_to": worst.double(), "rows_out": self.off[label, worst]},
+            evidence={"belongs_to": worst.double(), "rows_out": self.moves[label, worst]},
         )
 
     def score(self, batch: Batch) -> Scores:

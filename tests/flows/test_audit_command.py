@@ -40,7 +40,7 @@ def called(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize(("name", "code", "verdict"), [("digits_badnets", 1, "FAILED"), ("digits", 0, "PASSED")])
-def test_the_sample_datasets_by_the_default_plan(audited, name, code, verdict):
+def test_the_sample_datasets(audited, name, code, verdict):
     run = audited(name)
     assert (run.code, run.out.split()[0]) == (code, verdict)
     assert f"{run.folder}/report.html" in run.out

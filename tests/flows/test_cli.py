@@ -76,7 +76,7 @@ def pretend(monkeypatch, tmp_path):
             raise told.error
         return SimpleNamespace(folder=write(tmp_path / "made", told.verdict))
 
-    monkeypatch.setitem(sys.modules, "auditors.audit", SimpleNamespace(audit=audit))
+    monkeypatch.setitem(sys.modules, "auditors.auditing", SimpleNamespace(audit=audit))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     return told
 

@@ -84,7 +84,7 @@ def test_other_task_runners_are_handed_the_work():
 
 @pytest.mark.usefixtures("server")
 def test_the_flow_is_the_audit(monkeypatch):
-    pytest.importorskip("auditors.audit")
+    pytest.importorskip("auditors.auditing")
     from types import SimpleNamespace
 
     import flows.audit

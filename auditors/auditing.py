@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import ModuleType
 
 import polars as pl
 import torch
@@ -189,13 +187,5 @@ def _versions() -> dict[str, str]:
             continue
     return out
 
-
-class _Callable(ModuleType):
-    """`auditors.audit` names a function until somebody imports this module, which is then found under that name."""
-
-    __call__ = staticmethod(audit)
-
-
-sys.modules[__name__].__class__ = _Callable
 
 __all__ = ["Engine", "Here", "Progress", "audit", "quiet"]
