@@ -20,8 +20,8 @@ from auditors.values import Dataset, Shard
 
 K = 5
 MOST = 256  # rows of a group whose neighbours are looked up
-# Natural clusters of one dataset of digits: 0.76 and more. Planted groups among photographs and digits: below 0.51, unless
-# the pattern covers four fifths of the picture. Natural clusters of other kinds are not measured; some score far lower.
+# Natural clusters of one dataset of digits: 0.76 and more. Planted groups among photographs and digits: below 0.51,
+# unless the pattern covers four fifths of the picture. Other natural clusters are not measured; some score far lower.
 NATURAL = 0.6
 
 
