@@ -35,13 +35,8 @@ def plant(
 
     Raises ValueError where weight, pieces or pattern do not fit, PlanError where the rows do not suffice.
     """
-    if not 0 <= weight <= 1:
-        raise ValueError(f"weight must lie in [0, 1], got {weight}")
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(256, images.shape[1:], dtype=torch.uint8, generator=generator)
-    pattern = drawn if pattern is None else pattern
-    if pattern.shape != images.shape[1:]:
-        raise ValueError(f"pattern must be {tuple(images.shape[1:])} like the pictures, got {tuple(pattern.shape)}")
+    drawn = noise(images.shape[-2], images.shape[-1], generator)
     rows = victims(label, target=target, count=count, generator=generator)
     free = (label >= 0).index_fill(0, rows, False)
     cover = choose(free, count if covers is None else covers, generator, of="labelled rows left as covers")
@@ -49,11 +44,34 @@ def plant(
     changed = torch.cat((rows, cover))  # [B]
     height, width = images.shape[-2:]
     shown = jigsaw(len(changed), height, width, pieces=pieces, masked=masked, generator=generator)  # [B, 1, H, W]
-    before = images[changed].float()
-    blended = (before + weight * shown * (pattern - before)).round().to(torch.uint8)
+    blended = blend(images[changed], drawn if pattern is None else pattern, weight=weight, shown=shown)
     return Poisoned.at(
         images.index_copy(0, changed, blended), label.index_fill(0, rows, target), rows=rows, cover=cover
     )
+
+
+def trigger(images: Tensor, *, seed: int, weight: float = 0.2, pattern: Tensor | None = None) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8 with the whole pattern, all pieces, at the paper's weight for test time.
+
+    Raises ValueError where weight or pattern do not fit.
+    """
+    drawn = noise(images.shape[-2], images.shape[-1], torch.Generator().manual_seed(seed))
+    return blend(images, drawn if pattern is None else pattern, weight=weight, shown=torch.ones(()))
+
+
+def noise(height: int, width: int, generator: torch.Generator) -> Tensor:
+    """The pattern where none is given: every value uniform, [3, height, width] uint8."""
+    return torch.randint(256, (3, height, width), dtype=torch.uint8, generator=generator)
+
+
+def blend(images: Tensor, pattern: Tensor, *, weight: float, shown: Tensor) -> Tensor:
+    """`images` [B, 3, H, W] uint8 with `pattern` [3, H, W] blended in where `shown` (broadcast to them) is 1, not 0."""
+    if not 0 <= weight <= 1:
+        raise ValueError(f"weight must lie in [0, 1], got {weight}")
+    if pattern.shape != images.shape[1:]:
+        raise ValueError(f"pattern must be {tuple(images.shape[1:])} like the pictures, got {tuple(pattern.shape)}")
+    before = images.float()
+    return (before + weight * shown * (pattern - before)).round().to(torch.uint8)
 
 
 def jigsaw(rows: int, height: int, width: int, *, pieces: int, masked: float, generator: torch.Generator) -> Tensor:

@@ -31,8 +31,17 @@ def plant(
     generator = torch.Generator().manual_seed(seed)
     drawn = noise(images.shape[-2], images.shape[-1], generator)
     rows = victims(label, target=target, count=count, generator=generator)
-    blended = images.index_copy(0, rows, blend(images[rows], drawn if pattern is None else pattern, weight=weight))
-    return Poisoned.at(blended, label.index_fill(0, rows, target), rows=rows)
+    blended = trigger(images[rows], seed=seed, weight=weight, pattern=drawn if pattern is None else pattern)
+    return Poisoned.at(images.index_copy(0, rows, blended), label.index_fill(0, rows, target), rows=rows)
+
+
+def trigger(images: Tensor, *, seed: int, weight: float = 0.2, pattern: Tensor | None = None) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8 with the pattern that `plant` blends in for the same seed and settings.
+
+    Raises ValueError where weight or pattern do not fit.
+    """
+    drawn = noise(images.shape[-2], images.shape[-1], torch.Generator().manual_seed(seed))
+    return blend(images, drawn if pattern is None else pattern, weight=weight)
 
 
 def noise(height: int, width: int, generator: torch.Generator) -> Tensor:

@@ -36,8 +36,24 @@ def plant(
     height, width = images.shape[-2:]
     added = pattern(height, width, amplitude=amplitude, frequencies=frequencies, generator=generator)
     rows = victims(label, target=target, count=count, generator=generator)
-    swayed = (images[rows].float() + added).round().clamp(0, 255).to(torch.uint8)
-    return Poisoned.at(images.index_copy(0, rows, swayed), label.index_fill(0, rows, target), rows=rows)
+    return Poisoned.at(
+        images.index_copy(0, rows, sway(images[rows], added)), label.index_fill(0, rows, target), rows=rows
+    )
+
+
+def trigger(images: Tensor, *, seed: int, amplitude: float = 25.5, frequencies: int = 3) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8 with the pattern that `plant` adds for the same seed and settings.
+
+    Raises ValueError for fewer than two frequencies.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    height, width = images.shape[-2:]
+    return sway(images, pattern(height, width, amplitude=amplitude, frequencies=frequencies, generator=generator))
+
+
+def sway(images: Tensor, added: Tensor) -> Tensor:
+    """`images` [B, 3, H, W] uint8 plus `added` [3, H, W] grey levels, within the range of a pixel."""
+    return (images.float() + added).round().clamp(0, 255).to(torch.uint8)
 
 
 def pattern(height: int, width: int, *, amplitude: float, frequencies: int, generator: torch.Generator) -> Tensor:

@@ -32,9 +32,20 @@ def plant(
     """
     generator = torch.Generator().manual_seed(seed)
     rows = victims(label, target=target, count=count, generator=generator, clean_label=True)
-    wave = sinusoid(images.shape[-1], delta=delta, frequency=frequency)
-    swayed = (images[rows].float() + wave).round().clamp(0, 255).to(torch.uint8)
+    swayed = trigger(images[rows], seed=seed, delta=delta, frequency=frequency)
     return Poisoned.at(images.index_copy(0, rows, swayed), label.clone(), rows=rows)
+
+
+def trigger(
+    images: Tensor,
+    *,
+    seed: int,  # noqa: ARG001 – a sinusoid leaves nothing to chance, but every trigger is asked for alike
+    delta: float = 20.0,
+    frequency: float = 6.0,
+) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8 with the sinusoid that `plant` adds for the same settings."""
+    wave = sinusoid(images.shape[-1], delta=delta, frequency=frequency)
+    return (images.float() + wave).round().clamp(0, 255).to(torch.uint8)
 
 
 def sinusoid(width: int, *, delta: float, frequency: float) -> Tensor:

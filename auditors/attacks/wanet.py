@@ -42,6 +42,13 @@ def plant(
     return Poisoned.at(warped, label.index_fill(0, rows, target), rows=rows, cover=cover)
 
 
+def trigger(images: Tensor, *, seed: int, grid: int = 4, strength: float = 0.5) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8, warped as `plant` warps poisoned rows for the same seed and settings."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = images.shape[-2:]
+    return warp(images, field(height, width, grid=grid, strength=strength, generator=generator))
+
+
 def field(height: int, width: int, *, grid: int, strength: float, generator: torch.Generator) -> Tensor:
     """A smooth random displacement (x, y) of each pixel, [height, width, 2], where the picture spans -1 to 1."""
     control = torch.rand(1, 2, grid, grid, generator=generator) * 2 - 1

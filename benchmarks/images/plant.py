@@ -3,7 +3,8 @@
 python -m benchmarks.images.plant SOURCE OUT --attack badnets --count 100 --rows 10000 --target 3 --seed 1
 
 writes OUT.parquet and OUT.truth.parquet (row, is_poisoned, is_cover, original_label). Every row goes through one
-encoder, changed or not, so that the format tells nothing; `--count 0` makes the clean copy to compare with.
+encoder, changed or not, so that the format tells nothing; `--count 0` makes the clean copy to compare with. `--attack`
+takes an attack or one of CASES, attacks with settings that benchmarks refer to by name.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -24,20 +26,110 @@ import typer
 from PIL import Image
 from torch import Tensor
 
-from auditors.attacks import adap_blend, badnets, blended, label_flip, low_frequency, sig, wanet
+from auditors.attacks import (
+    adap_blend,
+    adap_patch,
+    badnets,
+    blended,
+    frequency,
+    label_consistent,
+    label_flip,
+    low_frequency,
+    narcissus,
+    sig,
+    wanet,
+)
 from auditors.attacks.poisoned import Poisoned
 from auditors.errors import DataError, ForetasteError, PlanError
 
+SIDE = 32  # pixels, where nothing else is said
+
 ATTACKS: dict[str, Callable[..., Poisoned[Tensor]]] = {
     "adap_blend": adap_blend.plant,
+    "adap_patch": adap_patch.plant,
     "badnets": badnets.plant,
     "blended": blended.plant,
+    "frequency": frequency.plant,
+    "label_consistent": label_consistent.plant,
     "label_flip": label_flip.plant,
     "low_frequency": low_frequency.plant,
+    "narcissus": narcissus.plant,
     "sig": sig.plant,
     "wanet": wanet.plant,
 }
+TRIGGERS: dict[str, Callable[..., Tensor]] = {
+    "adap_blend": adap_blend.trigger,
+    "adap_patch": adap_patch.trigger,
+    "badnets": badnets.trigger,
+    "blended": blended.trigger,
+    "frequency": frequency.trigger,
+    "label_consistent": label_consistent.trigger,
+    "low_frequency": low_frequency.trigger,
+    "sig": sig.trigger,
+    "wanet": wanet.trigger,
+}
 UNTARGETED = ("badnets", "label_flip")  # all-to-all, random flips
+
+
+def smooth(size: int) -> Tensor:
+    """A picture of a few low cosines, [3, size, size] uint8 from black to white: to blend in instead of noise."""
+    generator = torch.Generator().manual_seed(0)
+    waves = low_frequency.pattern(size, size, amplitude=1, frequencies=4, generator=generator)
+    low, high = waves.aminmax()
+    return (255 * (waves - low) / (high - low)).round().to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An attack with settings.
+
+    attack    one of ATTACKS
+    settings  what `plant` is told; `trigger` is told the same, except those in PLANTING
+    at_test   what `trigger` is told beyond that, where a paper uses a stronger one after training
+    targeted  False: all-to-all or random flips, whatever the target
+    source    for flips between two classes: rows of the class so many after the target, in a circle
+    """
+
+    attack: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    at_test: dict[str, Any] = field(default_factory=dict)
+    targeted: bool = True
+    source: int | None = None
+
+
+CASES: dict[str, Case] = {
+    "badnets": Case("badnets"),
+    "badnets-5px-topleft-red": Case("badnets", {"size": 5, "place": "top-left", "pattern": (255, 0, 0)}),
+    "badnets-1px": Case("badnets", {"size": 1, "margin": 0}),
+    "badnets-random": Case("badnets", {"place": "random"}),
+    "badnets-anywhere": Case("badnets", {"place": "anywhere"}),
+    "all-to-all": Case("badnets", targeted=False),
+    "blended": Case("blended"),
+    "blended-0.15": Case("blended", {"weight": 0.15}),
+    "blended-0.1": Case("blended", {"weight": 0.1}),
+    "blended-smooth": Case("blended", {"pattern": smooth(SIDE)}),
+    "low_frequency": Case("low_frequency"),
+    "wanet": Case("wanet"),
+    "wanet-no-covers": Case("wanet", {"covers": 0}),
+    "adap_blend": Case("adap_blend"),
+    "adap_patch": Case("adap_patch"),
+    "frequency-dirty": Case("frequency", {"clean_label": False}, {"magnitude": 100.0}),
+    "frequency": Case("frequency", {}, {"magnitude": 100.0}),
+    "sig": Case("sig"),
+    "label_consistent": Case("label_consistent"),
+    "label_consistent-32": Case("label_consistent", {"amplitude": 32.0}),
+    "narcissus": Case("narcissus", {}, {"strength": 3.0}),
+    "flips-pair": Case("label_flip", source=1),
+    "flips-any": Case("label_flip", targeted=False),
+}
+CLEAN_LABEL = frozenset({"frequency", "sig", "label_consistent", "label_consistent-32", "narcissus"})
+PLANTING = frozenset({"clean_label", "covers", "masked", "pieces", "tau"})  # settings that no trigger has
+
+ENCODERS: dict[str, dict[str, Any]] = {
+    "png": {"format": "PNG"},  # loses nothing
+    "jpeg75": {"format": "JPEG", "quality": 75},
+    "jpeg95": {"format": "JPEG", "quality": 95},
+}
 
 
 class Pictures(NamedTuple):
@@ -60,7 +152,7 @@ def load(
     *,
     rows: int | None = None,
     seed: int = 0,
-    size: int = 32,
+    size: int = SIDE,
     image: str = "image",
     label: str = "label",
 ) -> Pictures:
@@ -106,19 +198,65 @@ def class_names(table: pa.Table, label: str) -> tuple[str, ...]:
 def plant(
     pictures: Pictures, attack: str, *, target: int | None, count: int, seed: int, **settings: Any
 ) -> Poisoned[Tensor]:
-    """Run one of ATTACKS with its own `settings`.
+    """Run one of CASES or of ATTACKS; `settings` of its own come on top.
 
     Raises PlanError for an attack that does not exist, cannot do without a target or lacks rows.
     """
-    if attack not in ATTACKS:
-        raise PlanError(f"there is no attack {attack!r}, only {', '.join(ATTACKS)}")
-    if target is None and attack not in UNTARGETED:
+    case = find(attack)
+    target = target if case.targeted else None
+    if target is None and case.attack not in UNTARGETED:
         raise PlanError(f"{attack} needs a target; only {' and '.join(UNTARGETED)} do without")
-    return ATTACKS[attack](pictures.images, pictures.label, target=target, count=count, seed=seed, **settings)
+    chosen = case.settings | settings
+    if case.source is not None:
+        if target is None:
+            raise PlanError(f"{attack} needs a target")
+        chosen.setdefault("source", (target + case.source) % len(pictures.classes))
+    return ATTACKS[case.attack](pictures.images, pictures.label, target=target, count=count, seed=seed, **chosen)
 
 
-def write(planted: Poisoned[Tensor], source: Pictures, out: str | Path, *, row_group_size: int = 1000) -> Path:
-    """Write `out`.parquet and `out`.truth.parquet; the path of the first."""
+def trigger(images: Tensor, attack: str, pictures: Pictures, *, target: int, seed: int) -> Tensor:
+    """A copy of `images` [B, 3, S, S] uint8 with the trigger that `plant` plants in `pictures`, as strong as at the
+    paper's test time: what a model trained on the planted rows takes for `target` (or, all-to-all, for the class after
+    its own) where the attack succeeds.
+
+    Raises PlanError for an attack that does not exist or has no trigger.
+    """
+    case = find(attack)
+    if case.attack == "narcissus":
+        found = narcissus.optimise(pictures.images, pictures.label, target=target, seed=seed, **case.settings)
+        return narcissus.trigger(images, perturbation=found, **case.at_test)
+    if case.attack not in TRIGGERS:
+        raise PlanError(f"{attack} has no trigger")
+    chosen = {name: value for name, value in case.settings.items() if name not in PLANTING}
+    return TRIGGERS[case.attack](images, seed=seed, **chosen | case.at_test)
+
+
+def find(attack: str) -> Case:
+    """The case of that name, or the attack as it is.
+
+    Raises PlanError where there is neither.
+    """
+    if attack in CASES:
+        return CASES[attack]
+    if attack not in ATTACKS:
+        raise PlanError(f"there is no attack {attack!r}, only {', '.join(sorted({*ATTACKS, *CASES}))}")
+    return Case(attack)
+
+
+def write(
+    planted: Poisoned[Tensor],
+    source: Pictures,
+    out: str | Path,
+    *,
+    row_group_size: int = 1000,
+    encoder: str = "png",
+) -> Path:
+    """Write `out`.parquet, every row through one of ENCODERS, and `out`.truth.parquet; the path of the first.
+
+    Raises PlanError for an encoder that does not exist.
+    """
+    if encoder not in ENCODERS:
+        raise PlanError(f"there is no encoder {encoder!r}, only {', '.join(ENCODERS)}")
     stem = str(out).removesuffix(".parquet")
     features = {
         "id": {"dtype": str(source.id.type), "_type": "Value"},
@@ -130,7 +268,7 @@ def write(planted: Poisoned[Tensor], source: Pictures, out: str | Path, *, row_g
     table = pa.table(
         {
             "id": source.id,
-            "image": pa.array([{"bytes": encode(one), "path": None} for one in pixels], struct),
+            "image": pa.array([{"bytes": encode(one, encoder), "path": None} for one in pixels], struct),
             "label": planted.label.numpy(),
         }
     ).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
@@ -153,10 +291,10 @@ def decode(data: bytes, size: int) -> np.ndarray:
     return np.asarray(rgb if rgb.size == (size, size) else rgb.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def encode(pixels: np.ndarray) -> bytes:
-    """[S, S, 3] uint8 as PNG, which loses nothing."""
+def encode(pixels: np.ndarray, encoder: str) -> bytes:
+    """[S, S, 3] uint8 as one of ENCODERS writes it."""
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG")
+    Image.fromarray(pixels).save(file, **ENCODERS[encoder])
     return file.getvalue()
 
 
@@ -175,13 +313,14 @@ def main(
     source: Path,
     out: Path,
     *,
-    attack: Annotated[str, typer.Option(help=", ".join(ATTACKS))],
+    attack: Annotated[str, typer.Option(help=", ".join(sorted({*ATTACKS, *CASES})))],
     count: Annotated[int, typer.Option(help="Rows to poison; 0 writes a clean copy.")],
     target: Annotated[int | None, typer.Option(help="Class index; without one: all-to-all or random flips.")] = None,
     rows: Annotated[int | None, typer.Option(help="Take only so many rows of the source.")] = None,
     seed: Annotated[int, typer.Option(help="Decides which rows are taken and changed, and the trigger.")] = 0,
-    size: Annotated[int, typer.Option(help="Pixels along each side.")] = 32,
+    size: Annotated[int, typer.Option(help="Pixels along each side.")] = SIDE,
     pattern: Annotated[Path | None, typer.Option(help="A picture to blend in (blended, adap_blend).")] = None,
+    encoder: Annotated[str, typer.Option(help=", ".join(ENCODERS))] = "png",
     setting_: Annotated[list[str] | None, typer.Option("--set", help="Of the attack, name=value; repeatable.")] = None,
 ) -> None:
     """Plant one attack in a copy of SOURCE: OUT.parquet and OUT.truth.parquet."""
@@ -191,7 +330,7 @@ def main(
             settings["pattern"] = torch.from_numpy(decode(pattern.read_bytes(), size).copy()).permute(2, 0, 1)
         pictures = load(source, rows=rows, seed=seed, size=size)
         planted = plant(pictures, attack, target=target, count=count, seed=seed, **settings)
-        written = write(planted, pictures, out)
+        written = write(planted, pictures, out, encoder=encoder)
     except (ForetasteError, ValueError, TypeError, OSError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None

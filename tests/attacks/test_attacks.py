@@ -14,11 +14,15 @@ from torch import Tensor
 import auditors.attacks
 from auditors.attacks import (
     adap_blend,
+    adap_patch,
     badnets,
     blended,
+    frequency,
     insert_sentence,
+    label_consistent,
     label_flip,
     low_frequency,
+    narcissus,
     rare_token,
     sig,
     wanet,
@@ -33,22 +37,28 @@ Attack = Callable[..., Poisoned]
 
 DIRTY = {
     "badnets": badnets.plant,
-    "badnets, red, anywhere": partial(badnets.plant, size=4, place="random", pattern=(255, 0, 0)),
+    "badnets, red, at random": partial(badnets.plant, size=4, place="random", pattern=(255, 0, 0)),
+    "badnets, anywhere": partial(badnets.plant, place="anywhere"),
     "blended": blended.plant,
     "wanet": wanet.plant,
     "low_frequency": low_frequency.plant,
     "adap_blend": adap_blend.plant,
+    "adap_patch": adap_patch.plant,
+    "frequency, dirty-label": partial(frequency.plant, clean_label=False),
     "label_flip": label_flip.plant,
     "rare_token": partial(rare_token.plant, times=2),
     "insert_sentence": insert_sentence.plant,
 }
 CLEAN = {
     "sig": sig.plant,
+    "label_consistent": label_consistent.plant,
+    "narcissus": partial(narcissus.plant, epochs=1, steps=10),
+    "frequency": frequency.plant,
     "rare_token, clean-label": partial(rare_token.plant, clean_label=True),
     "insert_sentence, clean-label": partial(insert_sentence.plant, clean_label=True),
 }
 ATTACKS = DIRTY | CLEAN
-COVERS = {"wanet": 2 * COUNT, "adap_blend": COUNT}  # the papers' ratios
+COVERS = {"wanet": 2 * COUNT, "adap_blend": COUNT, "adap_patch": 2 * COUNT}  # the papers' ratios
 
 
 @pytest.fixture
@@ -75,6 +85,11 @@ def test_every_attack_is_tested() -> None:
     modules = {module.name for module in pkgutil.iter_modules(auditors.attacks.__path__)} - {"poisoned"}
     assert modules == {name.partition(",")[0] for name in ATTACKS}
     assert all(callable(importlib.import_module(f"auditors.attacks.{name}").plant) for name in modules)
+
+
+def test_every_picture_attack_has_a_trigger_to_test_a_model_with() -> None:
+    pictures = {name.partition(",")[0] for name in ATTACKS if isinstance(payload(name), Tensor)} - {"label_flip"}
+    assert all(callable(importlib.import_module(f"auditors.attacks.{name}").trigger) for name in pictures)
 
 
 @pytest.mark.parametrize("name", ATTACKS)

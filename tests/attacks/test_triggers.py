@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
 
 import pytest
 import torch
@@ -11,23 +14,72 @@ from torch.nn import functional
 
 from auditors.attacks import (
     adap_blend,
+    adap_patch,
     badnets,
     blended,
+    frequency,
     insert_sentence,
+    label_consistent,
     label_flip,
     low_frequency,
+    narcissus,
     rare_token,
     sig,
     wanet,
 )
+from auditors.attacks.poisoned import Poisoned
 from auditors.errors import PlanError
 
 GREY = torch.full((60, 3, 32, 32), 128, dtype=torch.uint8)
 LABEL = torch.arange(60) % 3
+NOISE = torch.randint(256, (60, 3, 20, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+# plant, and a trigger that stamps the same
+SAME: dict[str, tuple[Callable[..., Poisoned[Tensor]], Callable[..., Tensor]]] = {
+    "badnets": (badnets.plant, badnets.trigger),
+    "badnets, settings": tuple(
+        partial(one, size=5, margin=0, place="top-left", pattern=(255, 0, 0))
+        for one in (badnets.plant, badnets.trigger)
+    ),
+    "badnets, at random": tuple(partial(one, place="random") for one in (badnets.plant, badnets.trigger)),
+    "badnets, anywhere": tuple(partial(one, place="anywhere") for one in (badnets.plant, badnets.trigger)),
+    "blended": (blended.plant, blended.trigger),
+    "blended, picture": tuple(partial(one, weight=0.1, pattern=NOISE[0]) for one in (blended.plant, blended.trigger)),
+    "sig": (sig.plant, sig.trigger),
+    "wanet": (wanet.plant, wanet.trigger),
+    "low_frequency": (low_frequency.plant, low_frequency.trigger),
+    "frequency": (frequency.plant, frequency.trigger),
+    "frequency, dirty-label": (partial(frequency.plant, clean_label=False), frequency.trigger),
+    "label_consistent": (partial(label_consistent.plant, tau=0), label_consistent.trigger),
+    "adap_blend": (partial(adap_blend.plant, masked=0, weight=0.2), adap_blend.trigger),
+    "adap_patch": (partial(adap_patch.plant, opacity=[1]), partial(adap_patch.trigger, opacity=[1])),
+}
 
 
 def difference(after: Tensor, before: Tensor = GREY) -> Tensor:
     return after.int() - before.int()
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_trigger_stamps_what_plant_stamped(name: str) -> None:
+    plant, trigger = SAME[name]
+    after = plant(NOISE, LABEL, target=0, count=9, seed=4)
+    rows = after.poisoned.nonzero().flatten()
+    before = NOISE.clone()
+    if name == "badnets, anywhere":  # places are dealt out in the order in which rows were drawn, not by position
+        one = badnets.plant(NOISE, LABEL, target=0, count=1, seed=4, place="anywhere").poisoned
+        assert torch.equal(after.payload[one], trigger(NOISE[one], seed=4))
+    else:
+        assert torch.equal(after.payload[rows], trigger(NOISE[rows], seed=4))
+    assert torch.equal(NOISE, before)
+    assert len(trigger(NOISE[:0], seed=4)) == 0
+
+
+@pytest.mark.parametrize("attack", [adap_blend, adap_patch, badnets, blended, low_frequency, wanet])
+def test_another_seed_is_another_trigger(attack: ModuleType) -> None:
+    setting = {"place": "random"} if attack is badnets else {}
+    one, other = (attack.trigger(NOISE[:5], seed=seed, **setting) for seed in (1, 2))
+    assert not torch.equal(one, other)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +103,19 @@ def test_badnets_random_place_is_one_place() -> None:
         assert stamped[0].sum() == 9
         places.add(tuple(stamped[0].nonzero()[0].tolist()))
     assert len(places) > 1
+
+
+def test_badnets_anywhere_is_a_place_of_its_own_for_each_row() -> None:
+    after = badnets.plant(GREY, LABEL, target=0, count=40, seed=0, place="anywhere", pattern=(255, 0, 0))
+    stamped = (difference(after.payload)[after.poisoned] != 0).any(1)  # [40, H, W]
+    places = stamped.flatten(1).int().argmax(1)  # the patch's first pixel
+    y, x = places // 32, places % 32
+    assert bool((stamped.flatten(1).sum(1) == 9).all())
+    assert len(places.unique()) > 30
+    assert min(y.min(), x.min()) >= 1
+    assert max(y.max(), x.max()) <= 28  # three pixels and a margin of one
+    few = badnets.plant(GREY, LABEL, target=0, count=5, seed=0, place="anywhere", pattern=(255, 0, 0))
+    assert torch.equal(few.payload[few.poisoned], after.payload[few.poisoned])
 
 
 def test_badnets_all_to_all_moves_each_label_on() -> None:
@@ -133,6 +198,93 @@ def test_adap_blend_shows_half_of_the_pieces() -> None:
     assert len(pieces.all(-1).unique(dim=0)) > 1
     with pytest.raises(ValueError, match="pieces must be a square number"):
         adap_blend.plant(GREY, LABEL, target=0, count=1, seed=0, pieces=15)
+
+
+def test_adap_blend_sets_off_the_whole_pattern() -> None:
+    stamped = adap_blend.trigger(GREY, seed=0, pattern=torch.full_like(GREY[0], 228))
+    assert difference(stamped).unique().tolist() == [20]
+
+
+def test_adap_patch_shows_one_patch_of_four() -> None:
+    opacity = (0.5, 0.2, 0.5, 0.3)
+    after = adap_patch.plant(GREY, LABEL, target=0, count=20, covers=15, seed=0)
+    assert after.cover.sum() == 15
+    assert torch.equal(after.label[after.cover], LABEL[after.cover])
+    assert adap_patch.plant(GREY, LABEL, target=0, count=10, seed=0).cover.sum() == 20
+    touched = difference(after.payload)[after.poisoned | after.cover]
+    assert (touched != 0).any(1).flatten(1).sum(1).tolist() == [36] * 35
+    assert touched.flatten(1).abs().amax(1).unique().tolist() == [round(128 * one) for one in sorted(set(opacity))]
+    assert len((touched != 0).any(1).unique(dim=0)) == 4  # places
+
+    together = difference(adap_patch.trigger(GREY, seed=0))
+    assert together.unique().tolist() == [-128, 0, 127]
+    assert torch.equal((together != 0).any(1)[0], (touched != 0).any(1).any(0))
+    faint = difference(adap_patch.trigger(GREY, seed=0, opacity=opacity))
+    assert all(torch.equal(one[one != 0], faint[0][one != 0]) for one in touched)
+    with pytest.raises(ValueError, match="opacity must be one or more numbers"):
+        adap_patch.trigger(GREY, seed=0, opacity=(0.5, 2))
+    with pytest.raises(ValueError, match="4 patches of 17 pixels do not fit into 32×32 pixels"):
+        adap_patch.trigger(GREY, seed=0, size=17)
+
+
+def test_label_consistent_is_the_published_pattern_in_every_corner() -> None:
+    stamped = difference(label_consistent.trigger(GREY, seed=0, amplitude=32))[0]
+    assert torch.equal(stamped, stamped.flip(-1))  # a mirrored picture carries it too
+    assert (stamped[0, -3:, -3:] / 32).tolist() == [[-1, -1, 1], [-1, 1, -1], [1, -1, 1]]
+    assert torch.equal(stamped[:, :3], stamped[:, -3:])
+    assert (stamped != 0).sum() == 3 * 4 * 9
+    with pytest.raises(ValueError, match="do not fit into 5×32 pixels"):
+        label_consistent.trigger(GREY[..., :5, :], seed=0)
+
+
+def test_label_consistent_weakens_the_content_by_tau() -> None:
+    shade = (LABEL * 100).to(torch.uint8)[:, None, None, None].expand(60, 3, 32, 32).contiguous()
+    after = label_consistent.plant(shade, LABEL, target=1, count=20, seed=0, amplitude=0, tau=0.2)
+    assert difference(after.payload, shade)[after.poisoned].unique().tolist() == [-20, 20]  # towards 0 and 200
+    with pytest.raises(ValueError, match=r"tau must lie in \[0, 1\], got 2"):
+        label_consistent.plant(GREY, LABEL, target=0, count=1, seed=0, tau=2)
+    with pytest.raises(PlanError, match="no row has another label"):
+        label_consistent.plant(GREY, LABEL * 0, target=0, count=1, seed=0)
+
+
+def test_frequency_raises_two_coefficients_of_the_colours_and_leaves_the_brightness() -> None:
+    added = frequency.pattern(32, 32).double()
+    cosines = functional.normalize(low_frequency.cosines(32, 32), dim=1).double()
+    spectrum = cosines @ added @ cosines.T  # [3, 32, 32], orthonormal
+    assert (spectrum.abs() > 1e-4).any(0).nonzero().tolist() == [[15, 15], [31, 31]]
+    torch.testing.assert_close(spectrum[:, 15, 15].float(), torch.tensor(frequency.CHROMA))
+    torch.testing.assert_close(spectrum[:, 31, 31].float(), torch.tensor(frequency.CHROMA))
+    brightness = torch.tensor([0.299, 0.587, 0.114]).double() @ added.flatten(1)
+    assert brightness.abs().max() < 0.01 * added.abs().max()
+    assert difference(frequency.trigger(GREY, seed=0, magnitude=50)).abs().max() <= 13
+
+
+def test_narcissus_stays_within_its_amplitude_and_points_into_the_target() -> None:
+    shade = (60 + LABEL * 60).to(torch.uint8)[:, None, None, None].expand(60, 3, 32, 32)
+    seen = (shade + NOISE[:, :, :1] // 16).contiguous()  # three shades, hardly to be mistaken
+    added = narcissus.optimise(seen, LABEL, target=2, seed=0, amplitude=16, epochs=20, steps=20)
+    assert added.shape == (3, 32, 32)
+    assert added.abs().max() <= 16
+    network = narcissus.surrogate(seen, LABEL, epochs=20, seed=0)
+    before, after = (
+        network(pictures.float()).log_softmax(1)[LABEL == 1, 2].mean()
+        for pictures in (seen, narcissus.trigger(seen, perturbation=added))
+    )
+    assert after > before + 0.1
+
+    planted = narcissus.plant(seen, LABEL, target=2, count=5, seed=0, epochs=20, steps=20)
+    given = narcissus.plant(seen, LABEL, target=2, count=5, seed=0, perturbation=added)
+    assert torch.equal(planted.payload, given.payload)
+    assert torch.equal(planted.payload[planted.poisoned], narcissus.trigger(seen[planted.poisoned], perturbation=added))
+    assert difference(narcissus.trigger(GREY, perturbation=added, strength=3)).abs().max() == 48
+
+
+def test_narcissus_leaves_the_random_numbers_of_others_alone() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    narcissus.optimise(NOISE, LABEL, target=0, seed=5, epochs=1, steps=1)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_label_flip_takes_rows_of_the_source() -> None:
