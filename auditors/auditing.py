@@ -96,6 +96,8 @@ def _conclude(stages: Stages, folder: str, out: str, clock: _Clock) -> Report:
     for (kind, _), rows in counts.items():
         kinds[kind] = kinds.get(kind, 0) + rows
     flagged = pl.read_parquet(os.path.join(folder, "flagged.parquet"))
+    common = evidence.common(dataset, pl.scan_parquet(os.path.join(folder, "samples.parquet")), found)
+    found = evidence.told(found, common)
     odd = findings.watched(groups, dataset)
     verdict, reason = findings.verdict(found, runs, odd=odd, counts=kinds, rows=dataset.rows, decide=plan.decide)
     shown = evidence.samples(dataset, evidence.chosen(flagged))
@@ -118,7 +120,7 @@ def _conclude(stages: Stages, folder: str, out: str, clock: _Clock) -> Report:
     with open(os.path.join(folder, "report.json"), "w", encoding="utf-8") as file:
         file.write(text(document(report)))
     with open(os.path.join(folder, "report.html"), "w", encoding="utf-8") as file:
-        file.write(page(report, shown))
+        file.write(page(report, shown, common))
     return report
 
 

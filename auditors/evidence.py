@@ -1,19 +1,31 @@
-"""The flagged rows as a person sees them: the picture or the text out of the user's own files."""
+"""The flagged rows as a person sees them: the picture or the text out of the user's own files, and what they share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import torch
+from torch import Tensor
 
-from auditors.payload import Payload
-from auditors.report.page import Sample
+from auditors.localise import Pattern, common_pattern
+from auditors.payload import FORMATS, Payload
+from auditors.report.page import Common, Sample
 from auditors.report.thumbnails import picture
 from auditors.source import payloads
-from auditors.values import Dataset, Modality
+from auditors.values import Dataset, Group, Kind, Modality
 
 PER_GROUP = 24  # of each kind and class: what the page shows
 AT_MOST = 400
+MEMBERS = 96  # pictures of a group in which a common pattern is looked for
+OTHERS = 256  # pictures that they are compared with
+GROUPS = 12  # whose pattern is looked for: more are no help to anybody
+SIDES = (16, 64)  # a picture is looked at in its own size within these
+GLOW = (235, 60, 20)  # the colour of heat
 
 
 def chosen(flagged: pl.DataFrame) -> pl.DataFrame:
@@ -58,6 +70,108 @@ def samples(dataset: Dataset, flagged: pl.DataFrame) -> Sequence[Sample]:
                     )
                 )
     return out
+
+
+def common(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> dict[tuple[str, str | None], Common]:
+    """What the pictures of each suspicious group have in common, by kind and class, where there is something.
+
+    `rows` has the columns of samples.parquet. A group's most suspicious rows are compared with rows of its class and
+    with rows of the whole dataset, none of them flagged; each shard is read once, and only these rows are decoded.
+    """
+    looked = [one for one in groups if one.kind not in (Kind.LABEL, Kind.INTEGRITY)][:GROUPS]
+    if dataset.roles.modality is not Modality.IMAGE or not looked:
+        return {}
+    innocent = rows.filter(~pl.col("flagged")).select("row", "label").collect()
+    everywhere = _spread(innocent)
+    members, own = [], []
+    for one in looked:
+        mine = pl.lit(True) if one.label is None else pl.col("label") == one.label
+        kind = pl.col("kinds").list.contains(str(one.kind))
+        ranked = rows.filter(kind & mine).sort("risk", "row", descending=[True, False])
+        members.append(ranked.head(MEMBERS).select("row").collect()["row"].to_list())
+        own.append(_spread(innocent.filter(mine)))
+    seen = _pictures(dataset, {row for part in (everywhere, *members, *own) for row in part})
+    out = {}
+    for one, inside, beside in zip(looked, members, own, strict=True):
+        parts = [inside, beside] if one.label is None else [inside, beside, everywhere]
+        pictures, *comparisons = ([seen[row] for row in part if row in seen] for part in parts)
+        enough = [torch.stack(part) for part in comparisons if len(part) >= 8]
+        if len(pictures) < 4 or not enough:
+            continue
+        stacked = torch.stack(pictures)
+        found = common_pattern(stacked, *enough)
+        if found.words:
+            out[str(one.kind), one.label] = _shown(found, stacked)
+    return out
+
+
+def told(groups: Sequence[Group], common: Mapping[tuple[str, str | None], Common]) -> tuple[Group, ...]:
+    """The groups, with the place of what their rows have in common among their reasons."""
+    out = []
+    for one in groups:
+        found = common.get((str(one.kind), one.label))
+        if found is not None:
+            where: dict[str, Any] = {"where": found.words, "in_common": round(found.strength, 1)}
+            reason = f"{one.reason}; what they share lies {found.words}"
+            out.append(replace(one, reason=reason, evidence={**one.evidence, **where}))
+        else:
+            out.append(one)
+    return tuple(out)
+
+
+def _spread(rows: pl.DataFrame) -> list[int]:
+    """At most OTHERS of the rows, evenly spread."""
+    return rows["row"].gather_every(max(1, -(-len(rows) // OTHERS))).to_list()
+
+
+def _pictures(dataset: Dataset, wanted: set[int]) -> dict[int, Tensor]:
+    """The wanted rows that decode, as [3, S, S] uint8 by row; S fits the first of them."""
+    out: dict[int, Tensor] = {}
+    side = 0
+    for shard in dataset.shards:
+        if not any(shard.first_row <= row < shard.first_row + shard.rows for row in wanted):
+            continue
+        for payload in payloads(dataset, [shard]):
+            here = torch.tensor([at for at, row in enumerate(payload.row.tolist()) if row in wanted], dtype=torch.int64)
+            if not len(here):
+                continue
+            columns = {name: column.take(pa.array(here.numpy())) for name, column in payload.columns.items()}
+            part = replace(payload, row=payload.row[here], label=payload.label[here], columns=columns, _decoded={})
+            side = side or _side(part.pictures())
+            decoded, broken = part.images(side)
+            rows = part.row.tolist()
+            out |= {row: decoded[at] for at, row in enumerate(rows) if at not in broken}
+    return out
+
+
+def _side(pictures: Sequence[bytes | None]) -> int:
+    """The longer side of the first picture, within SIDES."""
+    from PIL import Image
+
+    for data in pictures:
+        try:
+            with Image.open(io.BytesIO(data or b""), formats=FORMATS) as opened:
+                return min(max(SIDES[0], *opened.size), SIDES[1])
+        except Exception:  # Pillow raises many kinds; another picture may be whole
+            continue
+    return SIDES[0]
+
+
+def _shown(found: Pattern, members: Tensor) -> Common:
+    """A pattern as pictures: what it is, and where, in colour over the grey average of the members [M, 3, S, S]."""
+    average = members.float().mean((0, 1)).expand(3, -1, -1)
+    glow = torch.tensor(GLOW).view(3, 1, 1).float()
+    where = (average + found.heat * (glow - average)).round().to(torch.uint8)
+    return Common(words=found.words, strength=found.strength, pattern=_png(found.picture), where=_png(where))
+
+
+def _png(pixels: Tensor) -> bytes:
+    """[3, S, S] uint8 as a PNG of whole pixels, large enough to look at."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG")
+    return picture(file.getvalue(), 2 * SIDES[1]) or b""
 
 
 def _texts(dataset: Dataset, payload: Payload) -> list[str]:

@@ -23,7 +23,7 @@ LEVELS = """
 4  sweep  findings  natural  evidence
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan
 2  contract  roles  labels
-1  errors  values  batch  payload  tables  cache  files
+1  errors  values  batch  payload  tables  cache  files  localise
 0  stats/*
 """
 LEVEL = {name: int(line[0]) for line in LEVELS.strip().splitlines() for name in line.split()[1:]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -60,8 +60,29 @@ class Sample:
     marks: tuple[str, ...] = ()
 
 
-def page(report: Report, samples: Sequence[Sample]) -> str:
-    """The whole report as HTML. `samples` are flagged rows in any order; each group shows its most suspicious ones."""
+@dataclass(frozen=True)
+class Common:
+    """What the pictures of a group have in common.
+
+    words     where it lies, as in "in the lower right corner"
+    strength  how many times more it is than the most that random rows have in common
+    pattern   a PNG of what it is
+    where     a PNG of where it is, over the average of the pictures
+    """
+
+    words: str
+    strength: float
+    pattern: bytes
+    where: bytes
+
+
+def page(
+    report: Report, samples: Sequence[Sample], common: Mapping[tuple[str, str | None], Common] | None = None
+) -> str:
+    """The whole report as HTML. `samples` are flagged rows in any order; each group shows its most suspicious ones.
+
+    `common` is what the pictures of a group have in common, by its kind and label.
+    """
     found = document(report)
     ranked = sorted(samples, key=lambda one: (-one.risk, one.p_value, one.row))
     groups: list[dict[str, Any]] = []
@@ -69,7 +90,8 @@ def page(report: Report, samples: Sequence[Sample]) -> str:
     for group in found["groups"]:
         members = [one for one in ranked if _belongs(one, group)]
         shown.update(one.row for one in members)
-        groups.append({**group, **_gallery(members)})
+        shared = (common or {}).get((group["kind"], group["label"]))
+        groups.append({**group, **_gallery(members), "common": shared})
     single = [one for one in ranked if one.row not in shown]
     return _TEMPLATE.render(
         report=found,

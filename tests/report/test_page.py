@@ -6,7 +6,7 @@ from hostile import EVIL, png
 from PIL import Image
 
 from auditors.report.glyphs import visible
-from auditors.report.page import EXCERPT, PICTURES, excerpt, page
+from auditors.report.page import EXCERPT, PICTURES, Common, excerpt, page
 from auditors.report.thumbnails import picture
 
 
@@ -69,6 +69,22 @@ def test_it_says_what_was_found_and_what_was_not_looked_at(report, samples):
 def test_a_group_shows_its_most_suspicious_rows_first(report, samples):
     shown = [attrs["alt"] for tag, attrs in Tags(page(report, samples)).tags if tag == "img"]
     assert shown == [f"Row {row}, labelled cat" for row in range(29, 29 - PICTURES, -1)]
+
+
+def test_a_group_shows_what_its_rows_have_in_common(report, samples):
+    common = Common(f"in the lower right corner {EVIL}", 12.3, picture(png(8)), picture(png(30)))
+    html = page(report, samples, {("backdoor", "cat"): common, ("label", "cat"): common})
+    seen = Tags(html)
+    shown = [attrs for tag, attrs in seen.tags if tag == "img" and "pictures" in attrs["alt"]]
+    assert len(shown) == 2
+    assert all(attrs["src"].startswith("data:image/png;base64,") for attrs in shown)
+    assert all("in the lower right corner" in attrs["alt"] for attrs in shown)
+    words = " ".join("".join(seen.words).split())
+    assert "have in common lies in the lower right corner" in words
+    assert "12 times what random rows share" in words
+    assert not [tag for tag, _ in seen.tags if tag == "script"]
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", html)
+    assert "in common" not in "".join(Tags(page(report, samples)).words)
 
 
 def test_a_clean_report_is_short_and_calm(clean):
