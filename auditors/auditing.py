@@ -81,7 +81,7 @@ def _conclude(stages: Stages, folder: str, out: str, clock: _Clock) -> Report:
     clock("embed")
     scorers, stopped, seconds = stages.sweep(encoders)
     clock("sweep")
-    spans, broke = stages.score(scorers, folder)
+    spans, broke = stages.score(scorers, encoders, folder)
     clock("score")
     # A detector that breaks while it scores has said nothing, so its groups do not count among those tested.
     stopped |= broke

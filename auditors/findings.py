@@ -8,7 +8,6 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import torch
 
 from auditors import tables
 from auditors.batch import Groups
@@ -29,9 +28,12 @@ class Tested:
 
 
 def significance(tested: Sequence[Tested], decide: Decide) -> pl.DataFrame:
-    """Every group that any run tested, with its p-value adjusted over all of them (Benjamini & Hochberg 1995).
+    """Every group that any run tested, with the false discovery rate at which its class is suspected.
 
-    Columns: detector, embedder, kind, family, group, label (class index, -1 without), statistic, p_value, q_value,
+    All looks at one class are one hypothesis (Simes 1986), and the classes are corrected for each other (Benjamini &
+    Hochberg 1995). In a suspected class the looks that would suspect it by themselves say which rows are meant.
+
+    Columns: detector, embedder, kind, family, group, label (class index, -1 for all), statistic, p_value, q_value,
     suspicious, watched (not quite suspicious), and evidence_NAME for what the detectors say of their groups.
     """
     frames = []
@@ -56,11 +58,23 @@ def significance(tested: Sequence[Tested], decide: Decide) -> pl.DataFrame:
     if not frames:
         return pl.DataFrame(schema=_NOTHING_TESTED)
     whole = pl.concat(frames, how="diagonal_relaxed").with_columns(pl.col("group").cast(pl.Int64))
-    adjusted = benjamini_hochberg(torch.from_numpy(whole["p_value"].to_numpy(writable=True)))
-    return whole.with_columns(pl.Series("q_value", adjusted.numpy())).with_columns(
-        (pl.col("q_value") <= decide.fdr).alias("suspicious"),
-        pl.col("q_value").is_between(decide.fdr, decide.watch, closed="right").alias("watched"),
+    attack = (pl.col("kind") != str(Kind.LABEL)).alias("attack")
+    classes = whole.group_by("label", attack).agg(simes(pl.col("p_value")).alias("p_class")).sort("label", "attack")
+    classes = pl.concat(
+        part.with_columns(pl.Series("q_value", benjamini_hochberg(part["p_class"].to_torch()).numpy()))
+        for part in classes.partition_by("attack", maintain_order=True)
     )
+    whole = whole.with_columns(attack).join(classes, on=["label", "attack"], how="left", maintain_order="left")
+    alone = pl.col("p_value") <= decide.fdr
+    return whole.drop("attack", "p_class").with_columns(
+        ((pl.col("q_value") <= decide.fdr) & alone).alias("suspicious"),
+        ((pl.col("q_value") > decide.fdr) & (pl.col("q_value") <= decide.watch) & alone).alias("watched"),
+    )
+
+
+def simes(p_value: pl.Expr) -> pl.Expr:
+    """One p-value for the hypothesis that all of several hold (Simes 1986), which may depend positively."""
+    return (p_value.sort() * p_value.len() / pl.int_range(1, p_value.len() + 1)).min().clip(0, 1)
 
 
 _NOTHING_TESTED = {
@@ -103,11 +117,12 @@ def judge(
 ) -> pl.DataFrame:
     """The samples of one shard: every row once, with its risk, its flags and the reason.
 
-    A row is flagged for what a suspicious group is suspected of when the posteriors of the runs that suspect the group,
-    taken as independent looks, reach `decide.posterior`. Wrong labels are single rows and need no group.
+    A row is flagged for what a suspicious group is suspected of when the posteriors of the runs that suspect the group
+    reach `decide.posterior`: the highest of each family of detectors, and families as independent witnesses. Wrong
+    labels are single rows and need no group.
     """
     rows = pl.DataFrame(pl.from_arrow(identity))
-    facts = groups.select("detector", "embedder", "group", "kind", "p_value", "suspicious").rename(
+    facts = groups.select("detector", "embedder", "group", "kind", "family", "p_value", "suspicious").rename(
         {"p_value": "p_group"}
     )
     if len(scores):
@@ -116,7 +131,9 @@ def judge(
         )
         seen = seen.join(facts, on=["detector", "embedder", "group"], how="left")
         seen = seen.with_columns(
-            pl.col("suspicious").fill_null(False), pl.col("p_group").fill_null(1.0), pl.col("kind").fill_null("")
+            pl.col("suspicious").fill_null(False),
+            pl.col("p_group").fill_null(1.0),
+            pl.col("kind", "family").fill_null(""),
         )
         rows = rows.join(_summed(seen), on="row", how="left")
     else:
@@ -189,14 +206,17 @@ def _summed(seen: pl.DataFrame) -> pl.DataFrame:
         .then((1 - pl.col("p_group")) * (0.5 * posterior + 0.5 * (1 - pl.col("p_value"))))
         .otherwise(0.4 * posterior)
     )
-    return seen.group_by("row").agg(
-        (1 - (1 - pl.when(accuses).then(posterior).otherwise(0.0)).product()).alias("attack"),
+    accusing = pl.when(accuses).then(posterior).otherwise(0.0)
+    families = seen.group_by("row", "family").agg(accusing.max().alias("accusing"))
+    attacked = families.group_by("row").agg((1 - (1 - pl.col("accusing")).product()).alias("attack"))
+    others = seen.group_by("row").agg(
         pl.when(label).then(posterior).otherwise(0.0).max().alias("wrong"),
         hint.max().alias("hint"),
         (pl.col("p_value").min() * pl.len()).clip(0, 1).alias("p_row"),
         pl.col("detector").filter(accuses & (posterior >= 0.1)).unique().sort().alias("attackers"),
         pl.col("detector").filter(label & (posterior >= 0.5)).unique().sort().alias("doubters"),
     )
+    return attacked.join(others, on="row")
 
 
 def samples(judged: pl.DataFrame, dataset: Dataset) -> pa.Table:
@@ -216,7 +236,9 @@ def findings(groups: pl.DataFrame, counts: Mapping[tuple[str, str | None], int],
     for part in suspicious.sort("q_value", "detector", "embedder").partition_by("kind", "label", maintain_order=True):
         kind, label = str(part["kind"][0]), int(part["label"][0])
         name = dataset.classes[label] if dataset.classes and label >= 0 else None
-        rows = counts.get((kind, name), 0)
+        # What is suspected of all classes together is counted over all of them.
+        everywhere = sum(number for (other, _), number in counts.items() if other == kind)
+        rows = counts.get((kind, name), 0) if label >= 0 else everywhere
         told = ("kind", "label", "suspicious", "watched")
         evidence = [{k: v for k, v in row.items() if v is not None and k not in told} for row in part.to_dicts()]
         out.append(
@@ -259,7 +281,8 @@ def watched(groups: pl.DataFrame, dataset: Dataset) -> tuple[str, ...]:
 def _because(part: pl.DataFrame, name: str | None, rows: int, dataset: Dataset) -> str:
     """One sentence for a person, from the strongest test."""
     best: dict[str, Any] = part.row(0, named=True)
-    total = dataset.class_rows[int(best["label"])] if dataset.class_rows and best["label"] >= 0 else dataset.rows
+    label = int(best["label"])
+    total = dataset.class_rows[label] if dataset.class_rows and label >= 0 else dataset.rows
     who = f"class {name}" if name is not None else "the dataset"
     views = ", ".join(dict.fromkeys(part["embedder"]))
     family = best["family"]
@@ -267,6 +290,12 @@ def _because(part: pl.DataFrame, name: str | None, rows: int, dataset: Dataset) 
         return (
             f"{rows} of {total} rows of {who} share a pattern: along one direction ({views}) the class reaches "
             f"{best['evidence_times_farther_out']:.1f} times farther out than the other classes do"
+        )
+    if family == "contrast":
+        doubted = "rows" if label < 0 else f"of {total} rows"
+        return (
+            f"{rows} {doubted} of {who} share a pattern ({views}) that goes with labels a network which never saw "
+            "them does not believe; other doubted rows do not show it, nor do believed ones"
         )
     if family == "clustering":
         return (

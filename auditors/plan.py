@@ -26,6 +26,8 @@ class Decide:
     label_share      more than this share of wrong labels is worth a warning
     content          the embedder that shows a row's plain content, by which natural clusters are told from planted
                      groups; "" leaves no group alone
+    beliefs          the embedder whose out-of-fold class probabilities say which labels are doubted, for detectors that
+                     look at other embedders' vectors; "" for none
     broken_rows      "report" rows that cannot be read and go on, or "refuse" the dataset
     """
 
@@ -35,6 +37,7 @@ class Decide:
     label_posterior: float = 0.5
     label_share: float = 0.02
     content: str = ""
+    beliefs: str = ""
     broken_rows: str = "report"
 
     def __post_init__(self) -> None:
@@ -112,9 +115,12 @@ def parse(document: Mapping[str, Any]) -> Plan:
     if not looks:
         raise PlanError("a plan must have at least one [detectors.NAME] table and an embedder for it to look at")
     decide = settings(Decide, dict(table_of(document.get("decide", {}), "[decide]")), "[decide]")
-    if decide.content and decide.content not in embedders:
-        hint = near(decide.content, embedders)
-        raise PlanError(f"[decide] content must name an embedder of the plan, got {decide.content!r}{hint}")
+    for setting in ("content", "beliefs"):
+        named = getattr(decide, setting)
+        if named and named not in embedders:
+            raise PlanError(
+                f"[decide] {setting} must name an embedder of the plan, got {named!r}{near(named, embedders)}"
+            )
     return Plan(embedders, tuple(looks), decide)
 
 
@@ -190,15 +196,18 @@ DEFAULT: dict[Modality, dict[str, Any]] = {
             "grey32": {"kind": "pixels", "grid": 32, "colour": "grey"},
             "rgb16": {"kind": "pixels", "grid": 16, "colour": "rgb"},
             "rgb8": {"kind": "pixels", "grid": 8, "colour": "rgb"},
-            "probe": {},
+            # Warping and resampling leave no pattern of their own, but they smooth.
+            "energies": {"kind": "pixels", "basis": "energies"},
+            # A pattern that moves about shows in filters that do not care where.
+            "patches": {},
         },
         "detectors": {
-            "spectral-signature": {"on": ["grey32", "rgb16", "rgb8", "probe"]},
-            "spectral-signature-plain": {"kind": "spectral-signature", "whiten": False, "on": ["probe"]},
-            "activation-clustering": {"on": ["probe"]},
-            "label-issue": {"on": ["probe"]},
+            "spectral-signature": {"on": ["grey32", "rgb16", "rgb8", "energies", "patches"]},
+            "doubted-signature": {"on": ["grey32", "rgb16", "rgb8", "energies", "patches"]},
+            "activation-clustering": {"on": ["patches"]},
+            "label-issue": {"on": ["patches"]},
         },
-        "decide": {"content": "grey32"},
+        "decide": {"content": "grey32", "beliefs": "patches"},
     },
     # A column of ready vectors may come from a model that learned the trigger: what is near there proves nothing.
     Modality.EMBEDDING: _shallow("column") | {"decide": {}},

@@ -109,6 +109,7 @@ class Stages:
         scorers: dict[Look, Scorer] = {}
         stopped: dict[Look, Ended] = {}
         seconds: dict[Look, float] = {}
+        beliefs = self.beliefs(encoders)
         for one in self.plan.looks:
             for name in one.on:
                 encoder = encoders[name]
@@ -116,7 +117,7 @@ class Stages:
                     stopped[Look(one.name, name, "")] = encoder
                     continue
                 look = Look(one.name, name, encoder.digest)
-                first = attempt(one.settings.begin, _schema(self.dataset, encoder))
+                first = attempt(one.settings.begin, _schema(self.dataset, encoder, believed=bool(beliefs)))
                 if isinstance(first, Ended):
                     stopped[look] = first
                 else:
@@ -125,7 +126,9 @@ class Stages:
         while live:
             turn += 1
             start = time.monotonic()
-            work = partial(fold_shard, live=live, dataset=self.dataset, folder=self.cache, device=self.device)
+            work = partial(
+                fold_shard, live=live, dataset=self.dataset, folder=self.cache, device=self.device, beliefs=beliefs
+            )
             total: dict[Look, Any] | None = None
             for states in self.shards(f"sweep {turn}", work):
                 total = states if total is None else merge(live, total, states)
@@ -149,9 +152,23 @@ class Stages:
         scorers = dict(sorted(scorers.items(), key=lambda item: order[item[0].detector, item[0].embedder]))
         return scorers, stopped, seconds
 
-    def score(self, scorers: Mapping[Look, Scorer], folder: str) -> tuple[list[tuple[int, int]], dict[Look, Ended]]:
+    def beliefs(self, encoders: Mapping[str, Encoder | Ended]) -> str:
+        """Digest of the encoder whose class probabilities go with every view; "" where there is none."""
+        encoder = encoders.get(self.plan.decide.beliefs)
+        return "" if encoder is None or isinstance(encoder, Ended) else encoder.digest
+
+    def score(
+        self, scorers: Mapping[Look, Scorer], encoders: Mapping[str, Encoder | Ended], folder: str
+    ) -> tuple[list[tuple[int, int]], dict[Look, Ended]]:
         """Write scores.parquet; the row groups of each shard in it, and the looks that broke while scoring."""
-        work = partial(score_shard, scorers=scorers, dataset=self.dataset, folder=self.cache, device=self.device)
+        work = partial(
+            score_shard,
+            scorers=scorers,
+            dataset=self.dataset,
+            folder=self.cache,
+            device=self.device,
+            beliefs=self.beliefs(encoders),
+        )
         spans: list[tuple[int, int]] = []
         broke: dict[Look, Ended] = {}
         end = 0
@@ -253,11 +270,10 @@ def _seeded(settings: Any, seed: int) -> Embedder:
     return seeded
 
 
-def _schema(dataset: Dataset, encoder: Encoder) -> Schema:
+def _schema(dataset: Dataset, encoder: Encoder, *, believed: bool) -> Schema:
     labelled = bool(dataset.classes)
-    return Schema(
-        encoder.dim, max(1, len(dataset.classes)), labelled, bool(getattr(encoder, "classes", 0)), dataset.rows
-    )
+    probs = believed or bool(getattr(encoder, "classes", 0))
+    return Schema(encoder.dim, max(1, len(dataset.classes)), labelled, probs, dataset.rows)
 
 
 def tested(look: Look, scorer: Scorer, plan: Plan) -> Tested:

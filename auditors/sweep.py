@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -122,8 +122,15 @@ def _lists(value: Tensor) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=pa.list_(item, value.shape[1]))
 
 
-def read_shard(path: str, shard: Shard, *, device: torch.device, rows: int = ROWS) -> Iterator[Batch]:
-    """The stored embeddings of a shard in batches of at least `rows` but for the last."""
+def read_shard(
+    path: str, shard: Shard, *, device: torch.device, rows: int = ROWS, beliefs: str | None = None
+) -> Iterator[Batch]:
+    """The stored embeddings of a shard in batches of at least `rows` but for the last.
+
+    Rows without class probabilities of their own get those stored at `beliefs`; all classes are alike to a row that
+    is missing there.
+    """
+    believed = None if beliefs is None else _beliefs(beliefs, shard)
     # Read, not mapped: mapped pages count as this process's memory for as long as nobody else needs it.
     with pa.OSFile(path) as source:
         reader = pa.ipc.open_file(source)
@@ -133,8 +140,21 @@ def read_shard(path: str, shard: Shard, *, device: torch.device, rows: int = ROW
             waiting.append(reader.get_batch(number))
             held += len(waiting[-1])
             if held and (held >= rows or number + 1 == reader.num_record_batches):
-                yield _batch(pa.Table.from_batches(waiting), shard).to(device)
+                batch = _batch(pa.Table.from_batches(waiting), shard)
+                if batch.prob is None and believed is not None:
+                    batch = replace(batch, prob=believed[batch.row - shard.first_row])
+                yield batch.to(device)
                 waiting, held = [], 0
+
+
+def _beliefs(path: str, shard: Shard) -> Tensor:
+    """Class probabilities [rows, K] of all rows of a shard."""
+    with pa.OSFile(path) as source:
+        table = pa.ipc.open_file(source).read_all()
+    prob = _matrix(table["prob"].combine_chunks())
+    out = torch.full((shard.rows, prob.shape[1]), 1 / prob.shape[1])
+    out[torch.from_numpy(np.array(table["row"]))] = prob
+    return out
 
 
 def _batch(table: pa.Table, shard: Shard) -> Batch:
@@ -161,12 +181,22 @@ class Look:
 
 
 def fold_shard(
-    shard: Shard, *, live: Mapping[Look, Aggregator], dataset: Dataset, folder: str, device: torch.device
+    shard: Shard,
+    *,
+    live: Mapping[Look, Aggregator],
+    dataset: Dataset,
+    folder: str,
+    device: torch.device,
+    beliefs: str = "",
 ) -> dict[Look, Any]:
-    """The state of every live look after one shard. Each embedding is read once, however many look at it."""
+    """The state of every live look after one shard. Each embedding is read once, however many look at it.
+
+    `beliefs` is the digest of the encoder whose class probabilities go with every view, "" for none.
+    """
+    believed = stored(folder, dataset, shard, beliefs) if beliefs else None
     states: dict[Look, Any] = {look: moved(attempt(one.zero), device) for look, one in live.items()}
     for digest in dict.fromkeys(look.digest for look in live):
-        for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=device):
+        for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=device, beliefs=believed):
             for look, one in live.items():
                 if look.digest == digest and not isinstance(states[look], Ended):
                     states[look] = attempt(one.reduce, states[look], batch)
@@ -191,13 +221,20 @@ def attempt(work: Any, *arguments: Any) -> Any:
 
 
 def score_shard(
-    shard: Shard, *, scorers: Mapping[Look, Scorer], dataset: Dataset, folder: str, device: torch.device
+    shard: Shard,
+    *,
+    scorers: Mapping[Look, Scorer],
+    dataset: Dataset,
+    folder: str,
+    device: torch.device,
+    beliefs: str = "",
 ) -> dict[Look, pa.Table | Ended]:
-    """What every scorer says of every row of a shard, as tables.SCORES."""
+    """What every scorer says of every row of a shard, as tables.SCORES; `beliefs` as in fold_shard."""
+    believed = stored(folder, dataset, shard, beliefs) if beliefs else None
     out: dict[Look, pa.Table | Ended] = {}
     for look, scorer in scorers.items():
         parts = []
-        for batch in read_shard(stored(folder, dataset, shard, look.digest), shard, device=device):
+        for batch in read_shard(stored(folder, dataset, shard, look.digest), shard, device=device, beliefs=believed):
             part = attempt(_scored, scorer, batch, look)
             parts.append(part)
             if isinstance(part, Ended):

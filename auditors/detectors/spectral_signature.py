@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from auditors.batch import Batch, Groups, Scores
+from auditors.batch import Batch, Groups
 from auditors.contract import Aggregator, detector
+from auditors.decomposition import FEWEST, Decomposition
 from auditors.errors import NotApplicable, PlanError
-from auditors.stats import mixture, quantiles
+from auditors.stats import quantiles
 from auditors.stats.moments import ClassMoments
 from auditors.stats.significance import gumbel_tail
 from auditors.stats.spectrum import spatial_sign, top_directions, whitening
+from auditors.stats.tails import Side, chosen, side
 from auditors.values import Kind, Schema
 
-SCATTER_BYTES = 2**31  # of the class scatters together: many classes get fewer dimensions each
-FEWEST = 12  # rows that must stand out before a group is suspected; single odd rows are no attack
+SCATTER_BYTES = 2**29  # of the class scatters together: many classes get fewer dimensions each
 # Innocent classes are not alike to better than this, in the logarithm of their extremes.
 LEAST_SCALE = 0.1
 
@@ -30,14 +31,16 @@ class SpectralSignature:
 
     Tran, Li & Madry (NeurIPS 2018, arXiv 1811.00636, algorithm 1), centred. With `whiten` the rows are first whitened
     by the pooled within-class covariance and put on the unit sphere, so that what all classes have in common
-    cannot hide what one class has alone. A class is suspected when its m-th most extreme row (m = 12, 24, ...) is
+    cannot hide what one class has alone. A class is suspected when its m-th most extreme row (m = 8, 16, ...) is
     farther out than that of the other classes along the same direction and than its own on the other side.
+
+    The rows that stand out there seed a two-component decomposition of the class, by which its rows are judged.
 
     rank    directions examined in each class
     whiten  whiten by the pooled within-class covariance first
     """
 
-    rank: int = 6
+    rank: int = 12
     whiten: bool = True
 
     def __post_init__(self) -> None:
@@ -149,120 +152,57 @@ class _Tails:
     def merge(self, left: _Counts, right: _Counts) -> _Counts:
         return _Counts(left.own + right.own, left.other + right.other)
 
-    def finish(self, state: _Counts) -> SpectralScorer:
-        sides = [side(state.own, state.other), side(state.own.flip(-1), state.other.flip(-1))]
-        first = sides[0].excess >= sides[1].excess  # [K, r]
-        chosen = Side(
-            *(torch.where(first if a.ndim == 2 else first[..., None], a, b) for a, b in zip(*sides, strict=True))
-        )
+    def finish(self, state: _Counts) -> Aggregator:
+        far, first = chosen([held(state.own, state.other), held(state.own.flip(-1), state.other.flip(-1))])
         tested = state.own.sum(-1)[:, 0] >= 4 * FEWEST  # [K]
-        reference = chosen.excess[tested].flatten()
-        p_value = torch.ones_like(chosen.excess)
+        reference = far.excess[tested].flatten()
+        p_value = torch.ones_like(far.excess)
         if len(reference):
-            p_value[tested] = gumbel_tail(chosen.excess[tested], reference, least_scale=LEAST_SCALE)
-        # A long tail that no row stands out of is a lumpy distribution, not a group.
-        lying = torch.where(first[..., None], state.own, state.own.flip(-1))
-        members = (lying * (chosen.posterior >= 0.5)).sum(-1)  # [K, r]
-        p_value[members < FEWEST] = 1.0
-        return SpectralScorer(
-            frame=self.frame,
-            centre=self.centre,
-            axis=self.axis * torch.where(first, 1.0, -1.0)[:, None, :],
-            median=chosen.median,
-            scale=chosen.scale,
-            excess=torch.where(tested[:, None], chosen.excess, torch.zeros_like(chosen.excess)),
-            p_axis=p_value,
-            p_row=chosen.p_row,
-            posterior=chosen.posterior,
-            tested=tested,
+            p_value[tested] = gumbel_tail(far.excess[tested], reference, least_scale=LEAST_SCALE)
+        best = p_value.argmin(1)  # [K]
+        pick = torch.arange(len(best), device=best.device), best
+        return Decomposition(
+            SpectralSeed(
+                frame=self.frame,
+                centre=self.centre,
+                axis=self.axis[pick[0], :, best] * torch.where(first[pick], 1.0, -1.0)[:, None],
+                posterior=far.posterior[pick],
+                excess=torch.where(tested, far.excess[pick], 0.0),
+                p_value=(p_value.shape[1] * p_value[pick]).clamp(max=1.0),
+            ),
+            self.axis.shape[1],
         )
 
 
-class Side(NamedTuple):
-    """One side of every direction, the suspicious one to the right; values are in units of the projection."""
-
-    median: Tensor  # [K, r]
-    scale: Tensor  # [K, r]
-    excess: Tensor  # [K, r], log of how much farther out the class reaches than its null
-    p_row: Tensor  # [K, r, BINS], probability of lying so far out in an innocent class
-    posterior: Tensor  # [K, r, BINS], that a row in this bin is no innocent one
-
-
-def side(own: Tensor, other: Tensor) -> Side:
-    """Hold the upper tails of `own` [K, r, BINS] against those of `other` and against its own lower tails."""
+def held(own: Tensor, other: Tensor) -> Side:
+    """The upper tails of `own` [K, r, BINS] against those of `other`, moved and stretched, and its own lower tails."""
     median, scale = quantiles.robust_scale(own)
     foreign_median, foreign_scale = quantiles.robust_scale(other)
     factor = scale / foreign_scale
     foreign = quantiles.moved(other, median - factor * foreign_median, factor)
     mirror = quantiles.moved(own, 2 * median, -torch.ones_like(median))
-    rows = own.sum(-1).double()  # [K, r]
-
-    excess = torch.zeros_like(median)
-    count = FEWEST
-    while count <= float(rows.max()) / 4:
-        at = 1 - count / rows.clamp_min(count)
-        out = (quantiles.quantile(own, at) - median) / scale
-        null = (torch.maximum(quantiles.quantile(foreign, at), quantiles.quantile(mirror, at)) - median) / scale
-        # The quartile of a Gaussian lies at 0.67; a null below that is an artefact of a lumpy distribution.
-        ratio = (out.clamp_min(0.67) / null.clamp_min(0.67)).log()
-        excess = torch.where(rows >= 4 * count, torch.maximum(excess, ratio), excess)
-        count *= 2
-
-    share = [quantiles.tail(one) / one.sum(-1, keepdim=True).clamp_min(1).double() for one in (foreign, mirror)]
-    null_tail = torch.maximum(*share)  # [K, r, BINS]
-    density = null_tail - torch.nn.functional.pad(null_tail[..., 1:], (0, 1))
-    return Side(
-        median,
-        scale,
-        excess,
-        null_tail.clamp_min(1 / (2 * other.sum(-1, keepdim=True) + 2).double()),
-        mixture.posterior(own, density * rows[..., None]),
-    )
+    return side(own, [foreign, mirror], median=median, scale=scale, fewest=FEWEST)
 
 
 @dataclass(frozen=True)
-class SpectralScorer:
-    """What each class's directions look like, as lookup tables over the projection."""
+class SpectralSeed:
+    """The most suspicious direction of each class, and which rows stand apart along it."""
 
     frame: _Class
     centre: Tensor  # [K, d]
-    axis: Tensor  # [K, d, r], turned so that the suspicious side is the positive one
-    median: Tensor  # [K, r]
-    scale: Tensor  # [K, r]
-    excess: Tensor  # [K, r]
-    p_axis: Tensor  # [K, r]
-    p_row: Tensor  # [K, r, BINS]
-    posterior: Tensor  # [K, r, BINS]
-    tested: Tensor  # [K] bool
+    axis: Tensor  # [K, d], turned so that the suspicious side is the positive one
+    posterior: Tensor  # [K, BINS]
+    excess: Tensor  # [K]
+    p_value: Tensor  # [K]
 
     @property
     def groups(self) -> Groups:
-        classes, rank = self.p_axis.shape
-        best = self.p_axis.argmin(1)
-        return Groups(
-            label=torch.arange(classes, device=best.device),
-            statistic=self.excess.amax(1),
-            p_value=(rank * self.p_axis.amin(1)).clamp(max=1.0),
-            evidence={"times_farther_out": self.excess.amax(1).exp(), "direction": best.double()},
-        )
+        label = torch.arange(len(self.axis), device=self.axis.device)
+        return Groups(label, self.excess, self.p_value, {"times_farther_out": self.excess.exp()})
 
-    def score(self, batch: Batch) -> Scores:
-        known = batch.label >= 0
+    def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         label = batch.label.clamp_min(0)
-        rank = self.axis.shape[2]
         value = self.frame.turned(batch) - self.centre[label]  # [B, d]
-        along = torch.stack([torch.einsum("bd,bd->b", value, self.axis[label, :, j]) for j in range(rank)], 1)  # [B, r]
-        spot = quantiles.bin_of(along)
-        cell = (label[:, None], torch.arange(rank, device=label.device)[None, :], spot)
-        z = (along - self.median[label]) / self.scale[label]
-        weight = self.excess[label] / self.excess[label].amax(1, keepdim=True).clamp_min(1e-9)
-        strength = 1 - (rank * self.p_axis[label]).clamp(max=1.0)
-        posterior = (strength * self.posterior[cell]).amax(1)
-        p_value = (rank * self.p_row[cell].amin(1)).clamp(max=1.0)
-        return Scores(
-            value=((weight * z.clamp_min(0) ** 2).amax(1) * known).float(),
-            p_value=torch.where(known, p_value, torch.ones_like(p_value)),
-            posterior=(posterior * known).float(),
-            group=torch.where(known, label, -1),
-            evidence={"deviations": torch.where(known, z.amax(1), 0.0).float()},
-        )
+        along = torch.einsum("bd,bd->b", value, self.axis[label])
+        apart = (self.posterior[label, quantiles.bin_of(along)] >= 0.5) & (batch.label >= 0)
+        return value, torch.nn.functional.one_hot(label, len(self.axis)).bool() & apart[:, None]

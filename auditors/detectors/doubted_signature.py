@@ -1,0 +1,252 @@
+"""Doubted signatures: rows whose label is doubted share a pattern that no other rows have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from auditors.batch import Batch, Groups
+from auditors.contract import Aggregator, detector
+from auditors.decomposition import FEWEST, Decomposition, home
+from auditors.errors import NotApplicable, PlanError
+from auditors.stats import quantiles
+from auditors.stats.moments import ClassMoments
+from auditors.stats.sampling import content_key
+from auditors.stats.significance import gumbel_tail
+from auditors.stats.spectrum import spatial_sign, top_directions, whitening
+from auditors.stats.tails import Side, chosen, side
+from auditors.values import Kind, Schema
+
+SCATTER_BYTES = 2**29
+MOST = 0.5  # share of a group's doubted rows that may be planted, for the comparison of tails
+LEAST_SCALE = 0.1  # innocent groups are not alike to better than this, in the logarithm of their extremes
+HALVES = 2
+
+
+@detector("doubted-signature")
+@dataclass(frozen=True)
+class DoubtedSignature:
+    """A pattern shared by rows whose label is doubted, which neither other doubted rows nor believed rows show.
+
+    A trigger with a false label sits on rows that a network which never saw them takes for another class. Among
+    the doubted rows of a class, and among all doubted rows (all-to-all attacks), the top directions after whitening by
+    the believed rows are searched as in spectral signatures (Tran, Li & Madry 2018, arXiv 1811.00636). Directions are
+    learned on one half of the rows and tested on the other. A natural reason for doubt shows in the doubted rows of
+    other classes or in the believed rows of the class too; what shows in neither is suspicious. The rows that stand out
+    there seed a two-component decomposition of all rows of the class.
+
+    rank   directions examined in each group
+    doubt  a label is doubted when another class is so many times more probable
+    """
+
+    rank: int = 6
+    doubt: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.doubt < 1:
+            raise PlanError(f"rank and doubt must be at least 1, got {self.rank} and {self.doubt}")
+
+    kind: ClassVar[Kind] = Kind.BACKDOOR
+    family: ClassVar[str] = "contrast"
+
+    def begin(self, schema: Schema) -> Aggregator:
+        if not schema.probs:
+            raise NotApplicable("needs out-of-fold class probabilities, and the plan's [decide] beliefs names none")
+        if not schema.labelled or schema.classes < 2:
+            raise NotApplicable("needs labels of at least two classes")
+        return _Believed(self, schema)
+
+
+def doubted(batch: Batch, doubt: float) -> Tensor:
+    """Which rows [B] have a label that another class outweighs `doubt` times."""
+    if batch.prob is None:
+        raise ValueError("doubted-signature needs batches with probabilities")
+    own = batch.prob.gather(1, batch.label.clamp_min(0)[:, None])[:, 0]
+    return (batch.prob.amax(1) > doubt * own) & (batch.label >= 0)
+
+
+@dataclass(frozen=True)
+class _Believed:
+    """First sweep: mean and covariance of the rows whose label is believed."""
+
+    settings: DoubtedSignature
+    schema: Schema
+
+    def zero(self) -> ClassMoments:
+        return ClassMoments.zero(1, self.schema.dim, pooled=True)
+
+    def reduce(self, state: ClassMoments, batch: Batch) -> ClassMoments:
+        out = doubted(batch, self.settings.doubt) | (batch.label < 0)
+        return state + ClassMoments.of(batch.embedding, -out.long(), classes=1, pooled=True)
+
+    def merge(self, left: ClassMoments, right: ClassMoments) -> ClassMoments:
+        return left + right
+
+    def finish(self, state: ClassMoments) -> Aggregator:
+        groups = HALVES * self.schema.classes
+        limit = int((SCATTER_BYTES / 8 / groups) ** 0.5)
+        turn = whitening(state.scatter[0], float(state.count.sum()), limit=limit)
+        if turn.shape[1] == 0:
+            raise NotApplicable("the believed rows do not vary, or there are too few of them to tell")
+        return _Doubted(self.settings, self.schema, state.mean[0], turn)
+
+
+@dataclass(frozen=True)
+class _Doubted:
+    """Second sweep: second moments of the doubted rows of each class and half."""
+
+    settings: DoubtedSignature
+    schema: Schema
+    mean: Tensor  # [D]
+    turn: Tensor  # [D, d]
+
+    def turned(self, batch: Batch) -> Tensor:
+        return spatial_sign((batch.embedding.double() - self.mean) @ self.turn)  # [B, d]
+
+    def zero(self) -> ClassMoments:
+        return ClassMoments.zero(HALVES * self.schema.classes, self.turn.shape[1], pooled=False)
+
+    def reduce(self, state: ClassMoments, batch: Batch) -> ClassMoments:
+        batch = batch[doubted(batch, self.settings.doubt)]
+        groups = HALVES * self.schema.classes
+        return state + ClassMoments.of(
+            self.turned(batch), batch.label * HALVES + half(batch), classes=groups, pooled=False
+        )
+
+    def merge(self, left: ClassMoments, right: ClassMoments) -> ClassMoments:
+        return left + right
+
+    def finish(self, state: ClassMoments) -> Aggregator:
+        classes, dim = self.schema.classes, self.turn.shape[1]
+        # About the believed rows' mean: a pattern on most of the doubted rows shows in their mean more than around it.
+        square = state.scatter + state.count[:, None, None] * torch.einsum("gd,ge->gde", state.mean, state.mean)
+        square, count = square.view(classes, HALVES, dim, dim), state.count.view(classes, HALVES)
+        square = torch.cat([square, square.sum(0, keepdim=True)])  # [K + 1, 2, d, d], the last of all classes
+        count = torch.cat([count, count.sum(0, keepdim=True)])
+        covariance = (square / count.clamp_min(1)[..., None, None]).flatten(0, 1)
+        axis = top_directions(covariance, self.settings.rank).view(classes + 1, HALVES, dim, -1)
+        return _Tails(self, axis)
+
+
+def half(batch: Batch) -> Tensor:
+    """Which half [B] a row belongs to, by content."""
+    return content_key(batch.embedding) % HALVES
+
+
+@dataclass(frozen=True)
+class _Counts:
+    own: Tensor  # [K + 1, r, BINS] int64 of each half: doubted rows of the group
+    others: Tensor  # doubted rows of all other classes; believed rows for the group of all classes
+    believed: Tensor  # believed rows of the group
+
+
+@dataclass(frozen=True)
+class _Tails:
+    """Third sweep: how all rows of one half lie along the directions learned on the other."""
+
+    frame: _Doubted
+    axis: Tensor  # [K + 1, 2, d, r]
+
+    def along(self, batch: Batch) -> Tensor:
+        """Projections [B, K + 1, r] on the directions of the other half."""
+        value, side_ = self.frame.turned(batch), half(batch)
+        out = torch.zeros(len(batch), len(self.axis), self.axis.shape[3], dtype=torch.float64, device=value.device)
+        for k in range(HALVES):
+            out[side_ == k] = torch.einsum("bd,gdr->bgr", value[side_ == k], self.axis[:, 1 - k])
+        return out
+
+    def zero(self) -> _Counts:
+        groups, rank = len(self.axis), self.axis.shape[3]
+        empty = torch.zeros(HALVES, groups, rank, quantiles.BINS, dtype=torch.int64)
+        return _Counts(empty, empty, empty)
+
+    def reduce(self, state: _Counts, batch: Batch) -> _Counts:
+        groups, rank = len(self.axis), self.axis.shape[3]
+        batch = batch[batch.label >= 0]
+        device = batch.embedding.device
+        along, doubt = self.along(batch), doubted(batch, self.frame.settings.doubt)[:, None, None]
+        cell = (half(batch)[:, None, None] * groups + torch.arange(groups, device=device)[None, :, None]) * rank
+        cell = cell + torch.arange(rank, device=device)  # [B, K + 1, r]
+        home = torch.arange(groups, device=device) == batch.label[:, None]
+        home[:, -1] = True
+        home = home[..., None]
+
+        def count(wanted: Tensor) -> Tensor:
+            index = torch.where(wanted, cell, -1)
+            return quantiles.histogram(along, index, HALVES * groups * rank).view_as(state.own)
+
+        believed = count(~doubt & home)
+        others = count(doubt & ~home)
+        others[:, -1] = believed[:, -1]
+        return _Counts(
+            state.own.to(device) + count(doubt & home),
+            state.others.to(device) + others,
+            state.believed.to(device) + believed,
+        )
+
+    def merge(self, left: _Counts, right: _Counts) -> _Counts:
+        return _Counts(left.own + right.own, left.others + right.others, left.believed + right.believed)
+
+    def finish(self, state: _Counts) -> Aggregator:
+        far, first = chosen(
+            [
+                held(state.own, state.others, state.believed),
+                held(state.own.flip(-1), state.others.flip(-1), state.believed.flip(-1)),
+            ]
+        )
+        tested = state.own.sum(-1)[..., 0] >= 4 * FEWEST  # [2, K + 1]
+        excess, best = far.excess.max(2, keepdim=True)  # [2, K + 1, 1]
+        reference = excess[..., 0][:, :-1][tested[:, :-1]]
+        # What one half shows by chance or by a few odd rows the other does not: the weaker half speaks for both.
+        weaker = torch.where(tested.all(0), excess[..., 0].amin(0), 0.0)  # [K + 1]
+        p_value = torch.ones_like(weaker)
+        if len(reference):
+            p_value[tested.all(0)] = gumbel_tail(weaker[tested.all(0)], reference, least_scale=LEAST_SCALE)
+        sign = torch.where(first, 1.0, -1.0).double().gather(2, best)  # [2, K + 1, 1]
+        # Directions of one half are tested on the other, so the best ones change sides.
+        where = best.flip(0).transpose(0, 1)[:, :, None].expand(-1, -1, self.axis.shape[2], -1)  # [K + 1, 2, d, 1]
+        return Decomposition(
+            DoubtedSeed(
+                frame=self.frame,
+                axis=self.axis.gather(3, where)[..., 0] * sign.flip(0).transpose(0, 1),
+                posterior=far.posterior.gather(2, best[..., None].expand(-1, -1, -1, quantiles.BINS))[:, :, 0],
+                excess=weaker,
+                p_value=p_value,
+            ),
+            self.axis.shape[2],
+        )
+
+
+def held(own: Tensor, others: Tensor, believed: Tensor) -> Side:
+    """The upper tails of the doubted rows against both kinds of innocent rows, where those lie."""
+    median, scale = quantiles.robust_scale(others)
+    return side(own, [others, believed], median=median, scale=scale, fewest=FEWEST, most=MOST)
+
+
+@dataclass(frozen=True)
+class DoubtedSeed:
+    """The most suspicious directions of each group, and which doubted rows stand apart along them."""
+
+    frame: _Doubted
+    axis: Tensor  # [K + 1, 2, d]
+    posterior: Tensor  # [2, K + 1, BINS]
+    excess: Tensor  # [K + 1]
+    p_value: Tensor  # [K + 1]
+
+    @property
+    def groups(self) -> Groups:
+        label = torch.arange(len(self.axis), device=self.axis.device)
+        label[-1] = -1
+        return Groups(label, self.excess, self.p_value, {"times_farther_out": self.excess.exp()})
+
+    def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        value, side_ = self.frame.turned(batch), half(batch)
+        along = torch.zeros(len(batch), len(self.axis), dtype=torch.float64, device=value.device)
+        for k in range(HALVES):
+            along[side_ == k] = value[side_ == k] @ self.axis[:, 1 - k].T
+        group = torch.arange(len(self.axis), device=value.device)
+        apart = self.posterior[side_[:, None], group, quantiles.bin_of(along)] >= 0.5
+        return value, apart & home(batch, self.groups.label) & doubted(batch, self.frame.settings.doubt)[:, None]
