@@ -10,22 +10,27 @@ from torch import Tensor
 
 from auditors.batch import Batch, Groups, Scores
 from auditors.stats import quantiles
-from auditors.stats.tails import side
+from auditors.stats.tails import Side, side
 
 FEWEST = 8  # rows that must stand out before a group is suspected; single odd rows are no attack
 
 
 class Seed(Protocol):
-    """What a detector knows once it has found where its groups stand apart.
-
-    groups  G groups: classes by index, and -1 for all rows; with p-values and evidence
-    """
+    """What a detector knows once it has found where its groups stand apart."""
 
     @property
-    def groups(self) -> Groups: ...
+    def label(self) -> Tensor:
+        """Class index of each of the G groups, -1 for all rows [G] int64."""
+        ...
 
-    def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Whitened rows [B, d], each of length sqrt(d) or so, and which of them stand apart in each group [B, G]."""
+    def judged(self, excess: Tensor) -> Groups:
+        """The groups, given how much farther along its line each reaches than its nulls [G], in logarithms."""
+        ...
+
+    def split(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Whitened rows [B, d], each of length sqrt(d) or so; which of them stand apart in each group [B, G] bool; and
+        which are the likelier ones to begin with [B] bool.
+        """
         ...
 
 
@@ -55,14 +60,14 @@ class Decomposition:
     dim: int
 
     def zero(self) -> Sums:
-        number = len(self.seed.groups.label)
+        number = len(self.seed.label)
         sums, counts = torch.zeros(number, self.dim, dtype=torch.float64), torch.zeros(number, dtype=torch.float64)
         return Sums(sums, counts, sums, counts)
 
     def reduce(self, state: Sums, batch: Batch) -> Sums:
-        value, member = self.seed.split(batch)  # [B, d], [B, G]
+        value, member, _ = self.seed.split(batch)  # [B, d], [B, G]
         inside = member.double()
-        outside = (home(batch, self.seed.groups.label.to(member.device)) & ~member).double()
+        outside = (home(batch, self.seed.label.to(member.device)) & ~member).double()
         return Sums(
             state.member.to(value.device) + inside.T @ value,
             state.members.to(value.device) + inside.sum(0),
@@ -87,9 +92,11 @@ class Decomposition:
 
 @dataclass(frozen=True)
 class Counts:
-    member: Tensor  # [G, BINS] int64
-    rest: Tensor  # [G, BINS] int64
-    other: Tensor  # [G, BINS] int64, rows of other classes
+    """Histograms of the rows that are less and more likely to begin with."""
+
+    member: Tensor  # [2, G, BINS] int64
+    rest: Tensor  # [2, G, BINS] int64
+    other: Tensor  # [2, G, BINS] int64, rows of other classes
 
 
 @dataclass(frozen=True)
@@ -101,29 +108,29 @@ class Line:
     gap: Tensor  # [G, d]
     count: Tensor  # [G], members
 
-    def along(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Projections on the lines, where a member is not held against its own part of the mean, and members [B, G]."""
-        value, member = self.seed.split(batch)
+    def along(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Projections [B, G], where no member is held against itself, members [B, G] and likelier rows [B]."""
+        value, member, likely = self.seed.split(batch)
         length = self.gap.norm(dim=1).clamp_min(1e-12)  # [G]
         line = self.gap / length[:, None]
         out = value @ line.T - (self.centre * line).sum(1)  # [B, G]
         # Left out of the mean, |gap| shortens by the row's own |z|^2 / members along itself.
         own = (value.square().sum(1, keepdim=True) / (self.count.clamp_min(1) * length)).clamp_max(1e6)
-        return torch.where(member, out - own, out), member
+        return torch.where(member, out - own, out), member, likely.long()
 
     def zero(self) -> Counts:
-        empty = torch.zeros(len(self.gap), quantiles.BINS, dtype=torch.int64)
+        empty = torch.zeros(2, len(self.gap), quantiles.BINS, dtype=torch.int64)
         return Counts(empty, empty, empty)
 
     def reduce(self, state: Counts, batch: Batch) -> Counts:
         batch = batch[batch.label >= 0]
         number, device = len(self.gap), batch.embedding.device
-        along, member = self.along(batch)
-        own = home(batch, self.seed.groups.label.to(device))
-        cell = torch.arange(number, device=device).expand_as(along)
+        along, member, likely = self.along(batch)
+        own = home(batch, self.seed.label.to(device))
+        cell = likely[:, None] * number + torch.arange(number, device=device)
 
         def count(wanted: Tensor) -> Tensor:
-            return quantiles.histogram(along, torch.where(wanted, cell, -1), number)
+            return quantiles.histogram(along, torch.where(wanted, cell, -1), 2 * number).view_as(state.rest)
 
         return Counts(
             state.member.to(device) + count(member & own),
@@ -136,24 +143,25 @@ class Line:
 
     def finish(self, state: Counts) -> DecompositionScorer:
         # The rest alone says where the class lies: a large planted group would move its median towards itself.
-        median, scale = quantiles.robust_scale(state.rest)  # [G]
-        mirror = quantiles.moved(state.rest, 2 * median, -torch.ones_like(median))
-        foreign_median, foreign_scale = quantiles.robust_scale(state.other)
+        rest, other = state.rest.sum(0), state.other.sum(0)
+        median, scale = quantiles.robust_scale(rest)  # [G]
+        foreign_median, foreign_scale = quantiles.robust_scale(other)
         factor = scale / foreign_scale
-        foreign = quantiles.moved(state.other, median - factor * foreign_median, factor)
-        foreign = torch.where(state.other.sum(-1, keepdim=True) > 0, foreign, mirror)
-        own = state.member + state.rest
-        far = side(
-            own[:, None],
-            [foreign[:, None], mirror[:, None]],
-            median=median[:, None],
-            scale=scale[:, None],
-            fewest=FEWEST,
-        )
-        posterior = far.posterior[:, 0]  # [G, BINS]
+
+        def held(own: Tensor, rest: Tensor, other: Tensor) -> Side:
+            mirror = quantiles.moved(rest, 2 * median, -torch.ones_like(median))
+            foreign = quantiles.moved(other, median - factor * foreign_median, factor)
+            foreign = torch.where(other.sum(-1, keepdim=True) > 0, foreign, mirror)
+            nulls = [foreign[:, None], mirror[:, None]]
+            return side(own[:, None], nulls, median=median[:, None], scale=scale[:, None], fewest=FEWEST)
+
+        own = state.member + state.rest  # [2, G, BINS]
+        whole = held(own.sum(0), rest, other)
+        parts = [held(own[k], state.rest[k], state.other[k]) for k in range(2)]
+        posterior = torch.stack([one.posterior[:, 0] for one in parts])  # [2, G, BINS]
         # A long tail that no row stands out of is a lumpy distribution, not a group.
-        rows = (own * (posterior >= 0.5)).sum(-1)
-        return DecompositionScorer(self, median, scale, far.p_row[:, 0], posterior, rows)
+        rows = (own * (posterior >= 0.5)).sum((0, 2))
+        return DecompositionScorer(self, median, scale, whole.p_row[:, 0], posterior, rows, whole.excess[:, 0])
 
 
 @dataclass(frozen=True)
@@ -164,19 +172,20 @@ class DecompositionScorer:
     median: Tensor  # [G]
     scale: Tensor  # [G]
     p_row: Tensor  # [G, BINS]
-    posterior: Tensor  # [G, BINS]
+    posterior: Tensor  # [2, G, BINS], of rows that are less and more likely to begin with
     rows: Tensor  # [G], of the second component
+    excess: Tensor  # [G], log of how much farther out the class reaches than its nulls
 
     @property
     def groups(self) -> Groups:
-        found = self.line.seed.groups
+        found = self.line.seed.judged(self.excess)
         p_value = torch.where(self.rows >= FEWEST, found.p_value, torch.ones_like(found.p_value))
         return Groups(found.label, found.statistic, p_value, found.evidence)
 
     def score(self, batch: Batch) -> Scores:
         groups = self.groups
         label, p_value = groups.label.to(batch.label.device), groups.p_value.to(batch.label.device)
-        (along, _), own = self.line.along(batch), home(batch, label)
+        (along, _, likely), own = self.line.along(batch), home(batch, label)
         # A row is of its class's group, or of the group of all classes where that is the more suspicious one.
         group = torch.where(own, p_value, torch.inf).argmin(1)  # [B]
         known = own.any(1)
@@ -187,7 +196,7 @@ class DecompositionScorer:
         return Scores(
             value=torch.where(known, z, 0.0).float(),
             p_value=torch.where(known, self.p_row[group, spot], 1.0),
-            posterior=torch.where(known, strength * self.posterior[group, spot], 0.0).float(),
+            posterior=torch.where(known, strength * self.posterior[likely, group, spot], 0.0).float(),
             group=torch.where(known, group, -1),
             evidence={"deviations": torch.where(known, z, 0.0).float()},
         )

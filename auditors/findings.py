@@ -118,12 +118,19 @@ def judge(
     """The samples of one shard: every row once, with its risk, its flags and the reason.
 
     A row is flagged for what a suspicious group is suspected of when the posteriors of the runs that suspect the group
-    reach `decide.posterior`: the highest of each family of detectors, and families as independent witnesses. Wrong
-    labels are single rows and need no group.
+    reach `decide.posterior`. In each family of detectors the run that is surest of the group speaks, and families are
+    independent witnesses. Wrong labels are single rows and need no group.
     """
     rows = pl.DataFrame(pl.from_arrow(identity))
-    facts = groups.select("detector", "embedder", "group", "kind", "family", "p_value", "suspicious").rename(
-        {"p_value": "p_group"}
+    surest = pl.col("p_value") == pl.col("p_value").min().over("family", "label")
+    facts = groups.select(
+        "detector",
+        "embedder",
+        "group",
+        "kind",
+        "family",
+        pl.col("p_value").alias("p_group"),
+        (pl.col("suspicious") & surest).alias("accuses"),
     )
     if len(scores):
         seen = pl.DataFrame(pl.from_arrow(scores.select(_NEEDED))).with_columns(
@@ -131,7 +138,7 @@ def judge(
         )
         seen = seen.join(facts, on=["detector", "embedder", "group"], how="left")
         seen = seen.with_columns(
-            pl.col("suspicious").fill_null(False),
+            pl.col("accuses").fill_null(False),
             pl.col("p_group").fill_null(1.0),
             pl.col("kind", "family").fill_null(""),
         )
@@ -199,7 +206,7 @@ def _summed(seen: pl.DataFrame) -> pl.DataFrame:
     """Per row: posterior of an attack and of a wrong label, a hint for the ranking, the least p-value, who accuses."""
     attack, label = pl.col("kind") != str(Kind.LABEL), pl.col("kind") == str(Kind.LABEL)
     posterior = pl.col("posterior").cast(pl.Float64).clip(0, 1)
-    accuses = attack & pl.col("suspicious")
+    accuses = attack & pl.col("accuses")
     # Unsuspicious rows are ranked by how odd both they and their group are; a wrong label counts for less.
     hint = (
         pl.when(attack)

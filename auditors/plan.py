@@ -203,7 +203,7 @@ DEFAULT: dict[Modality, dict[str, Any]] = {
         },
         "detectors": {
             "spectral-signature": {"on": ["grey32", "rgb16", "rgb8", "energies", "patches"]},
-            "doubted-signature": {"on": ["grey32", "rgb16", "rgb8", "energies", "patches"]},
+            "doubted-signature": {"on": ["grey32", "rgb16", "rgb8", "energies"]},
             "activation-clustering": {"on": ["patches"]},
             "label-issue": {"on": ["patches"]},
         },

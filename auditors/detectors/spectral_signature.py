@@ -196,13 +196,18 @@ class SpectralSeed:
     p_value: Tensor  # [K]
 
     @property
-    def groups(self) -> Groups:
-        label = torch.arange(len(self.axis), device=self.axis.device)
-        return Groups(label, self.excess, self.p_value, {"times_farther_out": self.excess.exp()})
+    def label(self) -> Tensor:
+        return torch.arange(len(self.axis), device=self.axis.device)
 
-    def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def judged(self, excess: Tensor) -> Groups:
+        # Natural clusters are decomposed as well as planted ones: only how they were found tells them apart.
+        del excess
+        return Groups(self.label, self.excess, self.p_value, {"times_farther_out": self.excess.exp()})
+
+    def split(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         label = batch.label.clamp_min(0)
         value = self.frame.turned(batch) - self.centre[label]  # [B, d]
         along = torch.einsum("bd,bd->b", value, self.axis[label])
         apart = (self.posterior[label, quantiles.bin_of(along)] >= 0.5) & (batch.label >= 0)
-        return value, torch.nn.functional.one_hot(label, len(self.axis)).bool() & apart[:, None]
+        member = torch.nn.functional.one_hot(label, len(self.axis)).bool() & apart[:, None]
+        return value, member, torch.zeros_like(apart)

@@ -11,16 +11,19 @@ GUMBEL_MEDIAN = -math.log(math.log(2))
 GUMBEL_UPPER = -math.log(-math.log(0.75))
 
 
-def gumbel_tail(statistic: Tensor, reference: Tensor, *, least_scale: float) -> Tensor:
+def gumbel_tail(statistic: Tensor, reference: Tensor, *, least_scale: float, weight: float = 0.0) -> Tensor:
     """P(maximum >= statistic) under the Gumbel law that fits the median and upper quartile of `reference` [N].
 
     Statistics that are maxima of many nearly alike quantities follow it (Fisher & Tippett 1928). Median and
     quartile do not move when a few of the reference values are themselves poisoned. `least_scale` is how far apart
-    innocent groups are taken to lie at least.
+    innocent groups are taken to lie at least; it counts as much as `weight` reference values, since the quartile of
+    a few values is no good measure of their spread.
     """
     at = torch.tensor([0.5, 0.75], dtype=torch.float64, device=reference.device)
     median, upper = torch.quantile(reference.double(), at)
-    scale = max(float(upper - median) / (GUMBEL_UPPER - GUMBEL_MEDIAN), least_scale)
+    seen = float(upper - median) / (GUMBEL_UPPER - GUMBEL_MEDIAN)
+    pooled = (len(reference) * seen**2 + weight * least_scale**2) / (len(reference) + weight)
+    scale = max(pooled**0.5, least_scale)
     place = float(median) - GUMBEL_MEDIAN * scale
     return -torch.expm1(-torch.exp(-(statistic.double() - place) / scale))
 
