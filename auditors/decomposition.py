@@ -41,6 +41,8 @@ def home(batch: Batch, label: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Sums:
+    """Sums and numbers of rows."""
+
     member: Tensor  # [G, d] float64
     members: Tensor  # [G] float64
     rest: Tensor  # [G, d] float64, rows of the same class that do not stand apart

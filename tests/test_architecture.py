@@ -22,7 +22,7 @@ LEVELS = """
 5  stages
 4  sweep  findings  natural  evidence
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan
-2  contract  roles  labels
+2  decomposition  contract  roles  labels
 1  errors  values  batch  payload  tables  cache  files  localise
 0  stats/*
 """

@@ -35,6 +35,8 @@ every_embedder = pytest.mark.parametrize("name", sorted(EMBEDDERS))
 
 def planted(name, **how):
     kind = DETECTORS[name].kind
+    if DETECTORS[name].family == "contrast":  # which needs rows of every class that are doubted for honest reasons
+        how = {"apart": 2.5, "rows": 400, "poison": 100, "shift": 9.0} | how
     if kind not in POISON:
         pytest.skip(f"nobody has written poison of the kind {kind} into worlds.py")
     return POISON[kind](**how)
@@ -203,10 +205,10 @@ def test_planted_poison_is_found(name, direction, seed):
     scorer = learned(DETECTORS[name](), world.batch)
     scores, groups, inside = scorer.score(world.batch), scorer.groups, world.batch.label == TARGET
     assert auroc(scores.value[inside], world.planted[inside]) > 0.95
-    found = groups.label[groups.p_value.argmin()]
-    assert found == TARGET
-    assert groups.p_value.min() < 0.01
-    assert (groups.p_value < 0.01).sum() == 1
+    classes = groups.p_value[groups.label >= 0]
+    assert classes.argmin() == TARGET
+    assert classes.min() < 0.01
+    assert (classes < 0.01).sum() == 1
 
 
 @every_detector

@@ -38,12 +38,17 @@ def dataset(rows=6, classes=("cat", "dog")):
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=6), min_size=1, max_size=4))
-def test_p_values_are_adjusted_over_all_groups_of_all_runs(p_values):
+def test_classes_are_corrected_for_each_other_and_a_class_for_its_looks(p_values):
     looks = [ran(*part, embedder=f"view {at}") for at, part in enumerate(p_values)]
     found = significance(looks, Decide(fdr=0.05))
-    expected = false_discovery_control(np.concatenate(p_values), method="bh")
+    classes = [[part[k] for part in p_values if k < len(part)] for k in range(max(map(len, p_values)))]
+    # Simes (1986) is the least Benjamini-Hochberg adjusted p-value.
+    simes = [false_discovery_control(each, method="bh").min() for each in classes]
+    adjusted = false_discovery_control(simes, method="bh")
+    expected = np.array([adjusted[k] for part in p_values for k in range(len(part))])
     np.testing.assert_allclose(found["q_value"], expected, rtol=1e-12, atol=1e-300)
-    assert found["suspicious"].to_list() == (found["q_value"] <= 0.05).to_list()
+    alone = np.concatenate(p_values) <= 0.05
+    assert found["suspicious"].to_list() == ((expected <= 0.05) & alone).tolist()
     assert found["embedder"].to_list() == [f"view {at}" for at, part in enumerate(p_values) for _ in part]
     assert found["group"].to_list() == [group for part in p_values for group in range(len(part))]
 
@@ -128,13 +133,19 @@ def look(*posterior, detector="spectral", embedder="grey", p_value=None, group=N
     return (detector, embedder, posterior, p_value or [0.5] * len(posterior), group or [0] * len(posterior))
 
 
-def test_posteriors_of_runs_that_suspect_a_group_are_combined_as_independent_looks():
-    groups = [ran(1e-6, 0.9), ran(1e-6, 0.9, embedder="probe")]
-    found = judged([look(0.3, 0.4, 0.49, 0.9), look(0.2, 0.4, 0.0, 0.0, embedder="probe")], groups)
+def test_families_that_suspect_a_group_are_independent_witnesses():
+    groups = [ran(1e-6, 0.9), ran(1e-6, 0.9, detector="clusters", family="clustering")]
+    found = judged([look(0.3, 0.4, 0.49, 0.9), look(0.2, 0.4, 0.0, 0.0, detector="clusters")], groups)
     np.testing.assert_allclose(found["attack"], [1 - 0.7 * 0.8, 1 - 0.6 * 0.6, 0.49, 0.9], rtol=1e-6)
     assert found["flagged"].to_list() == [False, True, False, True]
     assert found["kinds"].to_list() == [[], ["backdoor"], [], ["backdoor"]]
     np.testing.assert_allclose(found["risk"][3], 0.95, rtol=1e-6)
+
+
+def test_the_surest_run_of_a_family_speaks_for_it():
+    groups = [ran(1e-4, 0.9), ran(1e-6, 0.9, embedder="probe")]
+    found = judged([look(0.9, 0.9, 0.0, 0.0), look(0.0, 0.6, 0.7, 0.0, embedder="probe")], groups)
+    np.testing.assert_allclose(found["attack"], [0.0, 0.6, 0.7, 0.0], rtol=1e-6)
 
 
 def test_a_posterior_in_a_group_nobody_suspects_accuses_nobody():

@@ -48,7 +48,7 @@ def test_a_plan_describes_itself_with_every_default(tmp_path):
     assert described["detectors"]["plain"] == {
         "kind": "spectral-signature",
         "on": ["grey", "probe"],
-        "rank": 6,
+        "rank": 12,
         "whiten": False,
     }
     assert described["embedders"]["grey"]["size"] == 32

@@ -27,9 +27,11 @@ MOST = 0.5  # share of a group's doubted rows that may be planted, for the compa
 # ten kinds, and worth as much as so many classes of the dataset at hand.
 LEAST_SCALE = 0.1
 WEIGHT = 20
-# All doubted rows together have no peers. On the same clean datasets their statistic lies about here.
-ALL_PLACE = torch.tensor([0.4], dtype=torch.float64)
-ALL_SCALE = 0.2
+# All doubted rows together have no peers, nor has a class where few others have doubted rows: on the same clean
+# datasets the statistic lies about here.
+PEERS = 3
+ALONE_PLACE = torch.tensor([0.4], dtype=torch.float64)
+ALONE_SCALE = 0.2
 
 
 @detector("doubted-signature")
@@ -249,10 +251,9 @@ class DoubtedSeed:
         """How far out the doubted rows reach, and how well all rows of the class fall apart there, together."""
         statistic = torch.where(self.tested, self.excess + excess, 0.0)
         reference = statistic[:-1][self.tested[:-1]]
-        p_value = torch.ones_like(statistic)
-        if len(reference):
-            p_value = gumbel_tail(statistic, reference, least_scale=LEAST_SCALE, weight=WEIGHT)
-        p_value[-1] = gumbel_tail(statistic[-1:], ALL_PLACE.to(statistic), least_scale=ALL_SCALE)[0]
+        p_value = gumbel_tail(statistic, ALONE_PLACE.to(statistic), least_scale=ALONE_SCALE)
+        if len(reference) >= PEERS:
+            p_value[:-1] = gumbel_tail(statistic[:-1], reference, least_scale=LEAST_SCALE, weight=WEIGHT)
         p_value[~self.tested] = 1.0
         return Groups(self.label, statistic, p_value, {"times_farther_out": excess.exp()})
 

@@ -121,6 +121,7 @@ def sample(payloads: Iterable[Payload], count: int) -> tuple[Tensor, Tensor, Ten
 
 
 def views(image: Tensor, *, mirrored: bool) -> list[Tensor]:
+    """The pictures [B, 3, 32, 32], and their mirror images where they are wanted."""
     return [image, image.flip(3)] if mirrored else [image]
 
 
@@ -262,8 +263,10 @@ class PatchEncoder:
     @torch.inference_mode()
     def embed(self, payload: Payload) -> Batch:
         row, label, image = next(read([payload]))
+        if not len(row):
+            return Batch(row, label, torch.zeros(0, self.dim), torch.zeros(0, self.classes))
         fold = content_key(image) % self.settings.folds
-        vectors, probs = [torch.zeros(0, self.dim)], [torch.zeros(0, self.classes)]
+        vectors, probs = [], []
         for part, own in zip(torch.split(image, 32 * CHUNK), torch.split(fold, 32 * CHUNK), strict=True):
             whole, logit = self.logits(part.to(self.device))
             vectors.append(whole.cpu())

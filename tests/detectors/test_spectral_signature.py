@@ -8,7 +8,8 @@ from torch.testing import assert_close
 from worlds import TARGET, auroc, backdoored, clean, learned, schema_of
 
 from auditors.batch import Batch
-from auditors.detectors.spectral_signature import FEWEST, SpectralSignature
+from auditors.decomposition import FEWEST
+from auditors.detectors.spectral_signature import SpectralSignature
 from auditors.errors import NotApplicable
 
 BOTH = [SpectralSignature(), SpectralSignature(whiten=False)]
@@ -104,8 +105,8 @@ def test_says_where_it_does_not_apply():
     batch = clean().batch
     with pytest.raises(NotApplicable, match="two classes"):
         SpectralSignature().begin(schema_of(batch, 1))
-    with pytest.raises(NotApplicable, match="at least 48 rows"):
-        SpectralSignature(whiten=False).begin(schema_of(batch, rows=47))
+    with pytest.raises(NotApplicable, match="at least 32 rows"):
+        SpectralSignature(whiten=False).begin(schema_of(batch, rows=31))
     constant = Batch(batch.row, batch.label, torch.ones_like(batch.embedding))
     with pytest.raises(NotApplicable, match="do not vary"):
         learned(SpectralSignature(), constant)
