@@ -118,11 +118,10 @@ def judge(
     """The samples of one shard: every row once, with its risk, its flags and the reason.
 
     A row is flagged for what a suspicious group is suspected of when the posteriors of the runs that suspect the group
-    reach `decide.posterior`. In each family of detectors the run that is surest of the group speaks, and families are
-    independent witnesses. Wrong labels are single rows and need no group.
+    reach `decide.posterior`. The runs of one family of detectors look at one thing and are averaged, each by the evidence
+    it has for the group, -log p; families are independent witnesses. Wrong labels are single rows and need no group.
     """
     rows = pl.DataFrame(pl.from_arrow(identity))
-    surest = pl.col("p_value") == pl.col("p_value").min().over("family", "label")
     facts = groups.select(
         "detector",
         "embedder",
@@ -130,7 +129,7 @@ def judge(
         "kind",
         "family",
         pl.col("p_value").alias("p_group"),
-        (pl.col("suspicious") & surest).alias("accuses"),
+        "suspicious",
     )
     if len(scores):
         seen = pl.DataFrame(pl.from_arrow(scores.select(_NEEDED))).with_columns(
@@ -138,7 +137,7 @@ def judge(
         )
         seen = seen.join(facts, on=["detector", "embedder", "group"], how="left")
         seen = seen.with_columns(
-            pl.col("accuses").fill_null(False),
+            pl.col("suspicious").fill_null(False),
             pl.col("p_group").fill_null(1.0),
             pl.col("kind", "family").fill_null(""),
         )
@@ -206,15 +205,17 @@ def _summed(seen: pl.DataFrame) -> pl.DataFrame:
     """Per row: posterior of an attack and of a wrong label, a hint for the ranking, the least p-value, who accuses."""
     attack, label = pl.col("kind") != str(Kind.LABEL), pl.col("kind") == str(Kind.LABEL)
     posterior = pl.col("posterior").cast(pl.Float64).clip(0, 1)
-    accuses = attack & pl.col("accuses")
+    accuses = attack & pl.col("suspicious")
     # Unsuspicious rows are ranked by how odd both they and their group are; a wrong label counts for less.
     hint = (
         pl.when(attack)
         .then((1 - pl.col("p_group")) * (0.5 * posterior + 0.5 * (1 - pl.col("p_value"))))
         .otherwise(0.4 * posterior)
     )
-    accusing = pl.when(accuses).then(posterior).otherwise(0.0)
-    families = seen.group_by("row", "family").agg(accusing.max().alias("accusing"))
+    weight = pl.when(accuses).then(-pl.col("p_group").clip(1e-300, 0.999).log()).otherwise(0.0)
+    families = seen.group_by("row", "family").agg(
+        ((weight * posterior).sum() / weight.sum()).fill_nan(0.0).alias("accusing")
+    )
     attacked = families.group_by("row").agg((1 - (1 - pl.col("accusing")).product()).alias("attack"))
     others = seen.group_by("row").agg(
         pl.when(label).then(posterior).otherwise(0.0).max().alias("wrong"),

@@ -142,10 +142,15 @@ def test_families_that_suspect_a_group_are_independent_witnesses():
     np.testing.assert_allclose(found["risk"][3], 0.95, rtol=1e-6)
 
 
-def test_the_surest_run_of_a_family_speaks_for_it():
-    groups = [ran(1e-4, 0.9), ran(1e-6, 0.9, embedder="probe")]
-    found = judged([look(0.9, 0.9, 0.0, 0.0), look(0.0, 0.6, 0.7, 0.0, embedder="probe")], groups)
-    np.testing.assert_allclose(found["attack"], [0.0, 0.6, 0.7, 0.0], rtol=1e-6)
+def test_the_runs_of_a_family_are_averaged_by_their_evidence():
+    groups = [ran(1e-4, 0.9), ran(1e-6, 0.9, embedder="probe"), ran(0.5, 0.9, embedder="blind")]
+    looks = [
+        look(0.9, 0.9, 0.0, 0.0),
+        look(0.0, 0.6, 0.7, 0.0, embedder="probe"),
+        look(1.0, 0.0, 1.0, 1.0, embedder="blind"),
+    ]
+    expected = [0.4 * 0.9, 0.4 * 0.9 + 0.6 * 0.6, 0.6 * 0.7, 0.0]
+    np.testing.assert_allclose(judged(looks, groups)["attack"], expected, rtol=1e-6)
 
 
 def test_a_posterior_in_a_group_nobody_suspects_accuses_nobody():
