@@ -118,8 +118,8 @@ def judge(
     """The samples of one shard: every row once, with its risk, its flags and the reason.
 
     A row is flagged for what a suspicious group is suspected of when the posteriors of the runs that suspect the group
-    reach `decide.posterior`. The runs of one family of detectors look at one thing and are averaged, each by its evidence
-    for the group, -log p; families are independent witnesses. Wrong labels are single rows and need no group.
+    reach `decide.posterior`. The runs of one family of detectors look at one thing and are averaged, each by its
+    evidence for the group, -log p; families are independent witnesses. Wrong labels are single rows and need no group.
     """
     rows = pl.DataFrame(pl.from_arrow(identity))
     facts = groups.select(

@@ -29,6 +29,8 @@ class Measured:
     accused_clean: float  # of the other rows, accused
     doubted_clean: float  # of the other rows, label doubted
     auroc: float  # of `risk`; 0.5 without poison
+    thousandth: float  # of the poisoned rows, ranked by `risk` above all but 0.1 % of the others
+    hundredth: float  # the same at 1 %
     seconds: float
     peak_gib: float  # of this process so far
 
@@ -54,6 +56,8 @@ def measure(
         _mean(good["accused"]),
         _mean(good["doubted"]),
         auroc(good["risk"], bad["risk"]),
+        above(good["risk"], bad["risk"], 0.001),
+        above(good["risk"], bad["risk"], 0.01),
         seconds,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     )
@@ -76,16 +80,24 @@ def auroc(low: pl.Series, high: pl.Series) -> float:
     return float((rank[len(low) :].sum() - len(high) * (len(high) + 1) / 2) / (len(low) * len(high)))
 
 
+def above(low: pl.Series, high: pl.Series, share: float) -> float:
+    """Share of `high` that exceeds all but `share` of `low`."""
+    if not len(low) or not len(high):
+        return 0.0
+    bar = low.sort(descending=True)[min(int(share * len(low)), len(low) - 1)]
+    return _mean(high > bar)
+
+
 HEADER = (
-    "| dataset | verdict | rows | poisoned | found | clean rows accused | labels doubted | AUROC | s | GiB |\n"
-    "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|"
+    "| dataset | verdict | rows | poisoned | found | clean rows accused | labels doubted | AUROC | at 0.1 % | at 1 % | s "
+    "| GiB |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
 )
 
 
 def row(one: Measured) -> str:
     """One line of the Markdown table under HEADER."""
     found = f"{one.found:.1%}" if one.poisoned else "–"
-    rank = f"{one.auroc:.3f}" if one.poisoned else "–"
+    rank = f"{one.auroc:.3f} | {one.thousandth:.1%} | {one.hundredth:.1%}" if one.poisoned else "– | – | –"
     return (
         f"| {one.name} | {one.verdict} | {one.rows} | {one.poisoned} | {found} | {one.accused_clean:.3%} | "
         f"{one.doubted_clean:.2%} | {rank} | {one.seconds:.0f} | {one.peak_gib:.1f} |"

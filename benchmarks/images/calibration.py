@@ -25,7 +25,7 @@ KINDS = ("natural", "digits", "frames", "long-tailed", "two-class", "hundred-cla
 OWN_SIZE = ("long-tailed", "small")
 
 
-def main(
+def main(  # noqa: PLR0917
     source: Annotated[Path, typer.Argument(help="a Parquet file of natural pictures with labels")],
     digits: Annotated[Path | None, typer.Option(help="a Parquet file of digits with labels")] = None,
     seeds: Annotated[int, typer.Option(help="datasets of each kind")] = 3,
