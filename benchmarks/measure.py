@@ -89,8 +89,8 @@ def above(low: pl.Series, high: pl.Series, share: float) -> float:
 
 
 HEADER = (
-    "| dataset | verdict | rows | poisoned | found | clean rows accused | labels doubted | AUROC | at 0.1 % | at 1 % | s "
-    "| GiB |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
+    "| dataset | verdict | rows | poisoned | found | clean rows accused | labels doubted | AUROC | at 0.1 % | at 1 % "
+    "| s | GiB |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
 )
 
 

@@ -1,6 +1,6 @@
 """What the default plan finds in pictures: attacks planted fresh, and the same rows clean.
 
-python -m benchmarks.images.detection SOURCE --rows 10000 --attack badnets --attack blended-0.15 --attack sig --count 100
+python -m benchmarks.images.detection SOURCE --rows 10000 --attack badnets --attack blended-0.15 --count 100
 
 plants every attack for every target and seed, audits each copy and the clean one, and prints a table with means.
 """
