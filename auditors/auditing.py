@@ -171,11 +171,11 @@ def _notes(dataset: Dataset) -> tuple[str, ...]:
         if dataset.classes
         else ["The rows have no labels: whatever shows only in labels, or beside other classes, was not looked for."]
     )
-    small = [name for name, rows in zip(dataset.classes, dataset.class_rows, strict=True) if rows < 48]
+    small = [name for name, rows in zip(dataset.classes, dataset.class_rows, strict=True) if rows < 32]
     if small:
         named = ", ".join(small[:8]) + (", …" if len(small) > 8 else "")
         out.append(
-            f"{len(small)} of {len(dataset.classes)} classes have fewer than 48 rows and were not tested: {named}."
+            f"{len(small)} of {len(dataset.classes)} classes have fewer than 32 rows and were not tested: {named}."
         )
     return tuple(out)
 

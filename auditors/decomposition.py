@@ -19,6 +19,11 @@ class Seed(Protocol):
     """What a detector knows once it has found where its groups stand apart."""
 
     @property
+    def trait(self) -> float:
+        """Share of innocent rows to be expected among those that stand apart, above which nobody is suspected."""
+        ...
+
+    @property
     def label(self) -> Tensor:
         """Class index of each of the G groups, -1 for all rows [G] int64."""
         ...
@@ -161,8 +166,12 @@ class Line:
         whole = held(own.sum(0), rest, other)
         parts = [held(own[k], state.rest[k], state.other[k]) for k in range(2)]
         posterior = torch.stack([one.posterior[:, 0] for one in parts])  # [2, G, BINS]
-        # A long tail that no row stands out of is a lumpy distribution, not a group.
-        rows = (own * (posterior >= 0.5)).sum((0, 2))
+        # A long tail that no row stands out of is a lumpy distribution, not a group. What other classes show as well, only
+        # less often, is a trait: there are rich people in every class.
+        apart = posterior >= 0.5
+        rows = (own * apart).sum((0, 2))  # [G]
+        innocent = sum((one.expected[:, 0] * apart[k]).sum(-1) for k, one in enumerate(parts)) / rows.clamp_min(1)
+        rows = torch.where(innocent <= self.seed.trait, rows, 0)
         return DecompositionScorer(self, median, scale, whole.p_row[:, 0], posterior, rows, whole.excess[:, 0])
 
 

@@ -91,6 +91,11 @@ def test_a_plan_describes_itself_with_every_default(tmp_path):
             ('content = "grey"', 'content = "gray"'),
             r"content must name an embedder .* got 'gray'; did you mean 'grey'\?",
         ),
+        (
+            ('content = "grey"', 'beliefs = "prob"'),
+            r"\[decide\] beliefs must name an embedder of the plan, got 'prob'; did you mean 'probe'\?",
+        ),
+        (('content = "grey"', "beliefs = 3"), r"\[decide\] beliefs: .* got 3"),
         (("[decide]", "[descide]"), r"the plan has no setting 'descide'; did you mean 'decide'\?"),
         (("[embedders.probe]", "[embedders]\nprobe = 3"), r"\[embedders.probe\] must be a table, got 3|not TOML"),
         (("[decide]", "[decide"), r"audit.toml: the plan is not TOML"),
@@ -103,6 +108,13 @@ def test_refuses_what_it_does_not_know(tmp_path, change, message):
     with pytest.raises(PlanError, match=message) as caught:
         load(path)
     assert str(caught.value).startswith(path)
+
+
+def test_beliefs_come_from_an_embedder_of_the_plan_or_from_nobody(tmp_path):
+    assert load(written(tmp_path, GOOD)).decide.beliefs == ""
+    found = load(written(tmp_path, GOOD + 'beliefs = "probe"\n'))
+    assert found.decide == Decide(fdr=0.05, content="grey", beliefs="probe")
+    assert found.describe()["decide"]["beliefs"] == "probe"
 
 
 @pytest.mark.parametrize("section", ["embedders", "detectors", "decide"])

@@ -114,6 +114,86 @@ def test_probabilities_are_stored_beside(world, place):
     assert int(back.row[0]) == shard.first_row
 
 
+class Believing(Counting):
+    """An encoder of every `step`-th row alone, with class probabilities made of some of its coordinates."""
+
+    def __init__(self, encoder, digest, *, first=0, step=1, **how):
+        super().__init__(encoder, digest, **how)
+        self.first, self.step = first, step
+
+    def embed(self, payload):
+        batch = super().embed(payload)
+        batch = batch[batch.row % self.step == 0]
+        return replace(batch, prob=self.of(batch))
+
+    def of(self, batch):
+        return batch.embedding[:, self.first : self.first + 6].softmax(1)
+
+
+def test_beliefs_go_with_rows_that_have_none_of_their_own(world, place):
+    _, dataset = world
+    plain, whole = column(dataset), Believing(column(dataset), "whole")
+    embed_all(dataset, [plain, whole], place, rows=13)
+    for shard in dataset.shards:
+        path, beliefs = stored(place, dataset, shard, plain.digest), stored(place, dataset, shard, "whole")
+        alone = list(read_shard(path, shard, device=CPU, rows=20))
+        found = list(read_shard(path, shard, device=CPU, rows=20, beliefs=beliefs))
+        assert [len(one) for one in found] == [len(one) for one in alone]
+        for one, other in zip(found, alone, strict=True):
+            assert other.prob is None
+            assert torch.equal(one.row, other.row)
+            assert torch.equal(one.embedding, other.embedding)
+            assert torch.equal(one.prob, whole.of(one))
+
+
+def test_all_classes_are_alike_to_a_row_nobody_has_beliefs_about(world, place):
+    _, dataset = world
+    plain, some = column(dataset), Believing(column(dataset), "some", step=3)
+    embed_all(dataset, [plain, some], place)
+    for shard in dataset.shards:
+        path, beliefs = stored(place, dataset, shard, plain.digest), stored(place, dataset, shard, "some")
+        (batch,) = read_shard(path, shard, device=CPU, beliefs=beliefs)
+        expected = torch.where((batch.row % 3 == 0)[:, None], some.of(batch), torch.tensor(1 / 6))
+        assert torch.equal(batch.prob, expected)
+
+
+def test_rows_with_probabilities_of_their_own_keep_them(world, place):
+    _, dataset = world
+    own, other = Believing(column(dataset), "own", first=6), Believing(column(dataset), "other")
+    embed_all(dataset, [own, other], place)
+    shard = dataset.shards[1]
+    paths = [stored(place, dataset, shard, name) for name in ("own", "other")]
+    (batch,) = read_shard(paths[0], shard, device=CPU, beliefs=paths[1])
+    assert torch.equal(batch.prob, own.of(batch))
+
+
+def test_sweeps_and_scores_see_the_beliefs(world, place, device):
+    _, dataset = world
+    plain, whole = column(dataset), Believing(column(dataset), "whole")
+    embed_all(dataset, [plain, whole], place)
+    look, shard, seen = Look("seeing", "column", plain.digest), dataset.shards[1], []
+
+    class Seeing(Breaking):
+        def reduce(self, state, batch):
+            seen.append(batch)
+            return super().reduce(state, batch)
+
+        def score(self, batch):
+            seen.append(batch)
+            return learned(SpectralSignature(), world[0]).score(batch.to(CPU))
+
+    seeing = Seeing("never", ValueError())
+    how = {"dataset": dataset, "folder": place, "device": device}
+    for beliefs in ("whole", ""):
+        fold_shard(shard, live={look: seeing}, beliefs=beliefs, **how)
+        score_shard(shard, scorers={look: seeing}, beliefs=beliefs, **how)
+    assert len(seen) == 4
+    for one in seen[:2]:
+        assert one.prob.device.type == device.type
+        assert torch.equal(one.prob.cpu(), whole.of(one.to(CPU)))
+    assert [one.prob for one in seen[2:]] == [None, None]
+
+
 def test_what_is_there_is_not_embedded_again(world, place):
     _, dataset = world
     one, other = Counting(column(dataset), "one"), Counting(column(dataset), "other")

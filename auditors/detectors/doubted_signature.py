@@ -240,6 +240,7 @@ class DoubtedSeed:
     posterior: Tensor  # [2, K + 1, BINS]
     excess: Tensor  # [K + 1], of the weaker half
     tested: Tensor  # [K + 1] bool
+    trait: float = 0.25  # of a large group, such as warped rows, more lies where innocent rows do
 
     @property
     def label(self) -> Tensor:

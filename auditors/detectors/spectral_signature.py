@@ -194,6 +194,7 @@ class SpectralSeed:
     posterior: Tensor  # [K, BINS]
     excess: Tensor  # [K]
     p_value: Tensor  # [K]
+    trait: float = 0.1
 
     @property
     def label(self) -> Tensor:

@@ -22,6 +22,7 @@ class Side(NamedTuple):
     excess: Tensor  # [..., r], log of how much farther out the group reaches than its nulls
     p_row: Tensor  # [..., r, BINS], probability of lying so far out in an innocent group
     posterior: Tensor  # [..., r, BINS], that a row in this bin is no innocent one
+    expected: Tensor  # [..., r, BINS], rows that an innocent group of this size would have in this bin
 
 
 def side(
@@ -46,13 +47,15 @@ def side(
     share = [quantiles.tail(one) / one.sum(-1, keepdim=True).clamp_min(1).double() for one in nulls]
     null_tail = torch.stack(share).amax(0)  # [..., r, BINS]
     density = null_tail - torch.nn.functional.pad(null_tail[..., 1:], (0, 1))
+    expected = density * rows[..., None]
     seen = torch.stack([one.sum(-1, keepdim=True) for one in nulls]).amax(0)
     return Side(
         median,
         scale,
         excess,
         null_tail.clamp_min(1 / (2 * seen + 2).double()),
-        mixture.posterior(own, density * rows[..., None]),
+        mixture.posterior(own, expected),
+        expected,
     )
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from torch.testing import assert_close
 
-from auditors.embedders.pixels import Pixels, contrast_normalised, frequencies
+from auditors.embedders.pixels import Pixels, contrast_normalised, energies, frequencies
+from auditors.errors import PlanError
 from auditors.payload import Payload
 from auditors.values import Dataset, Digest, Modality, Roles
 
@@ -55,6 +56,8 @@ VIEWS = [
     {"grid": 8, "colour": "rgb"},
     {"basis": "frequencies"},
     {"grid": 16, "colour": "rgb", "basis": "frequencies"},
+    {"basis": "energies"},
+    {"grid": 16, "colour": "rgb", "basis": "energies"},
 ]
 
 
@@ -101,6 +104,54 @@ def test_frequencies_are_numpys_wherever_a_pattern_sits():
     centred = (image - image.mean((2, 3), keepdim=True)).double().numpy() * window
     expected = np.log(np.abs(np.fft.rfft2(centred)) + 4).reshape(3, -1)
     np.testing.assert_allclose(frequencies(image), expected, atol=1e-4)
+
+
+def test_energies_of_a_cell_are_numpys():
+    image = torch.rand(2, 3, 12, 16, generator=torch.Generator().manual_seed(0)) * 255
+    got = energies(image).view(2, 5, 3, 3, 4)  # picture, difference, channel, cells
+    pixel = image[1, 2].double().numpy()
+    square = np.zeros((5, 16))
+    for at, (i, j) in enumerate((i, j) for i in range(4, 8) for j in range(8, 12)):  # the cell (1, 2)
+        bent = pixel[i, j - 1] - 2 * pixel[i, j] + pixel[i, j + 1]
+        curled = pixel[i - 1, j] - 2 * pixel[i, j] + pixel[i + 1, j]
+        across, down = pixel[i, j + 1] - pixel[i, j], pixel[i + 1, j] - pixel[i, j]
+        square[:, at] = np.square([across, down, bent, curled, (bent + curled) / 4])
+    np.testing.assert_allclose(got[1, :, 2, 1, 2], np.log(1 + square.mean(1)), rtol=1e-5)
+
+
+def test_differences_beyond_the_border_count_as_none():
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8) * 10
+    across, down, *bent = energies(ramp).view(5, 2, 2)
+    assert_close(across, torch.tensor([[100.0, 75.0]] * 2).add(1).log())
+    assert_close(torch.stack([down, *bent]), torch.zeros(4, 2, 2))
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (16, 16), (18, 10), (4, 4)])
+def test_energies_have_five_numbers_for_each_whole_cell(shape):
+    assert energies(torch.rand(3, 2, *shape)).shape == (3, 2 * 5 * (shape[0] // 4) * (shape[1] // 4))
+    assert energies(torch.rand(0, 2, *shape)).shape == (0, 2 * 5 * (shape[0] // 4) * (shape[1] // 4))
+
+
+@pytest.mark.parametrize("colour", ["grey", "rgb"])
+def test_smoothing_lowers_every_energy(colour):
+    draw = np.random.default_rng(0)
+    sharp = [draw.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(4)]
+    smooth = [np.asarray(Image.fromarray(one).filter(ImageFilter.GaussianBlur(1))) for one in sharp]
+    before, after = (embed(some, colour=colour, basis="energies").embedding for some in (sharp, smooth))
+    assert bool((after < before).all())
+
+
+@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="nothing refuses a grid without a whole cell")
+def test_refuses_a_grid_too_small_for_a_cell():
+    with pytest.raises(PlanError):
+        embed(photographs(), grid=2, basis="energies")
+
+
+def test_energies_do_not_see_brightness():
+    dark = photographs()
+    light = [one + 30 for one in dark]
+    one, other = (embed(some, basis="energies").embedding for some in (dark, light))
+    assert_close(one, other, rtol=1e-4, atol=1e-3)
 
 
 def test_a_patch_stands_where_it_was_put():

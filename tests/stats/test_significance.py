@@ -71,6 +71,43 @@ def test_alike_references_are_taken_to_lie_as_far_apart_as_said():
     assert far == pytest.approx(stats.gumbel_r.sf(0.5, -0.1 * -np.log(np.log(2)), 0.1), rel=1e-6)
 
 
+def tail_of(statistic, reference, least, weight):
+    """numpy's quartiles, pooled by hand, and scipy's law."""
+    median, upper = np.quantile(reference, [0.5, 0.75])
+    seen = (upper - median) / (stats.gumbel_r.ppf(0.75) - stats.gumbel_r.ppf(0.5))
+    pooled = np.sqrt(np.average([seen**2, least**2], weights=[len(reference), weight]))
+    scale = max(pooled, least)
+    return stats.gumbel_r.sf(statistic, median - scale * stats.gumbel_r.ppf(0.5), scale)
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=20), st.floats(0.05, 2), st.floats(0, 100))
+def test_the_least_scale_counts_as_so_many_references(reference, least, weight):
+    statistic = np.linspace(-1, 12, 14)
+    at, seen = torch.from_numpy(statistic), torch.tensor(reference, dtype=torch.float64)
+    found = gumbel_tail(at, seen, least_scale=least, weight=weight)
+    np.testing.assert_allclose(found, tail_of(statistic, reference, least, weight), rtol=1e-6, atol=1e-300)
+
+
+def test_no_weight_leaves_the_fit_to_the_references_and_much_to_the_least_scale():
+    reference, at = gumbel(scale=0.5, rows=9), torch.linspace(2, 6, 9, dtype=torch.float64)
+    fitted = gumbel_tail(at, reference, least_scale=0.1)
+    torch.testing.assert_close(gumbel_tail(at, reference, least_scale=0.1, weight=0), fitted, rtol=0, atol=0)
+    np.testing.assert_allclose(fitted, tail_of(at.numpy(), reference.numpy(), 1e-9, 0), rtol=1e-9)
+    told = gumbel_tail(at, reference, least_scale=0.1, weight=1e12)
+    median = float(reference.median())
+    np.testing.assert_allclose(told, stats.gumbel_r.sf(at, median - 0.1 * stats.gumbel_r.ppf(0.5), 0.1), rtol=1e-6)
+
+
+def test_more_weight_lets_fewer_innocent_groups_pass_as_far_apart():
+    """What lies above the median is the more suspicious the nearer the spread comes to its least."""
+    reference, at = gumbel(scale=0.5, rows=9), torch.tensor([5.0], dtype=torch.float64)
+    tails = torch.cat([gumbel_tail(at, reference, least_scale=0.1, weight=weight) for weight in (0, 1, 9, 100, 1e4)])
+    assert bool((tails.diff() < 0).all())
+    assert gumbel_tail(at, torch.full((9,), 3.0), least_scale=0.1, weight=0) == pytest.approx(
+        gumbel_tail(at, torch.full((9,), 3.0), least_scale=0.1, weight=50)
+    )
+
+
 def binomial(hits, trials, rate):
     return binomial_tail(torch.as_tensor(hits), torch.as_tensor(trials), torch.as_tensor(rate, dtype=torch.float64))
 
