@@ -166,8 +166,8 @@ class Line:
         whole = held(own.sum(0), rest, other)
         parts = [held(own[k], state.rest[k], state.other[k]) for k in range(2)]
         posterior = torch.stack([one.posterior[:, 0] for one in parts])  # [2, G, BINS]
-        # A long tail that no row stands out of is a lumpy distribution, not a group. What other classes show as well, only
-        # less often, is a trait: there are rich people in every class.
+        # A long tail that no row stands out of is a lumpy distribution, not a group. What other classes show as well,
+        # only less often, is a trait: there are rich people in every class.
         apart = posterior >= 0.5
         rows = (own * apart).sum((0, 2))  # [G]
         innocent = sum((one.expected[:, 0] * apart[k]).sum(-1) for k, one in enumerate(parts)) / rows.clamp_min(1)
