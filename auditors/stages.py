@@ -119,7 +119,10 @@ class Stages:
                 look = Look(one.name, name, encoder.digest)
                 first = attempt(one.settings.begin, _schema(self.dataset, encoder, believed=bool(beliefs)))
                 if isinstance(first, Ended):
-                    stopped[look] = first
+                    # What does not apply for want of beliefs that failed has failed: it could not say "clean".
+                    lost = encoders.get(self.plan.decide.beliefs)
+                    failed = isinstance(lost, Ended) and lost.status is Status.FAILED
+                    stopped[look] = lost if failed and isinstance(lost, Ended) else first
                 else:
                     live[look] = first
         turn = 0
@@ -154,8 +157,15 @@ class Stages:
 
     def beliefs(self, encoders: Mapping[str, Encoder | Ended]) -> str:
         """Digest of the encoder whose class probabilities go with every view; "" where there is none."""
-        encoder = encoders.get(self.plan.decide.beliefs)
-        return "" if encoder is None or isinstance(encoder, Ended) else encoder.digest
+        name = self.plan.decide.beliefs
+        encoder = encoders.get(name)
+        if encoder is None or isinstance(encoder, Ended):
+            return ""
+        if not getattr(encoder, "classes", 0):
+            raise PlanError(
+                f"[decide] beliefs must name an embedder that estimates class probabilities, {name!r} does not"
+            )
+        return encoder.digest
 
     def score(
         self, scorers: Mapping[Look, Scorer], encoders: Mapping[str, Encoder | Ended], folder: str

@@ -62,7 +62,9 @@ class DoubtedSignature:
 
     def begin(self, schema: Schema) -> Aggregator:
         if not schema.probs:
-            raise NotApplicable("needs out-of-fold class probabilities, and the plan's [decide] beliefs names none")
+            raise NotApplicable(
+                "needs out-of-fold class probabilities, which the plan's [decide] beliefs does not give"
+            )
         if not schema.labelled or schema.classes < 2:
             raise NotApplicable("needs labels of at least two classes")
         return _Believed(self, schema)

@@ -77,7 +77,7 @@ class Patches:
         limit = KEYS * min(1.0, self.rows / max(dataset.rows, 1))
         totals = [Totals.zero(self.width, classes, device) for _ in range(self.folds)]
         for _, given, image in read(payloads):
-            code = content_key(image)
+            code = fold_key(image)
             used = (given >= 0) & (code < limit)
             kept, fold = given[used].to(device), (code[used] % self.folds).to(device)
             for view in views(image[used].to(device), mirrored=self.mirrored):
@@ -114,10 +114,15 @@ def sample(payloads: Iterable[Payload], count: int) -> tuple[Tensor, Tensor, Ten
     for _, given, more in read(payloads):
         known = given >= 0
         image = torch.cat([image, more[known]])
-        label, key = torch.cat([label, given[known]]), torch.cat([key, content_key(more[known])])
+        label, key = torch.cat([label, given[known]]), torch.cat([key, fold_key(more[known])])
         order = smallest(key, count)
         image, label, key = image[order], label[order], key[order]
     return image, label, key
+
+
+def fold_key(image: Tensor) -> Tensor:
+    """Content key [B] of pictures [B, 3, 32, 32]; a picture and its mirror image, which is looked at too, have one."""
+    return torch.minimum(content_key(image), content_key(image.flip(3)))
 
 
 def views(image: Tensor, *, mirrored: bool) -> list[Tensor]:
@@ -163,7 +168,7 @@ def responses(image: Tensor, bank: Tensor) -> Tensor:
         numbers = 3 * size * size
         gain = ((square - mean.square()).clamp_min(0) * (numbers / (numbers - 1)) + QUIET).rsqrt()
         flat = conv2d(value, bank).permute(0, 2, 3, 1).reshape(len(part), side * side, filters)
-        shrunk = softshrink(flat.mul_(gain.view(len(part), -1, 1)), SHRINK)
+        shrunk = softshrink(flat.mul_(gain.view(len(part), side * side, 1)), SHRINK)
         out.append(torch.cat([pool @ shrunk, pool @ shrunk.abs_()], 1).flatten(1))
     return torch.cat(out) if out else torch.zeros(0, filters * 2 * QUADRANTS, device=image.device)
 
@@ -186,13 +191,14 @@ class Totals:
         return cls(
             torch.zeros(classes, device=device, dtype=torch.float64),
             torch.zeros(classes, width, device=device, dtype=torch.float64),
-            torch.zeros(width, width, device=device),
+            torch.zeros(width, width, device=device, dtype=torch.float64),
         )
 
     @classmethod
     def of(cls, response: Tensor, label: Tensor, classes: int) -> Totals:
         member = one_hot(label, classes).double()  # [B, K]
-        return cls(member.sum(0), member.T @ response.double(), response.T @ response)
+        value = response.double()  # filters that hardly respond differ in digits that float32 does not have
+        return cls(member.sum(0), member.T @ value, value.T @ value)
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(self.count + other.count, self.label + other.label, self.gram + other.gram)
@@ -206,7 +212,7 @@ def solved(totals: list[Totals], *, without: int, penalty: float) -> tuple[Tenso
     total = sum((one for k, one in enumerate(totals) if k != without), start=totals[without] - totals[without])
     rows = total.count.sum().clamp_min(1)
     mean = total.label.sum(0) / rows  # [D]
-    gram = total.gram.double() / rows - torch.outer(mean, mean)
+    gram = total.gram / rows - torch.outer(mean, mean)
     spread = gram.diagonal().clamp_min(0).sqrt() + 1e-6
     share = total.count / rows  # [K]
     cross = (total.label.T / rows - torch.outer(mean, share)) / spread[:, None]  # [D, K]
@@ -265,7 +271,7 @@ class PatchEncoder:
         row, label, image = next(read([payload]))
         if not len(row):
             return Batch(row, label, torch.zeros(0, self.dim), torch.zeros(0, self.classes))
-        fold = content_key(image) % self.settings.folds
+        fold = fold_key(image) % self.settings.folds
         vectors, probs = [], []
         for part, own in zip(torch.split(image, 32 * CHUNK), torch.split(fold, 32 * CHUNK), strict=True):
             whole, logit = self.logits(part.to(self.device))

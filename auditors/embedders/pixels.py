@@ -12,6 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad
 
 from auditors.batch import Batch
 from auditors.contract import Encoder, embedder
+from auditors.errors import PlanError
 from auditors.payload import Payload
 from auditors.values import Dataset, Modality, recipe
 
@@ -70,6 +71,12 @@ class Pixels:
     basis: Literal["pixels", "frequencies", "energies"] = "pixels"
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE})
+
+    def __post_init__(self) -> None:
+        if self.basis == "energies" and self.grid < 4:
+            raise PlanError(
+                f"energies are those of cells of 4 × 4 pixels and need a grid of at least 4, got {self.grid}"
+            )
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> Encoder:
         del payloads, dataset  # nothing is learned
