@@ -12,7 +12,7 @@ from auditors.batch import Batch, Groups
 from auditors.contract import Aggregator, detector
 from auditors.decomposition import FEWEST, Decomposition, home
 from auditors.errors import NotApplicable, PlanError
-from auditors.stats import quantiles
+from auditors.stats import mixture, quantiles
 from auditors.stats.moments import ClassMoments
 from auditors.stats.sampling import content_key
 from auditors.stats.significance import gumbel_tail
@@ -215,11 +215,12 @@ class _Tails:
         sign = torch.where(first, 1.0, -1.0).double().gather(2, best)  # [2, K + 1, 1]
         # Directions of one half are tested on the other, so the best ones change sides.
         where = best.flip(0).transpose(0, 1)[:, :, None].expand(-1, -1, self.axis.shape[2], -1)  # [K + 1, 2, d, 1]
+        bins = best[..., None].expand(-1, -1, -1, quantiles.BINS)  # [2, K + 1, 1, BINS]
         return Decomposition(
             DoubtedSeed(
                 frame=self.frame,
                 axis=self.axis.gather(3, where)[..., 0] * sign.flip(0).transpose(0, 1),
-                posterior=far.posterior.gather(2, best[..., None].expand(-1, -1, -1, quantiles.BINS))[:, :, 0],
+                posterior=mixture.posterior(*(one.gather(2, bins)[:, :, 0] for one in (far.own, far.expected))),
                 excess=weaker,
                 tested=both,
             ),

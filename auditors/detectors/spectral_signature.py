@@ -12,7 +12,7 @@ from auditors.batch import Batch, Groups
 from auditors.contract import Aggregator, detector
 from auditors.decomposition import FEWEST, Decomposition
 from auditors.errors import NotApplicable, PlanError
-from auditors.stats import quantiles
+from auditors.stats import mixture, quantiles
 from auditors.stats.moments import ClassMoments
 from auditors.stats.significance import gumbel_tail
 from auditors.stats.spectrum import spatial_sign, top_directions, whitening
@@ -158,7 +158,13 @@ class _Tails:
         reference = far.excess[tested].flatten()
         p_value = torch.ones_like(far.excess)
         if len(reference):
-            p_value[tested] = gumbel_tail(far.excess[tested], reference, least_scale=LEAST_SCALE)
+            # Extremes vary with the root of the rows: a class smaller than its peers is held against a wider law.
+            rows = state.own.sum(-1)[:, :1][tested].double()  # [T, 1]
+            narrow = (rows / rows.median()).sqrt().clamp(max=1.0)
+            level = reference.median()
+            p_value[tested] = gumbel_tail(
+                level + narrow * (far.excess[tested] - level), reference, least_scale=LEAST_SCALE
+            )
         best = p_value.argmin(1)  # [K]
         pick = torch.arange(len(best), device=best.device), best
         return Decomposition(
@@ -166,7 +172,7 @@ class _Tails:
                 frame=self.frame,
                 centre=self.centre,
                 axis=self.axis[pick[0], :, best] * torch.where(first[pick], 1.0, -1.0)[:, None],
-                posterior=far.posterior[pick],
+                posterior=mixture.posterior(far.own[pick], far.expected[pick]),
                 excess=torch.where(tested, far.excess[pick], 0.0),
                 p_value=(p_value.shape[1] * p_value[pick]).clamp(max=1.0),
             ),
