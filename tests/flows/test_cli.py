@@ -14,7 +14,8 @@ import pytest
 
 from auditors.errors import DataError
 from auditors.roles import Request
-from flows.cli import _name, app, main
+from flows.cli import app, main
+from flows.commands.audit import _name
 
 DOCUMENT = {
     "verdict": "failed",

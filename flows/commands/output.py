@@ -1,0 +1,34 @@
+"""What a command prints: data on stdout, whole, and a report as a table or as JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+EXIT_CODES = "Exit code 0: passed or warned. 1: failed. 2: it could not be done."
+
+
+def print_text(text: str) -> None:
+    """To stdout, whole; a reader that has seen enough (head) is no failure and changes no exit code."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_report(found: Mapping[str, Any], folder: str, *, rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    if as_json:
+        from auditors.report.document import plain, text
+
+        print_text(text(plain(found)) + "\n")
+        return
+    import shutil
+
+    from auditors.report.terminal import terminal
+
+    people = sys.stdout.isatty()
+    width = min(shutil.get_terminal_size().columns, 160) if people else 120
+    print_text(terminal(found, folder, rows=rows, width=width, colour=people and not os.environ.get("NO_COLOR")))
