@@ -7,21 +7,24 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import polars as pl
 import torch
 
-from auditors import cache, evidence, findings
+from auditors import cache, evidence, findings, manifest, signature
 from auditors import plan as plans
 from auditors.errors import PlanError
 from auditors.plan import Plan
+from auditors.policy import Policy
 from auditors.report.document import document, text
 from auditors.report.page import page
 from auditors.roles import NOTHING_SAID, Request
 from auditors.source import complete_or_absent, open_dataset
 from auditors.stages import Engine, Here, Progress, Stages, quiet, ran, tested
+from auditors.sweep import Ended
 from auditors.values import Dataset, Report
 
 logger = logging.getLogger("foretaste")
@@ -37,6 +40,8 @@ def audit(
     seed: int = 0,
     engine: Engine | None = None,
     progress: Progress = quiet,
+    key: str | None = None,
+    policy: Policy | str | None = None,
 ) -> Report:
     """Audit a dataset for poison and write the audit to the folder `out`.
 
@@ -48,6 +53,8 @@ def audit(
     seed      added to the seeds of everything that is trained
     engine    where the work on shards runs; by default here
     progress  called with (stage, done, total)
+    key       file of the private key to sign the audit with; by default it is not signed
+    policy    a Policy, or the path of a gate.toml, that the signed result is decided by; by default that of the gate
 
     Raises PlanError where the call, the plan or the roles ask for what does not exist, DataError where the dataset does
     not hold what its roles promise, MissingPackage where the plan needs an optional package. Nothing is written then.
@@ -56,9 +63,12 @@ def audit(
     if not places:
         raise PlanError("an audit needs at least one dataset, got none")
     out = os.path.realpath(out or os.path.join("audits", time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())))
-    _keep_out_of(places, out)
+    keep_out_of(places, out)
     chosen = plans.load(plan) if isinstance(plan, str) else plan
     where = _device(device)
+    if policy is not None and key is None:
+        raise PlanError("a policy is signed together with the audit, which needs a key (--key), got none")
+    signing = None if key is None else signature.prepare(key, policy)
     with complete_or_absent(out) as folder:
         clock = _Clock()
         dataset = open_dataset(places, request=request)
@@ -67,13 +77,17 @@ def audit(
         stages = Stages(
             dataset, chosen or plans.default(dataset), seed, where, engine or Here(), progress, cache.folder()
         )
-        report = _conclude(stages, folder, out, clock)
+        report, embedders = _conclude(stages, folder, out, clock)
+        if signing is not None:
+            signature.write(folder, document(report), signing, embedders=embedders)
         cache.prune(cache.folder(), cache.limit())
+    if signing is not None:
+        signature.log(out, document(report), signing)
     return report
 
 
-def _conclude(stages: Stages, folder: str, out: str, clock: _Clock) -> Report:
-    """Run the stages and write what they found to `folder`, which will be called `out`."""
+def _conclude(stages: Stages, folder: str, out: str, clock: _Clock) -> tuple[Report, dict[str, str]]:
+    """Run the stages and write what they found to `folder`, which will be called `out`; with the embedders' digests."""
     dataset, plan = stages.dataset, stages.plan
     encoders = stages.train()
     clock("train")
@@ -90,6 +104,9 @@ def _conclude(stages: Stages, folder: str, out: str, clock: _Clock) -> Report:
     groups, acquitted = stages.acquit(groups, encoders, folder)
     counts = stages.judge(groups, spans, unread, folder)
     clock("judge")
+    digested = stages.shards("digest", partial(manifest.of_shard, dataset=dataset))
+    manifest.write(digested, dataset, os.path.join(folder, manifest.NAME))
+    clock("digest")
     runs = ran(plan, encoders, stopped, scorers, seconds)
     found = findings.findings(groups, counts, dataset)
     kinds: dict[str, int] = {}
@@ -121,7 +138,7 @@ def _conclude(stages: Stages, folder: str, out: str, clock: _Clock) -> Report:
         file.write(text(document(report)))
     with open(os.path.join(folder, "report.html"), "w", encoding="utf-8") as file:
         file.write(page(report, shown, common))
-    return report
+    return report, {name: one.digest for name, one in encoders.items() if not isinstance(one, Ended)}
 
 
 class _Clock:
@@ -136,8 +153,11 @@ class _Clock:
         self.seconds[stage], self.last = round(now - self.last, 3), now
 
 
-def _keep_out_of(places: Sequence[str], out: str) -> None:
-    """Results inside a folder of data would be data the next time; beside a single file they are not."""
+def keep_out_of(places: Sequence[str], out: str) -> None:
+    """Results inside a folder of data would be data the next time; beside a single file they are not.
+
+    Raises PlanError where `out` lies in one of the places.
+    """
     for place in places:
         folder = os.path.realpath(place.removeprefix("file://"))
         if os.path.isdir(folder) and Path(out).is_relative_to(folder):

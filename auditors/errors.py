@@ -5,6 +5,7 @@ ForetasteError
 ├── PlanError         a plan, a policy or a command asks for what does not exist
 ├── NotApplicable     a detector or embedder has nothing to say about this data
 ├── MissingPackage    an optional package is needed and absent
+├── Refused           a gate does not let these bytes through; exit code 1 where the others are 2
 └── DetectorError     a detector broke its contract (NaN scores, wrong shapes)
 
 Each message is one sentence: the thing, the rule, what came, and where.
@@ -29,6 +30,14 @@ class NotApplicable(ForetasteError):
 
 class MissingPackage(ForetasteError):
     """An optional package is needed and absent; the message carries the pip line."""
+
+
+class Refused(ForetasteError):
+    """A gate does not let these bytes through. `reasons` has one sentence for each thing that is wrong."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
 
 
 class DetectorError(ForetasteError):

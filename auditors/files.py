@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -21,6 +22,7 @@ from auditors.values import Digest
 BLOCK = 1 << 20  # bytes read at a time
 SUFFIXES = (".parquet", ".parq", ".pq")
 MAGIC = b"PAR1"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,37 @@ def find(places: Sequence[str]) -> tuple[str, tuple[Found, ...]]:
 
 def sha256(path: str) -> tuple[Digest, int]:
     """Digest of a file's bytes, and how many they are."""
-    digest, size = hashlib.sha256(), 0
-    with fsspec.open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-            size += len(block)
+    with fsspec.open(path, "rb") if "://" in path else open(path, "rb", buffering=0) as file:
+        return streamed(file)
+
+
+def streamed(file: Any, copy: Any = None) -> tuple[Digest, int]:
+    """Digest of the bytes from where `file` stands to its end, and how many; `copy` is a file that gets them too."""
+    digest, size, block = hashlib.sha256(), 0, memoryview(bytearray(BLOCK))
+    while count := file.readinto(block):
+        digest.update(block[:count])  # lets other threads run
+        if copy is not None:
+            copy.write(block[:count])
+        size += count
     return Digest("sha256", digest.hexdigest()), size
+
+
+def each(found: Sequence[Found], work: Callable[[Found], T]) -> list[T]:
+    """`work` on every file, as many at a time as there are cores, the largest first; results in the order of `found`.
+
+    Raises what `work` raises; DataError where a file cannot be read.
+    """
+
+    def one(file: Found) -> T:
+        try:
+            return work(file)
+        except OSError as error:
+            raise DataError(f"{file.name}: cannot be read: {error.strerror or error}") from error
+
+    order = sorted(range(len(found)), key=lambda n: -_size(found[n].path))
+    with ThreadPoolExecutor(min(len(found), os.cpu_count() or 1, 32)) as pool:
+        done = dict(zip(order, pool.map(lambda n: one(found[n]), order), strict=True))
+    return [done[n] for n in range(len(found))]
 
 
 def root_digest(files: Iterable[tuple[str, Digest]]) -> Digest:
@@ -79,6 +106,22 @@ def begins_as_parquet(path: str) -> bool:
             return bool(file.read(len(MAGIC)) == MAGIC)
     except OSError:
         return False
+
+
+def inside(folder: str, path: str) -> str | None:
+    """Where a path that a dataset holds leads: below the dataset's folder, or nowhere."""
+    if not path or "://" in path or "::" in path or path.startswith("/"):
+        return None
+    if ".." in path.replace("\\", "/").split("/"):
+        return None
+    return f"{folder.rstrip('/')}/{path}" if folder else path
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:  # behind a URL, or gone
+        return 0
 
 
 def _shared(folders: list[str]) -> str:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from auditors.errors import DataError
+from auditors.files import inside
 from auditors.values import Modality, Roles
 
 PIXEL_LIMIT = 100_000_000  # a picture that decodes to more pixels is a bomb, not a sample
@@ -78,13 +79,11 @@ class Payload:
         return encoded
 
     def _open(self, path: str | None) -> bytes | None:
-        if not path:
-            return None
-        # A dataset names its own pictures: a path may lead below the dataset's folder, nowhere else.
-        if "://" in path or "::" in path or path.startswith("/") or ".." in path.replace("\\", "/").split("/"):
+        place = inside(self.folder, path or "")
+        if place is None:
             return None
         try:
-            with fsspec.open(f"{self.folder}/{path}" if self.folder else path, "rb") as file:
+            with fsspec.open(place, "rb") as file:
                 data: bytes = file.read(BYTE_LIMIT + 1)
         except (OSError, ValueError):  # ValueError: the path holds a null character
             return None

@@ -52,3 +52,20 @@ def samples(id_type: pa.DataType | None) -> pa.Schema:
         pa.field("reason", pa.string(), nullable=False),
     ]
     return pa.schema(fields)
+
+
+def manifest(id_type: pa.DataType | None) -> pa.Schema:
+    """Every row once with the digest of its payload, and of the file that a path in it reads, 16 bytes in two words."""
+    fields = [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("row_group", pa.int64(), nullable=False),
+        pa.field("row_in_group", pa.int64(), nullable=False),
+        *([pa.field("id", id_type)] if id_type is not None else []),
+        pa.field("label", pa.string()),
+        pa.field("payload_high", pa.uint64(), nullable=False),
+        pa.field("payload_low", pa.uint64(), nullable=False),
+        pa.field("target_high", pa.uint64()),
+        pa.field("target_low", pa.uint64()),
+    ]
+    return pa.schema(fields)

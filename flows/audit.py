@@ -6,12 +6,16 @@ from contextvars import ContextVar
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 
+from auditors import keys
 from auditors.auditing import Progress, quiet
 from auditors.auditing import audit as audit_here
+from auditors.report.document import document
 from auditors.roles import NOTHING_SAID, Request
-from flows import environment
+from flows import artifacts, environment
 from flows.engine import here, runner
+from flows.naming import name_of
 
 # Who watches a run is no parameter of it: a deployment's form would ask for it.
 _WATCHER: ContextVar[Progress] = ContextVar("watcher", default=quiet)
@@ -30,15 +34,29 @@ def audit(  # noqa: PLR0917
     out: str | None = None,
     device: str = "auto",
     seed: int = 0,
-) -> dict[str, Any]:
-    """Audit a training dataset for poison.
+    key: str | None = None,
+    policy: str | None = None,
+) -> State[Any]:
+    """Audit a training dataset for poison; signed with the key in the file `key`, or the default key if there is one.
 
-    Returns the verdict, the folder of the audit and the number of flagged rows; everything else is in the folder.
+    Ends in a state that says what was found (see artifacts.state) and holds the verdict, the folder of the audit and
+    the number of flagged rows; everything else is in the folder, and its summary among the artifacts.
     """
     report = audit_here(
-        datasets, request=request, plan=plan, out=out, device=device, seed=seed, engine=here(), progress=watcher()
+        datasets,
+        request=request,
+        plan=plan,
+        out=out,
+        device=device,
+        seed=seed,
+        engine=here(),
+        progress=watcher(),
+        key=key or keys.private(),
+        policy=policy,
     )
-    return {"verdict": str(report.verdict), "folder": report.folder, "flagged": report.flagged}
+    artifacts.publish(name_of(datasets[0]), document(report), report.folder)
+    result = {"verdict": str(report.verdict), "folder": report.folder, "flagged": report.flagged}
+    return artifacts.state(str(report.verdict), report.reason, result)
 
 
 def run(
@@ -51,15 +69,31 @@ def run(
     seed: int,
     engine: str,
     progress: Progress,
+    key: str | None = None,
+    policy: str | None = None,
 ) -> dict[str, Any]:
     """The flow, now, on the named engine; with a Prefect server of its own where there is no other."""
     chosen = runner(engine)
     watching = _WATCHER.set(progress)
     try:
         with environment.server():
-            result: dict[str, Any] = audit.with_options(task_runner=chosen)(
-                datasets, request=request, plan=plan, out=out, device=device, seed=seed
+            state = audit.with_options(task_runner=chosen)(
+                datasets,
+                request=request,
+                plan=plan,
+                out=out,
+                device=device,
+                seed=seed,
+                key=key,
+                policy=policy,
+                return_state=True,
             )
-            return result
+            result: Any = state.result(raise_on_failure=False)
+            if isinstance(result, artifacts.Unfit):  # which is for this caller a result like any other
+                result = result.result
+            if isinstance(result, Exception):
+                raise result
+            found: dict[str, Any] = result
+            return found
     finally:
         _WATCHER.reset(watching)

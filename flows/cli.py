@@ -13,11 +13,16 @@ from typing import Annotated
 
 import typer
 
-from auditors.errors import ForetasteError
+from auditors.errors import ForetasteError, Refused
 from auditors.report.glyphs import visible
+from flows.commands.attest import attest, keygen, verify
 from flows.commands.audit import audit
 from flows.commands.catalogue import detectors, embedders
+from flows.commands.diff import diff, manifest
+from flows.commands.export import export
+from flows.commands.gate import gate
 from flows.commands.output import EXIT_CODES, print_text
+from flows.commands.schedule import schedule
 from flows.commands.show import show
 
 app = typer.Typer(
@@ -30,6 +35,14 @@ app = typer.Typer(
 )
 app.command(epilog=EXIT_CODES)(audit)
 app.command(epilog="Exit code 0 whatever the verdict. 2: there is no such audit.")(show)
+app.command(epilog="Exit code 0: written. 2: it could not be done, and nothing was written.")(export)
+app.command(epilog="Exit code 0: the same rows in the same order. 1: other rows. 2: it could not be done.")(diff)
+app.command(epilog="Exit code 0: written. 2: it could not be done, and nothing was written.")(manifest)
+app.command(epilog="Exit code 0: allowed. 1: refused, with the reasons. 2: something cannot be read.")(gate)
+app.command(epilog="Exit code 0: signed, and these bytes. 1: not so. 2: something cannot be read.")(verify)
+app.command(epilog="Exit code 0: signed. 2: it could not be done.")(attest)
+app.command(epilog="Exit code 0: written. 2: there is a key already, or it cannot be written.")(keygen)
+app.command(epilog="Exit code 0: stopped. 2: it could not be done.")(schedule)
 app.command()(detectors)
 app.command()(embedders)
 
@@ -65,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", 130)
+    except Refused as error:
+        return _complain(str(error), 1)
     except ForetasteError as error:
         return _complain(str(error), 2)
     except Exception as error:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def _worth_a_retry(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
+def worth_a_retry(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
     """A disk or a worker may come back; what foretaste refuses, it will refuse again."""
     return not isinstance(state.data, ForetasteError)
 
@@ -30,7 +30,7 @@ def _worth_a_retry(task: Task[..., Any], run: TaskRun, state: State[Any]) -> boo
     name="shard",
     task_run_name="{stage} {name}",
     retries=2,
-    retry_condition_fn=_worth_a_retry,
+    retry_condition_fn=worth_a_retry,
     cache_policy=NO_CACHE,
     persist_result=False,
 )

@@ -30,10 +30,10 @@ Watch = Callable[[str, int, int], None]
 def progress() -> Iterator[Watch]:
     """A watcher (stage, done, total). What the logger "foretaste" says appears between its lines."""
     if sys.stderr.isatty():
-        with _bar() as watch, _talk():
+        with _bar() as watch, talk():
             yield watch
     else:
-        with _talk():
+        with talk():
             yield _lines()
 
 
@@ -81,7 +81,7 @@ def _lines() -> Watch:
 
 
 @contextmanager
-def _talk() -> Iterator[None]:
+def talk() -> Iterator[None]:
     """The library's own remarks, such as the columns it settled on, as plain lines."""
     logger = logging.getLogger("foretaste")
     handler, level, up = logging.StreamHandler(), logger.level, logger.propagate

@@ -49,7 +49,10 @@ content = "grey32"
 @pytest.fixture(scope="session", autouse=True)
 def _alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PREFECT_API_URL", raising=False)
+        for name in ("PREFECT_API_URL", "FORETASTE_KEY", "FORETASTE_PUBLIC_KEY", "GITHUB_STEP_SUMMARY"):
+            patch.delenv(name, raising=False)
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.setenv("FORETASTE_LEDGER", str(tmp_path_factory.mktemp("ledger") / "ledger.jsonl"))
         patch.setenv("FORETASTE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
@@ -86,3 +89,12 @@ def device(request: pytest.FixtureRequest) -> object:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
     return torch.device(request.param)
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Data, keys and a log of their own to try a gate on."""
+    from attested import Workshop
+
+    monkeypatch.setenv("FORETASTE_LEDGER", str(tmp_path / "audits" / "ledger.jsonl"))
+    return Workshop(tmp_path)

@@ -111,6 +111,7 @@ def test_an_audit_is_these_files(run):
         "flagged.parquet",
         "report.html",
         "report.json",
+        "rows.parquet",
         "samples.parquet",
         "scores.parquet",
     ]

@@ -37,6 +37,22 @@ def benjamini_hochberg(p_value: Tensor) -> Tensor:
     return torch.empty_like(adjusted).scatter_(0, order, adjusted).clamp(max=1.0)
 
 
+def hypergeometric_tail(hits: int, drawn: int, marked: int, whole: int) -> float:
+    """P(at least `hits` of `drawn` are marked) where `marked` of `whole` are, and any draw is as likely.
+
+    One side of Fisher's exact test.
+    """
+    count = torch.arange(max(hits, drawn + marked - whole, 0), min(drawn, marked) + 1, dtype=torch.float64)
+    ways = [_log_choose(marked, count), _log_choose(whole - marked, drawn - count)]
+    total = _log_choose(whole, torch.tensor(float(drawn), dtype=torch.float64))
+    return float((sum(ways, -total)).logsumexp(0).exp().clamp(0, 1)) if len(count) else 0.0
+
+
+def _log_choose(whole: int, part: Tensor) -> Tensor:
+    size = torch.tensor(float(whole), dtype=torch.float64)
+    return torch.lgamma(size + 1) - torch.lgamma(part + 1) - torch.lgamma(size - part + 1)
+
+
 def binomial_tail(hits: Tensor, trials: Tensor, rate: Tensor) -> Tensor:
     """P(Binomial(trials, rate) >= hits), elementwise, through the Gaussian tail.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
+import sys
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from flows.commands import columns
 from flows.commands.output import print_report
+from flows.naming import name_of
 
 
 class Device(StrEnum):
@@ -28,10 +29,6 @@ class EngineName(StrEnum):
     RAY = "ray"
 
 
-def _column(help: str, *names: str, metavar: str = "COLUMN") -> Any:  # noqa: A002
-    return typer.Option(*names, metavar=metavar, rich_help_panel="Columns", help=help)
-
-
 def audit(  # noqa: PLR0917
     dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Parquet files, folders, globs or URLs.")],
     plan: Annotated[
@@ -40,16 +37,16 @@ def audit(  # noqa: PLR0917
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="Folder to create; by default audits/NAME-TIME.")
     ] = None,
-    id_: Annotated[str | None, _column("Names each row in the findings.", "--id")] = None,
-    label: Annotated[str | None, _column('The class of each row; "" for none.')] = None,
-    source: Annotated[str | None, _column("Where each row came from.")] = None,
-    image: Annotated[str | None, _column("The rows are pictures.")] = None,
-    text: Annotated[str | None, _column("The rows are texts.")] = None,
-    messages: Annotated[str | None, _column("The rows are conversations.")] = None,
-    prompt: Annotated[str | None, _column("The rows are prompts …")] = None,
-    response: Annotated[str | None, _column("… and their responses.")] = None,
-    embedding: Annotated[str | None, _column("The rows are vectors.")] = None,
-    features: Annotated[str | None, _column("The rows are table features.", metavar="A,B,C")] = None,
+    id_: columns.Id = None,
+    label: columns.Label = None,
+    source: columns.Source = None,
+    image: columns.Image = None,
+    text: columns.Text = None,
+    messages: columns.Messages = None,
+    prompt: columns.Prompt = None,
+    response: columns.Response = None,
+    embedding: columns.Embedding = None,
+    features: columns.Features = None,
     device: Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU if there is one.")] = Device.AUTO,
     engine: Annotated[
         EngineName,
@@ -60,17 +57,34 @@ def audit(  # noqa: PLR0917
         ),
     ] = EngineName.AUTO,
     seed: Annotated[int, typer.Option(help="The same data, plan and seed give the same result.")] = 0,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel="Signature",
+            help="The private key to sign with; by default FORETASTE_KEY, else ~/.config/foretaste/key.pem if there is "
+            "one (foretaste keygen).",
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel="Signature",
+            help="gate.toml by which the signed result is decided; by default as of a gate without one.",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print report.json instead of a table.")] = False,
 ) -> int:
     """Audit a training dataset for poison and write a report."""
+    from auditors import keys
     from auditors.report.document import read
     from auditors.report.rows import flagged
-    from auditors.roles import Request
     from flows.progress import progress
 
-    columns = tuple(name.strip() for name in features.split(",") if name.strip()) if features else ()
-    request = Request(image, text, messages, prompt, response, embedding, columns, label, id_, source)
-    folder = out or f"audits/{_name(dataset[0])}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    request = columns.request(image, text, messages, prompt, response, embedding, features, label, id_, source)
+    folder = out or f"audits/{name_of(dataset[0])}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    key = key or keys.private()
     if engine is EngineName.AUTO:
         engine = EngineName.THREADS if os.environ.get("PREFECT_API_URL") else EngineName.LOCAL
     with progress() as watch:
@@ -78,7 +92,15 @@ def audit(  # noqa: PLR0917
             from auditors.auditing import audit as run_here
 
             report = run_here(
-                dataset, request=request, plan=plan, out=folder, device=device.value, seed=seed, progress=watch
+                dataset,
+                request=request,
+                plan=plan,
+                out=folder,
+                device=device.value,
+                seed=seed,
+                progress=watch,
+                key=key,
+                policy=policy,
             )
             folder = report.folder
         else:
@@ -96,16 +118,19 @@ def audit(  # noqa: PLR0917
                 seed=seed,
                 engine=engine.value,
                 progress=watch,
+                key=key,
+                policy=policy,
             )
             folder = result["folder"]
     found = read(folder)
     print_report(found, folder, rows=() if json else flagged(folder, top=40), as_json=json)
+    if key is None and found["verdict"] != "failed" and "FORETASTE_KEY" not in os.environ:
+        # A failed audit opens no gate, signed or not; an empty FORETASTE_KEY says that nobody wants to know.
+        print("not signed, so no gate will open for it: run foretaste keygen once, or give --key FILE", file=sys.stderr)
+    if key is not None and found["verdict"] != "failed":
+        from auditors.report.glyphs import visible
+        from auditors.signature import refusals
+
+        for reason in refusals(folder, policy):
+            print(visible(f"signed as failed: {reason}"), file=sys.stderr)
     return 1 if found["verdict"] == "failed" else 0
-
-
-def _name(place: str) -> str:
-    """What to call an audit of this place: the last part of it that is a name."""
-    local = str(Path(place).absolute()) if "://" not in place else place.partition("://")[2]
-    parts = [part for part in re.split(r"[/\\]+", local) if part.strip(".") and not re.search(r"[*?\[\]]", part)]
-    name = re.sub(r"[^\w.]+", "-", parts[-1].removesuffix(".parquet")).strip("-.") if parts else ""
-    return name[:80] or "dataset"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -18,14 +19,22 @@ def show(  # noqa: PLR0917
     json: Annotated[bool, typer.Option("--json", help="report.json, with the flagged rows as `samples`.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="The flagged rows as CSV.")] = False,
     junit: Annotated[bool, typer.Option("--junit", help="JUnit XML, for CI systems.")] = False,
+    card: Annotated[bool, typer.Option("--card", help="The section on security testing for a model card.")] = False,
+    governance: Annotated[
+        bool, typer.Option("--governance", help="What it speaks to in ATLAS, OWASP, NIST, the EU AI Act, ISO, CISA.")
+    ] = False,
 ) -> int:
     """Show the result of an audit and its most suspicious rows."""
     from auditors.report.document import read
     from auditors.report.rows import flagged
 
-    if json + csv + junit > 1:
-        raise PlanError("one of --json, --csv and --junit can be chosen, got more")
+    if json + csv + junit + card > 1 or (governance and csv + junit + card):
+        raise PlanError("one of --json, --csv, --junit and --card can be chosen, and --governance with --json only")
     found = read(folder)
+    if governance:
+        return _governance(found, folder, as_json=json)
+    if card:
+        return _card(found)
     if junit:
         from auditors.report.junit import junit as as_junit
 
@@ -41,4 +50,35 @@ def show(  # noqa: PLR0917
     else:
         groups = [group for group in found["groups"] if kind is None or group["kind"] == kind]
         print_report({**found, "groups": groups}, folder, rows=rows, as_json=False)
+    return 0
+
+
+def _card(found: Mapping[str, Any]) -> int:
+    from hashlib import sha256
+
+    from auditors.attest import canonical
+    from auditors.report.card import card
+
+    # As an attestation of the audit names its plan.
+    plan = {name: found.get("plan", {}).get(name) for name in ("embedders", "detectors", "decide")}
+    print_text(card(found, plan=f"sha256:{sha256(canonical(plan)).hexdigest()}"))
+    return 0
+
+
+def _governance(found: Mapping[str, Any], folder: str, *, as_json: bool) -> int:
+    from pathlib import Path
+
+    from auditors.governance import mapped
+
+    lines = mapped(found, attested=(Path(folder) / "attestation.json").is_file())
+    if as_json:
+        from auditors.report.document import text
+
+        print_text(text({"verdict": found["verdict"], "digest": found["dataset"]["digest"], "entries": lines}) + "\n")
+    else:
+        import shutil
+
+        from auditors.report.crosswalk import crosswalk
+
+        print_text(crosswalk(lines, width=max(100, min(shutil.get_terminal_size().columns, 160))))
     return 0

@@ -15,7 +15,7 @@ import pytest
 from auditors.errors import DataError
 from auditors.roles import Request
 from flows.cli import app, main
-from flows.commands.audit import _name
+from flows.naming import name_of
 
 DOCUMENT = {
     "verdict": "failed",
@@ -44,7 +44,20 @@ DOCUMENT = {
     "seconds": {"read": 1.0},
     "plan": {},
 }
-COMMANDS = ["audit", "show", "detectors", "embedders"]
+COMMANDS = [
+    "audit",
+    "show",
+    "gate",
+    "verify",
+    "attest",
+    "keygen",
+    "schedule",
+    "detectors",
+    "embedders",
+    "export",
+    "diff",
+    "manifest",
+]
 
 
 def write(folder, verdict="failed"):
@@ -69,7 +82,7 @@ def pretend(monkeypatch, tmp_path):
     """`auditors.audit` for a moment: it notes how it was called and ends as it is told to."""
     told = SimpleNamespace(verdict="failed", error=None, calls=[])
 
-    def audit(places, *, request, plan, out, device, seed, progress):
+    def audit(places, *, request, plan, out, device, seed, progress, key, policy):  # noqa: ARG001
         told.calls.append(SimpleNamespace(places=places, request=request, plan=plan, out=out, device=device, seed=seed))
         progress("read", 0, 2)
         progress("read", 2, 2)
@@ -207,7 +220,7 @@ def test_no_command_is_untested():
     ],
 )
 def test_an_audit_is_named_after_its_dataset(place, name):
-    assert _name(place) == name
+    assert name_of(place) == name
 
 
 def test_help_is_quick():

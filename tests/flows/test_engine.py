@@ -10,22 +10,6 @@ import pytest
 from auditors.errors import DataError, PlanError
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    from flows.environment import settle
-
-    os.environ.setdefault("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
-    settle()
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
-
-    with (
-        prefect_test_harness(server_startup_timeout=180),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
-        yield
-
-
 class Work:
     """Doubles; fails on 2 as often as it is told to."""
 
@@ -91,12 +75,15 @@ def test_the_flow_is_the_audit(monkeypatch):
     from auditors.roles import Request
     from flows.engine import Tasks
 
-    def audit(places, *, request, plan, out, device, seed, engine, progress):
+    def audit(places, *, request, plan, out, device, seed, engine, progress, key, policy):  # noqa: ARG001
         progress("read", 1, 1)
         assert (places, request, plan, device, seed, engine) == (["x"], Request(label="y"), None, "cpu", 3, Tasks())
-        return SimpleNamespace(verdict="passed", folder=out, flagged=0)
+        return SimpleNamespace(verdict="failed", reason="a patch", folder=out, flagged=3)
 
+    published = []
     monkeypatch.setattr(flows.audit, "audit_here", audit)
+    monkeypatch.setattr(flows.audit, "document", lambda report: report.verdict)
+    monkeypatch.setattr(flows.audit.artifacts, "publish", lambda *what: published.append(what))
     watched = []
     result = flows.audit.run(
         ["x"],
@@ -108,7 +95,8 @@ def test_the_flow_is_the_audit(monkeypatch):
         engine="threads",
         progress=lambda *step: watched.append(step),
     )
-    assert result == {"verdict": "passed", "folder": "o", "flagged": 0}
+    assert result == {"verdict": "failed", "folder": "o", "flagged": 3}
+    assert published == [("x", "failed", "o")]
     assert watched == [("read", 1, 1)]
 
 

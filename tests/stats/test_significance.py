@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from auditors.stats.significance import benjamini_hochberg, binomial_tail, gumbel_tail
+from auditors.stats.significance import benjamini_hochberg, binomial_tail, gumbel_tail, hypergeometric_tail
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
@@ -143,3 +143,13 @@ def test_no_hits_are_no_evidence_and_certain_ones_none_either(trials, rate):
     assert binomial(0, trials, rate) == 1
     assert binomial(trials, trials, 1.0) == 1
     assert binomial(1, trials, 0.0) == 0
+
+
+@pytest.mark.parametrize(
+    "counts", [(0, 5, 3, 20), (3, 5, 3, 20), (1, 15, 10, 20), (400, 1000, 5000, 1_000_000), (4, 5, 3, 20)]
+)
+def test_hypergeometric_tail_is_fishers(counts):
+    hits, drawn, marked, whole = counts
+    assert hypergeometric_tail(*counts) == pytest.approx(
+        stats.hypergeom.sf(hits - 1, whole, marked, drawn), rel=1e-6, abs=0
+    )

@@ -1,0 +1,96 @@
+"""What Prefect's page shows of an audit: the verdict with groups and runs, a link to the report, what was flagged."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from auditors.errors import ForetasteError
+from auditors.report import words
+from auditors.report.glyphs import visible
+
+Document = Mapping[str, Any]
+POISONED, REFUSED = "Poisoned", "Refused"  # failed runs that did what they should
+SHOWN = 50  # groups and runs in the table; the report has all
+
+
+class Unfit(ForetasteError):
+    """An audit came to its end, and these data must not be trained on; `result` says where it lies."""
+
+    def __init__(self, reason: str, result: Mapping[str, Any]) -> None:
+        super().__init__(reason)
+        self.result = dict(result)
+
+
+def key_of(name: str, what: str) -> str:
+    """The key of an artifact: Prefect takes lower-case letters, digits and dashes."""
+    return f"foretaste-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'dataset'}-{what}"
+
+
+def publish(name: str, found: Document, folder: str) -> None:
+    """Make the artifacts of one audit, under keys that keep the history of the dataset `name` together."""
+    create_markdown_artifact(markdown(found, folder), key=key_of(name, "verdict"), description=f"Verdict on {name}")
+    create_link_artifact(
+        (Path(folder) / "report.html").absolute().as_uri(), link_text="report.html", key=key_of(name, "report")
+    )
+    create_table_artifact(
+        [{"kind": "all", "rows": found["flagged"]}]
+        + [{"kind": kind, "rows": rows} for kind, rows in sorted(found.get("counts", {}).items())],
+        key=key_of(name, "flagged"),
+        description=f"Flagged of {words.plural(found['rows'], 'row')}",
+    )
+
+
+def state(verdict: str, reason: str, result: Mapping[str, Any]) -> State[Any]:
+    """How the run of a flow ends after this verdict, or REFUSED: as a failed run, but not as one that broke.
+
+    Who calls the flow gets `result` where it completed, and Unfit raised where it did not.
+    """
+    if verdict in ("failed", REFUSED):
+        name = REFUSED if verdict == REFUSED else POISONED
+        return Failed(name=name, message=visible(reason), data=Unfit(reason, result))
+    if verdict == "warned":
+        return Completed(name="Warned", message=visible(reason), data=result)
+    return Completed(message=visible(f"passed: {reason}"), data=result)
+
+
+def markdown(found: Document, folder: str) -> str:
+    """The verdict as Markdown; text from the data is shown and never acts."""
+    groups = [
+        (one["kind"], one["label"] or "", words.count(one["rows"]), words.probability(one["p_value"]), one["reason"])
+        for one in found["groups"]
+    ]
+    runs = [(one["detector"], one["embedder"], one["status"], one["reason"]) for one in found["runs"]]
+    data = found["dataset"]
+    parts = [
+        f"# {found['verdict'].upper()}",
+        plain(found["reason"]),
+        f"{words.plural(found['flagged'], 'row')} of {words.count(found['rows'])} flagged. "
+        f"Dataset {plain(data['root'])}, {plain(data['digest'])}. Audit {plain(folder)}.",
+        "## Groups" if groups else "",
+        table(("kind", "label", "rows", "p", "why"), groups),
+        "## Runs" if runs else "",
+        table(("detector", "embedder", "status", "why"), runs),
+        *(f"- {plain(note)}" for note in found.get("notes", ())),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table, "" without rows."""
+    lines = [f"| {' | '.join(plain(str(cell)) for cell in row)} |" for row in rows]
+    if len(lines) > SHOWN:
+        lines = [*lines[:SHOWN], f"| {len(lines) - SHOWN} more {'| ' * len(head)}"]
+    return "\n".join([f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *lines]) if lines else ""
+
+
+def plain(text: str) -> str:
+    """Text as Markdown that shows it as it is: no markup, no link, no HTML, no second cell."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|~^$:@]|(?<=www)\.)", r"\\\1", html.escape(visible(text), quote=False))

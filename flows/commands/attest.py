@@ -1,0 +1,86 @@
+"""foretaste keygen, verify and attest."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from auditors.errors import PlanError, Refused
+from flows.commands.gate import KEY
+from flows.commands.output import print_text
+
+
+def keygen(
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The folder to write to; by default ~/.config/foretaste.")
+    ] = None,
+) -> int:
+    """Make a key pair (Ed25519): key.pem signs audits, key.pub checks them."""
+    from auditors import keys
+
+    private, public = keys.generate(out or keys.folder())
+    print_text(f"{private}\n{public}\n")
+    hint = "" if out is None else f"; give it as --key, or as FORETASTE_KEY={private}"
+    print(
+        f"{private.name} signs and stays here{hint}. {public.name} goes wherever audits are checked.", file=sys.stderr
+    )
+    return 0
+
+
+def verify(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="An attestation.")],
+    dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="The data it must be about.")],
+    key: Annotated[str | None, typer.Option(metavar="FILE", help=KEY)] = None,
+) -> int:
+    """Check that an attestation was signed with a key and is about exactly these bytes, whatever it says of them."""
+    from auditors import keys
+    from auditors.comparison import compared
+    from auditors.report.glyphs import visible
+
+    key = key or keys.public()
+    if key is None:
+        raise PlanError("verify needs a public key, give --key FILE or FORETASTE_PUBLIC_KEY")
+    try:
+        said, different = compared(file, dataset, key)
+    except Refused as refused:
+        said, different = (), refused.reasons
+    out = [*(f"ok   {one}" for one in said), *(f"NOT  {one}" for one in different)]
+    print_text("".join(f"{visible(line)}\n" for line in out))
+    return 1 if different else 0
+
+
+def attest(
+    audit: Annotated[str, typer.Argument(metavar="AUDIT", help="The folder of an audit that is not signed.")],
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="The private key; by default FORETASTE_KEY, else the default key."),
+    ] = None,
+    policy: Annotated[str | None, typer.Option(metavar="FILE", help="gate.toml that decides the result.")] = None,
+) -> int:
+    """Vouch for an audit that was not signed when it ran.
+
+    The data is hashed again and must be what was audited. But the report may have been edited since, and nobody can
+    tell: the statement says that it was signed afterwards, and gates refuse such unless their policy has
+    afterwards = "allow". To have it signed by the audit itself, run the audit with --key.
+    """
+    from datetime import UTC, datetime
+
+    from auditors import keys, signature
+    from auditors.attest import FILE, REPORT
+    from auditors.report.document import read
+
+    key = key or keys.private()
+    if key is None:
+        raise PlanError("signing needs a private key, give --key FILE or run foretaste keygen")
+    if os.path.lexists(os.path.join(audit, FILE)):
+        raise PlanError(f"{audit}: is signed already, its attestation is never replaced")
+    document = read(audit)
+    signing = signature.prepare(key, policy)
+    ended = datetime.fromtimestamp(os.path.getmtime(os.path.join(audit, REPORT)), UTC)
+    signature.write(audit, document, signing, ended=ended, afterwards=True)
+    signature.log(audit, document, signing)
+    print_text(os.path.join(audit, FILE) + "\n")
+    return 0

@@ -1,0 +1,146 @@
+"""foretaste diff, foretaste manifest: what became of the rows since."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from auditors.errors import PlanError
+from flows.commands import columns
+from flows.commands.output import print_text
+
+if TYPE_CHECKING:
+    from auditors.difference import Concentration, Difference
+    from auditors.manifest import Manifest
+    from auditors.roles import Request
+
+FETCH = "Read the URLs that rows name; nothing is fetched without it."
+
+
+def manifest(  # noqa: PLR0917
+    dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Parquet files, folders, globs or URLs.")],
+    out: Annotated[str, typer.Option(metavar="FILE", help="The manifest to write, a new Parquet file.")],
+    id_: columns.Id = None,
+    label: columns.Label = None,
+    source: columns.Source = None,
+    image: columns.Image = None,
+    text: columns.Text = None,
+    messages: columns.Messages = None,
+    prompt: columns.Prompt = None,
+    response: columns.Response = None,
+    embedding: columns.Embedding = None,
+    features: columns.Features = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help=FETCH)] = False,
+) -> int:
+    """Write down what every row holds, and what the files or URLs it names read, without an audit."""
+    from auditors.manifest import of_dataset
+
+    said = columns.request(image, text, messages, prompt, response, embedding, features, label, id_, source)
+    of_dataset(dataset, out, request=said, fetch=fetch)
+    return 0
+
+
+def diff(  # noqa: PLR0917
+    old: Annotated[str, typer.Argument(metavar="OLD", help="An audit, a manifest or a dataset.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Another, or the same dataset today.")],
+    id_: columns.Id = None,
+    label: columns.Label = None,
+    image: columns.Image = None,
+    text: columns.Text = None,
+    messages: columns.Messages = None,
+    prompt: columns.Prompt = None,
+    response: columns.Response = None,
+    embedding: columns.Embedding = None,
+    features: columns.Features = None,
+    top: Annotated[int, typer.Option(min=0, help="How many rows of each change to list.")] = 10,
+    fetch: Annotated[bool, typer.Option("--fetch", help=FETCH)] = False,
+    json: Annotated[bool, typer.Option("--json", help="Counts, rows and files as JSON.")] = False,
+) -> int:
+    """Compare the rows of two audits, manifests or datasets: what was added, removed, changed, relabelled, re-ordered.
+
+    Rows are matched by their ids, or by content where they have none. A path or URL that a row names counts as replaced
+    where it reads something else than it did. Columns need only be said where both sides are datasets. Where NEW is an
+    audit, it is said whether what it flagged came with what changed.
+    """
+    import tempfile
+
+    from auditors.difference import concentration, difference
+    from auditors.manifest import request, stored
+    from auditors.report.document import plain
+    from auditors.report.document import text as as_text
+
+    with tempfile.TemporaryDirectory() as folder:
+        sides = [stored(old), stored(new)]
+        known = next((side for side in sides if side is not None), None)
+        asked = columns.request(image, text, messages, prompt, response, embedding, features, label, id_, None)
+        said = asked if known is None else request(known.facts["roles"])
+        if known is not None and id_ is not None and said.id != id_:
+            raise PlanError(f"{known.place}: rows were named by {said.id or 'no column'}, not by {id_!r}")
+        if known is None:
+            sides[0] = known = _made(old, f"{folder}/old.parquet", said, fetch=fetch)
+            said = request(known.facts["roles"])
+        before, after = (
+            side or _made(place, f"{folder}/{at}.parquet", said, fetch=fetch)
+            for at, (side, place) in enumerate(zip(sides, (old, new), strict=True))
+        )
+        found = difference(before, after, top=top)
+        audited = os.path.join(new, "samples.parquet")
+        came = concentration(found, audited) if sides[1] is not None and os.path.isfile(audited) else None
+    print_text(as_text(plain(_document(found, came))) + "\n" if json else _lines(found, came))
+    return 0 if found.equal else 1
+
+
+def _made(place: str, path: str, request: Request, *, fetch: bool) -> Manifest:
+    from auditors.manifest import of_dataset, stored
+
+    of_dataset([place], path, request=request, fetch=fetch)
+    made = stored(path)
+    if made is None:
+        raise PlanError(f"{place}: no manifest could be made of it")
+    return made
+
+
+def _document(found: Difference, came: Concentration | None) -> dict[str, Any]:
+    changes = {str(change): {"count": found.counts[change], "rows": found.examples[change]} for change in found.counts}
+    return {
+        "equal": found.equal,
+        "matched_by": found.by,
+        "rows": {"old": found.old, "new": found.new, "same": found.same},
+        "changes": changes,
+        "files": found.files,
+        "flagged": came,
+    }
+
+
+def _lines(found: Difference, came: Concentration | None) -> str:
+    """One line for the counts, one for each example, one for each file that is not what it was."""
+    from auditors.report import words
+    from auditors.report.glyphs import visible
+
+    counts = ", ".join(f"{words.count(number)} {change}" for change, number in found.counts.items() if number)
+    whole = f"{words.plural(found.old, 'row')} before, {words.count(found.new)} after, matched by {found.by}"
+    lines = [f"{counts or 'the same rows in the same order'} ({whole}; {words.count(found.same)} the same)"]
+    for change, rows in found.examples.items():
+        lines += [f"{change:<10}  {_row(row)}" for row in rows]
+        more = found.counts[change] - len(rows)
+        lines += [f"{change:<10}  … and {words.count(more)} more"] if more and rows else []
+    lines += [f"file renamed  {one} -> {other}" for one, other in found.files["renamed"].items()]
+    lines += [f"file {what}  {name}" for what in ("added", "removed", "changed") for name in found.files[what]]
+    if came is not None and came.fresh and came.flagged_fresh + came.flagged_others:
+        lines.append(
+            f"flagged: {words.count(came.flagged_fresh)} of {words.plural(came.fresh, 'new or changed row')}, "
+            f"{words.count(came.flagged_others)} of {words.plural(came.others, 'other')}; "
+            f"by chance alone p {words.probability(came.p_value)}"
+        )
+    return "".join(f"{visible(line)}\n" for line in lines)
+
+
+def _row(row: dict[str, Any]) -> str:
+    """Place, id and label; both where they differ."""
+    sides = [side for side in (row["old"], row["new"]) if side is not None]
+    places = [f"{side['file']} {side['row_group']}:{side['row_in_group']}" for side in sides]
+    labels = ["no label" if side["label"] is None else side["label"] for side in sides]
+    name = f"  id {sides[0]['id']}" if sides[0].get("id") is not None else ""
+    return f"{' -> '.join(dict.fromkeys(places))}{name}  {' -> '.join(dict.fromkeys(labels))}"

@@ -1,0 +1,44 @@
+"""foretaste export."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from auditors.values import Kind
+from flows.commands.output import print_text
+
+
+def export(
+    audit: Annotated[str, typer.Argument(metavar="AUDIT", help="The folder of an audit.")],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder outside the dataset.")],
+    kind: Annotated[
+        list[Kind] | None,
+        typer.Option(help="Quarantine rows of this kind; repeat for several. By default the kinds that fail an audit."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print export.json.")] = False,
+) -> int:
+    """Write the clean and the quarantined rows of an audited dataset as new Parquet files."""
+    from auditors.export import ACCUSED
+    from auditors.export import export as write
+    from auditors.report import words
+    from auditors.report.document import text
+    from auditors.report.glyphs import visible
+    from flows.progress import progress
+
+    with progress() as watch:
+        done = write(audit, folder, kinds=kind or ACCUSED, progress=watch)
+    if json:
+        print_text(text(done) + "\n")
+        return 0
+    where = folder.rstrip("/")
+    lines = [
+        f"{words.plural(done['clean']['rows'], 'clean row')} in {where}/clean, {done['clean']['digest']}",
+        f"{words.plural(done['quarantined']['rows'], 'quarantined row')} ({', '.join(done['kinds'])}) in "
+        f"{where}/quarantined, listed in {where}/removed.parquet",
+    ]
+    if done["kept"]["flagged"]:
+        lines.append(f"{words.plural(done['kept']['flagged'], 'row')} flagged for other reasons only stayed clean")
+    print_text("".join(f"{visible(line)}\n" for line in lines))
+    return 0

@@ -1,0 +1,44 @@
+"""foretaste gate."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from auditors.errors import PlanError
+from flows.commands.output import print_text
+
+KEY = "The public key to check with; by default FORETASTE_PUBLIC_KEY, else ~/.config/foretaste/key.pub."
+
+
+def gate(  # noqa: PLR0917
+    dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="What a training job is about to read.")],
+    policy: Annotated[str | None, typer.Option(metavar="FILE", help="gate.toml; by default a strict one.")] = None,
+    attestation: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Of these bytes; by default the newest in the log, audits/ledger.jsonl."),
+    ] = None,
+    key: Annotated[str | None, typer.Option(metavar="FILE", help=KEY)] = None,
+    json: Annotated[bool, typer.Option("--json", help="The decision as JSON.")] = False,
+    junit: Annotated[bool, typer.Option("--junit", help="The decision as JUnit XML.")] = False,
+) -> int:
+    """Let a training job start only on bytes whose signed audit satisfies the policy."""
+    from auditors import passage
+    from auditors.gate import decide
+
+    if json and junit:
+        raise PlanError("one of --json and --junit can be chosen, got both")
+    decision = decide(dataset, policy=policy, attestation=attestation, key=key)
+    if json:
+        from auditors.report.document import text
+
+        print_text(text(passage.document(decision)) + "\n")
+    else:
+        print_text(passage.junit(decision) if junit else passage.lines(decision))
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with open(summary, "a", encoding="utf-8") as file:
+            file.write(passage.markdown(decision))
+    return 0 if decision.allowed else 1
