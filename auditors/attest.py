@@ -281,7 +281,7 @@ def _told(document: Mapping[str, Any], started: datetime, ended: datetime, after
 
 def _certain(group: Mapping[str, Any]) -> bool:
     """Scattered wrong labels and unreadable rows are listed with p = 1; what passed a test has less."""
-    return group["kind"] not in (Kind.LABEL, Kind.INTEGRITY) or group["p_value"] is None or group["p_value"] < 1
+    return Kind(group["kind"]).fails_audit or group["p_value"] is None or group["p_value"] < 1
 
 
 def _tests(document: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -292,7 +292,7 @@ def _tests(document: Mapping[str, Any]) -> dict[str, list[str]]:
         seen = {(one["detector"], one["embedder"]) for one in group.get("evidence", {}).get("tests", ())}
         for run in document["runs"]:
             if (run["detector"], run["embedder"]) in seen or (not seen and run["detector"] in group["detectors"]):
-                (warned if group["kind"] in (Kind.LABEL, Kind.INTEGRITY) else failed).add(_name(run))
+                (failed if Kind(group["kind"]).fails_audit else warned).add(_name(run))
     failed |= {_name(run) for run in document["runs"] if run["status"] == "failed"}
     done = [_name(run) for run in document["runs"] if run["status"] == "completed"]
     return {

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import polars as pl
 import torch
@@ -17,6 +16,7 @@ import torch
 from auditors import cache, evidence, findings, manifest, signature
 from auditors import plan as plans
 from auditors.errors import PlanError
+from auditors.files import keep_out_of
 from auditors.plan import Plan
 from auditors.policy import Policy
 from auditors.report.document import document, text
@@ -151,17 +151,6 @@ class _Clock:
     def __call__(self, stage: str) -> None:
         now = time.monotonic()
         self.seconds[stage], self.last = round(now - self.last, 3), now
-
-
-def keep_out_of(places: Sequence[str], out: str) -> None:
-    """Results inside a folder of data would be data the next time; beside a single file they are not.
-
-    Raises PlanError where `out` lies in one of the places.
-    """
-    for place in places:
-        folder = os.path.realpath(place.removeprefix("file://"))
-        if os.path.isdir(folder) and Path(out).is_relative_to(folder):
-            raise PlanError(f"{out}: the folder for results must not lie inside the dataset {place}, choose another")
 
 
 def _device(name: str) -> torch.device:

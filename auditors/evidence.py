@@ -17,7 +17,7 @@ from auditors.payload import FORMATS, Payload
 from auditors.report.page import Common, Sample
 from auditors.report.thumbnails import picture
 from auditors.source import payloads
-from auditors.values import Dataset, Group, Kind, Modality
+from auditors.values import Dataset, Group, Modality
 
 PER_GROUP = 24  # of each kind and class: what the page shows
 AT_MOST = 400
@@ -78,7 +78,7 @@ def common(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> dic
     `rows` has the columns of samples.parquet. A group's most suspicious rows are compared with rows of its class and
     with rows of the whole dataset, none of them flagged; each shard is read once, and only these rows are decoded.
     """
-    looked = [one for one in groups if one.kind not in (Kind.LABEL, Kind.INTEGRITY)][:GROUPS]
+    looked = [one for one in groups if one.kind.fails_audit][:GROUPS]
     if dataset.roles.modality is not Modality.IMAGE or not looked:
         return {}
     innocent = rows.filter(~pl.col("flagged")).select("row", "label").collect()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import Any
 
 import fsspec
@@ -21,15 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from auditors.attachments import Carrier
-from auditors.errors import DataError, PlanError
-from auditors.files import BLOCK, find, root_digest, sha256
+from auditors.errors import DataError
+from auditors.files import BLOCK, Found, each, find, keep_out_of, root_digest, sha256
 from auditors.quarantine import Quarantine, quarantine
 from auditors.report.document import read, text
 from auditors.source import complete_or_absent
 from auditors.values import Digest, Kind
 
-# What fails an audit; a doubted label or an unreadable row is no accusation, see findings.verdict.
-ACCUSED = frozenset({Kind.BACKDOOR, Kind.DUPLICATE, Kind.OUTLIER})
+ACCUSED = frozenset(kind for kind in Kind if kind.fails_audit)
 
 CLEAN, QUARANTINED = "clean", "quarantined"
 PIECE = 1 << 28  # bytes: a row group that decodes to more is divided piece by piece
@@ -64,7 +64,8 @@ def export(
     found = read(audit)
     files = _files(found, audit)
     out = os.path.realpath(out)
-    _keep_out_of(found["dataset"]["root"], files, out)
+    alone = len(files) == 1 and "/" not in files[0].name  # a file, or a folder of one: the report does not say which
+    keep_out_of([files[0].path if alone else found["dataset"]["root"]], out)
     _must_be_audited(files, progress)
     with complete_or_absent(out) as folder:
         chosen = quarantine(Path(audit) / "samples.parquet", frozenset(kinds), found["rows"], folder)
@@ -100,26 +101,18 @@ def _files(found: Mapping[str, Any], audit: str) -> list[Audited]:
     return files
 
 
-def _keep_out_of(root: str, files: list[Audited], out: str) -> None:
-    """Results inside a folder of data would be data the next time; beside a single file they are not."""
-    alone = len(files) == 1 and "/" not in files[0].name
-    if not alone and "://" not in root and Path(out).is_relative_to(os.path.realpath(root)):
-        raise PlanError(f"{out}: the folder to export to must not lie inside the dataset {root}, choose another")
+def _must_be_audited(files: list[Audited], progress: Progress = lambda *_: None) -> None:
+    audited, lock, done = {file.name: file for file in files}, Lock(), count(1)
 
+    def check(found: Found) -> None:
+        digest, _ = sha256(found.path)
+        if digest != audited[found.name].digest:
+            rule = f"must hold the audited bytes, {audited[found.name].digest}, and holds {digest}"
+            raise DataError(f"{found.path}: {rule}: audit it again")
+        with lock:
+            progress("check", next(done), len(files))
 
-def _must_be_audited(files: list[Audited], progress: Progress) -> None:
-    with ThreadPoolExecutor(min(8, len(files))) as pool:
-        for done, _ in enumerate(pool.map(_must_be_same, files), 1):
-            progress("check", done, len(files))
-
-
-def _must_be_same(file: Audited) -> None:
-    try:
-        digest, _ = sha256(file.path)
-    except OSError as error:
-        raise DataError(f"{file.path}: cannot be read: {error.strerror or error}") from error
-    if digest != file.digest:
-        raise DataError(f"{file.path}: must hold the audited bytes, {file.digest}, and holds {digest}: audit it again")
+    each([Found(file.name, file.path) for file in files], check)
 
 
 def _must_be_found(folder: str, names: list[str]) -> None:
@@ -160,7 +153,7 @@ def _divide(file: Audited, chosen: Quarantine, folder: str, carrier: Carrier) ->
                 first += len(piece)
         for path in targets.values():
             _must_match(parquet, path, file)
-    _must_be_same(file)  # it was read after it was digested
+    _must_be_audited([file])  # it was read after it was digested
     sides = {side: _written(file.name, path) for side, path in targets.items()}
     if sides[CLEAN]["rows"] + sides[QUARANTINED]["rows"] != file.rows or sides[QUARANTINED]["rows"] != out.sum():
         parts = f"{sides[CLEAN]['rows']} clean and {sides[QUARANTINED]['rows']} quarantined"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
@@ -115,6 +116,17 @@ def inside(folder: str, path: str) -> str | None:
     if ".." in path.replace("\\", "/").split("/"):
         return None
     return f"{folder.rstrip('/')}/{path}" if folder else path
+
+
+def keep_out_of(places: Sequence[str], out: str) -> None:
+    """Results inside a folder of data would be data the next time; beside a single file they are not.
+
+    Raises PlanError where `out` lies in one of the places.
+    """
+    for place in places:
+        folder = os.path.realpath(place.removeprefix("file://"))
+        if os.path.isdir(folder) and Path(out).is_relative_to(folder):
+            raise PlanError(f"{out}: the folder for results must not lie inside the dataset {place}, choose another")
 
 
 def _size(path: str) -> int:

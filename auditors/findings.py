@@ -328,7 +328,7 @@ def verdict(
 ) -> tuple[Verdict, str]:
     """The verdict and its reason in one sentence. Only completed runs speak for the data."""
     completed = [run for run in runs if run.status is Status.COMPLETED]
-    failing = [group.reason for group in groups if group.kind not in (Kind.LABEL, Kind.INTEGRITY)]
+    failing = [group.reason for group in groups if group.kind.fails_audit]
     failing += [
         f"{run.detector} on {run.embedder} did not complete, so nothing can be said: {run.reason}"
         for run in runs

@@ -38,12 +38,7 @@ BROKEN = pa.schema([pa.field("row", pa.int64(), nullable=False), pa.field("reaso
 def samples(id_type: pa.DataType | None) -> pa.Schema:
     """Every row of the dataset once."""
     fields = [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("file", pa.string(), nullable=False),
-        pa.field("row_group", pa.int64(), nullable=False),
-        pa.field("row_in_group", pa.int64(), nullable=False),
-        *([pa.field("id", id_type)] if id_type is not None else []),
-        pa.field("label", pa.string()),
+        *_identity(id_type),
         pa.field("risk", pa.float32(), nullable=False),
         pa.field("p_value", pa.float64(), nullable=False),
         pa.field("flagged", pa.bool_(), nullable=False),
@@ -57,15 +52,22 @@ def samples(id_type: pa.DataType | None) -> pa.Schema:
 def manifest(id_type: pa.DataType | None) -> pa.Schema:
     """Every row once with the digest of its payload, and of the file that a path in it reads, 16 bytes in two words."""
     fields = [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("file", pa.string(), nullable=False),
-        pa.field("row_group", pa.int64(), nullable=False),
-        pa.field("row_in_group", pa.int64(), nullable=False),
-        *([pa.field("id", id_type)] if id_type is not None else []),
-        pa.field("label", pa.string()),
+        *_identity(id_type),
         pa.field("payload_high", pa.uint64(), nullable=False),
         pa.field("payload_low", pa.uint64(), nullable=False),
         pa.field("target_high", pa.uint64()),
         pa.field("target_low", pa.uint64()),
     ]
     return pa.schema(fields)
+
+
+def _identity(id_type: pa.DataType | None) -> list[pa.Field]:
+    """Which row of which file, and what the dataset itself calls it."""
+    return [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("row_group", pa.int64(), nullable=False),
+        pa.field("row_in_group", pa.int64(), nullable=False),
+        *([pa.field("id", id_type)] if id_type is not None else []),
+        pa.field("label", pa.string()),
+    ]

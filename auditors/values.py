@@ -30,6 +30,11 @@ class Kind(StrEnum):
     OUTLIER = "outlier"
     INTEGRITY = "integrity"
 
+    @property
+    def fails_audit(self) -> bool:
+        """Whether a group of this kind fails an audit. Wrong labels and unreadable rows are data quality: they warn."""
+        return self not in (Kind.LABEL, Kind.INTEGRITY)
+
 
 class Status(StrEnum):
     """How a run of one detector on one embedding ended. Only COMPLETED can speak for the data."""

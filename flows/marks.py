@@ -11,8 +11,6 @@ import polars as pl
 from auditors.manifest import NAME as MANIFEST
 from auditors.values import Kind, Status, Verdict
 
-# What fails no audit; see auditors.findings.verdict.
-QUIET = (Kind.LABEL, Kind.INTEGRITY)
 CONTENT = ("payload_high", "payload_low", "target_high", "target_low")
 
 
@@ -24,7 +22,7 @@ def marks(found: Mapping[str, Any], folder: str) -> frozenset[str]:
     if found["verdict"] != Verdict.FAILED:
         return frozenset()
     out = {f"run|{one['detector']}|{one['embedder']}" for one in found["runs"] if one["status"] == Status.FAILED}
-    out |= {f"{one['kind']}|{one['label']}" for one in found["groups"] if one["kind"] not in QUIET}
+    out |= {f"{one['kind']}|{one['label']}" for one in found["groups"] if Kind(one["kind"]).fails_audit}
     return frozenset(out | set(_rows(folder))) or frozenset({"verdict"})
 
 
@@ -32,7 +30,7 @@ def _rows(folder: str) -> list[str]:
     """kind|label|content|copy of each flagged row."""
     flagged = pl.scan_parquet(Path(folder) / "flagged.parquet").select("row", "label", pl.col("kinds").alias("kind"))
     content = pl.scan_parquet(Path(folder) / MANIFEST).select("row", *CONTENT)
-    accused = flagged.explode("kind").filter(~pl.col("kind").is_in([str(kind) for kind in QUIET]))
+    accused = flagged.explode("kind").filter(pl.col("kind").is_in([str(kind) for kind in Kind if kind.fails_audit]))
     each = ("kind", "label", *CONTENT)
     return (
         accused.join(content, on="row")

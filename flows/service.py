@@ -23,9 +23,8 @@ from pydantic import ValidationError
 from auditors import keys
 from auditors import plan as plans
 from auditors import policy as policies
-from auditors.auditing import keep_out_of
 from auditors.errors import PlanError
-from auditors.files import find
+from auditors.files import find, keep_out_of
 from flows import watch
 
 logger = logging.getLogger("foretaste")

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from audits import store
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
+from stored import store
 
 from auditors.difference import Change, Difference, difference, out_of_order
 from auditors.manifest import of_dataset, stored

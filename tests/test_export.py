@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from audits import store
+from stored import store
 
 from auditors.errors import DataError, PlanError
 from auditors.export import ACCUSED, export

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from audits import store
+from stored import store
 
 import auditors
 from auditors.governance import FACTS, entries, facts, mapped

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from auditors.values import Kind
+
 
 def advice(document: Mapping[str, Any], folder: str) -> list[tuple[str, str]]:
     """(what it does, the command), the most useful first."""
@@ -17,6 +19,8 @@ def advice(document: Mapping[str, Any], folder: str) -> list[tuple[str, str]]:
         ("Look at the most suspicious rows", f"foretaste show {where} --top 50"),
         ("Take the flagged rows elsewhere", f"foretaste show {where} --csv > flagged.csv"),
     ]
+    if any(Kind(kind).fails_audit for kind in kinds):
+        commands.append(("Go on without the accused rows", f"foretaste export {where} cleaned"))
     if len(kinds) > 1:
         commands.insert(1, (f"Only the {kinds[0]} findings", f"foretaste show {where} --kind {shlex.quote(kinds[0])}"))
     return commands
