@@ -305,6 +305,11 @@ def _because(part: pl.DataFrame, name: str | None, rows: int, dataset: Dataset) 
             f"{rows} {doubted} of {who} share a pattern ({views}) that goes with labels a network which never saw "
             "them does not believe; other doubted rows do not show it, nor do believed ones"
         )
+    if family == "relabelling":
+        return (
+            f"{rows} of {total} rows of {who} stand apart ({views}): about {best['evidence_foreign_rows']:.0f} rows of "
+            "the class look like rows of other classes drawn at random, as flipped labels do; no other class has so many"
+        )
     if family == "clustering":
         return (
             f"{rows} of {total} rows of {who} form a cluster of their own ({views}), and "

@@ -184,6 +184,7 @@ def _shallow(view: str) -> dict[str, Any]:
             "spectral-signature-plain": {"kind": "spectral-signature", "whiten": False, "on": [view, "probe"]},
             "activation-clustering": {"on": ["probe"]},
             "label-issue": {"on": ["probe"]},
+            "flipped-labels": {"on": ["probe"]},
         },
         "decide": {"content": view},
     }
@@ -206,6 +207,7 @@ DEFAULT: dict[Modality, dict[str, Any]] = {
             "doubted-signature": {"on": ["grey32", "rgb16", "rgb8", "energies"]},
             "activation-clustering": {"on": ["patches"]},
             "label-issue": {"on": ["patches"]},
+            "flipped-labels": {"on": ["patches"]},
         },
         "decide": {"content": "grey32", "beliefs": "patches"},
     },
