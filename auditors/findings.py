@@ -308,7 +308,7 @@ def _because(part: pl.DataFrame, name: str | None, rows: int, dataset: Dataset) 
     if family == "relabelling":
         return (
             f"{rows} of {total} rows of {who} stand apart ({views}): about {best['evidence_foreign_rows']:.0f} rows of "
-            "the class look like rows of other classes drawn at random, as flipped labels do; no other class has so many"
+            "the class look like rows of other classes drawn at random, as flipped labels do; no other has so many"
         )
     if family == "clustering":
         return (
