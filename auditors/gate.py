@@ -307,6 +307,11 @@ def _nothing(call: _Call, root: str, files: Mapping[str, Digest], entries: Seque
             if set(signed) & set(files):
                 since = f"since it was audited at {attest.stamp(entry.ended)} the dataset changed; {_command(call)}"
                 return (*changes(signed, files), since)
+    log, digest = ledger.path(), root_digest(files.items())
+    strangers = sorted({one.keyid[:8] for one in ledger.read(log) if one.dataset == digest})
+    if strangers:
+        whose = f"signed with another key ({', '.join(strangers)}), not with that of {call.key}"
+        return (f"the audits of these bytes in {log} were {whose}; {_command(call)}",)
     return (f"there is no signed audit of these bytes in {ledger.path()}; {_command(call)}",)
 
 
