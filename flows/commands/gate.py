@@ -23,6 +23,9 @@ def gate(  # noqa: PLR0917
     key: Annotated[str | None, typer.Option(metavar="FILE", help=KEY)] = None,
     json: Annotated[bool, typer.Option("--json", help="The decision as JSON.")] = False,
     junit: Annotated[bool, typer.Option("--junit", help="The decision as JUnit XML.")] = False,
+    junit_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the decision as JUnit XML there as well.")
+    ] = None,
 ) -> int:
     """Let a training job start only on bytes whose signed audit satisfies the policy."""
     from auditors import passage
@@ -31,6 +34,12 @@ def gate(  # noqa: PLR0917
     if json and junit:
         raise PlanError("one of --json and --junit can be chosen, got both")
     decision = decide(dataset, policy=policy, attestation=attestation, key=key)
+    if junit_file:
+        try:
+            with open(junit_file, "w", encoding="utf-8") as file:
+                file.write(passage.junit(decision))
+        except OSError as error:
+            raise PlanError(f"{junit_file}: the JUnit file cannot be written: {error.strerror}") from error
     if json:
         from auditors.report.document import text
 
@@ -39,6 +48,6 @@ def gate(  # noqa: PLR0917
         print_text(passage.junit(decision) if junit else passage.lines(decision))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
-        with open(summary, "a", encoding="utf-8") as file:
-            file.write(passage.markdown(decision))
+        with open(summary, "a", encoding="utf-8") as page:
+            page.write(passage.markdown(decision))
     return 0 if decision.allowed else 1
