@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 import polars as pl
 import torch
 
-from auditors import cache, evidence, findings, manifest, signature
+from auditors import cache, evidence, findings, manifest, recency, signature
 from auditors import plan as plans
 from auditors.errors import PlanError
 from auditors.files import keep_out_of
@@ -42,6 +42,7 @@ def audit(
     progress: Progress = quiet,
     key: str | None = None,
     policy: Policy | str | None = None,
+    since: str | None = None,
 ) -> Report:
     """Audit a dataset for poison and write the audit to the folder `out`.
 
@@ -55,6 +56,7 @@ def audit(
     progress  called with (stage, done, total)
     key       file of the private key to sign the audit with; by default it is not signed
     policy    a Policy, or the path of a gate.toml, that the signed result is decided by; by default that of the gate
+    since     folder of an earlier audit, or a manifest: rows that came or changed since are looked at harder
 
     Raises PlanError where the call, the plan or the roles ask for what does not exist, DataError where the dataset does
     not hold what its roles promise, MissingPackage where the plan needs an optional package. Nothing is written then.
@@ -68,6 +70,7 @@ def audit(
     where = _device(device)
     if policy is not None and key is None:
         raise PlanError("a policy is signed together with the audit, which needs a key (--key), got none")
+    old = None if since is None else recency.earlier(since)
     signing = None if key is None else signature.prepare(key, policy)
     with complete_or_absent(out) as folder:
         clock = _Clock()
@@ -77,7 +80,7 @@ def audit(
         stages = Stages(
             dataset, chosen or plans.default(dataset), seed, where, engine or Here(), progress, cache.folder()
         )
-        report, embedders = _conclude(stages, folder, out, clock)
+        report, embedders = _conclude(stages, folder, out, clock, old)
         if signing is not None:
             signature.write(folder, document(report), signing, embedders=embedders)
         cache.prune(cache.folder(), cache.limit())
@@ -86,7 +89,9 @@ def audit(
     return report
 
 
-def _conclude(stages: Stages, folder: str, out: str, clock: _Clock) -> tuple[Report, dict[str, str]]:
+def _conclude(
+    stages: Stages, folder: str, out: str, clock: _Clock, old: manifest.Manifest | None
+) -> tuple[Report, dict[str, str]]:
     """Run the stages and write what they found to `folder`, which will be called `out`; with the embedders' digests."""
     dataset, plan = stages.dataset, stages.plan
     encoders = stages.train()
@@ -97,16 +102,20 @@ def _conclude(stages: Stages, folder: str, out: str, clock: _Clock) -> tuple[Rep
     clock("sweep")
     spans, broke = stages.score(scorers, encoders, folder)
     clock("score")
+    digested = stages.shards("digest", partial(manifest.of_shard, dataset=dataset))
+    manifest.write(digested, dataset, os.path.join(folder, manifest.NAME))
+    clock("digest")
     # A detector that breaks while it scores has said nothing, so its groups do not count among those tested.
     stopped |= broke
     looked = [tested(look, one, plan) for look, one in scorers.items() if look not in broke]
     groups = findings.significance(looked, plan.decide)
+    recent = None if old is None else recency.since(old, folder)
+    if recent is not None:
+        scores = os.path.join(folder, "scores.parquet")
+        groups = recency.sharpened(groups, scores, dataset, recent, plan.decide)
     groups, acquitted = stages.acquit(groups, encoders, folder)
     counts = stages.judge(groups, spans, unread, folder)
     clock("judge")
-    digested = stages.shards("digest", partial(manifest.of_shard, dataset=dataset))
-    manifest.write(digested, dataset, os.path.join(folder, manifest.NAME))
-    clock("digest")
     runs = ran(plan, encoders, stopped, scorers, seconds)
     found = findings.findings(groups, counts, dataset)
     kinds: dict[str, int] = {}
@@ -128,7 +137,7 @@ def _conclude(stages: Stages, folder: str, out: str, clock: _Clock) -> tuple[Rep
         runs=runs,
         groups=found,
         counts=kinds,
-        notes=(*odd, *acquitted, *_notes(dataset)),
+        notes=(*odd, *acquitted, *_notes(dataset), *([recency.note(recent, flagged)] if recent else [])),
         versions=_versions(),
         seconds=clock.seconds,
         plan=plan.describe() | {"seed": stages.seed, "device": str(stages.device)},

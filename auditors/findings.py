@@ -289,6 +289,15 @@ def watched(groups: pl.DataFrame, dataset: Dataset) -> tuple[str, ...]:
 def _because(part: pl.DataFrame, name: str | None, rows: int, dataset: Dataset) -> str:
     """One sentence for a person, from the strongest test."""
     best: dict[str, Any] = part.row(0, named=True)
+    told = _apart(best, part, name, rows, dataset)
+    if best.get("evidence_arrived") is None:
+        return told
+    arrived = f"{best['evidence_arrived']} of the {best['evidence_stand_out']} rows that stand out"
+    return f"{told}; {arrived} came or changed since the earlier audit"
+
+
+def _apart(best: Mapping[str, Any], part: pl.DataFrame, name: str | None, rows: int, dataset: Dataset) -> str:
+    """What sets the rows apart."""
     label = int(best["label"])
     total = dataset.class_rows[label] if dataset.class_rows and label >= 0 else dataset.rows
     who = f"class {name}" if name is not None else "the dataset"

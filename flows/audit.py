@@ -36,6 +36,7 @@ def audit(  # noqa: PLR0917
     seed: int = 0,
     key: str | None = None,
     policy: str | None = None,
+    since: str | None = None,
 ) -> State[Any]:
     """Audit a training dataset for poison; signed with the key in the file `key`, or the default key if there is one.
 
@@ -53,6 +54,7 @@ def audit(  # noqa: PLR0917
         progress=watcher(),
         key=key or keys.private(),
         policy=policy,
+        since=since,
     )
     artifacts.publish(name_of(datasets[0]), document(report), report.folder)
     result = {"verdict": str(report.verdict), "folder": report.folder, "flagged": report.flagged}
@@ -71,6 +73,7 @@ def run(
     progress: Progress,
     key: str | None = None,
     policy: str | None = None,
+    since: str | None = None,
 ) -> dict[str, Any]:
     """The flow, now, on the named engine; with a Prefect server of its own where there is no other."""
     chosen = runner(engine)
@@ -86,6 +89,7 @@ def run(
                 seed=seed,
                 key=key,
                 policy=policy,
+                since=since,
                 return_state=True,
             )
             result: Any = state.result(raise_on_failure=False)

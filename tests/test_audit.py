@@ -95,7 +95,8 @@ def test_a_table_of_measurements_passes_or_warns(audited):
     assert len(run.report["roles"]["payload"]) == 30
     assert (run.code, run.report["verdict"]) in [(0, "passed"), (0, "warned")]
     assert run.report["flagged"] <= 0.03 * run.report["rows"]  # a few diagnoses that look wrong
-    assert {one["status"] for one in run.report["runs"]} == {"completed"}
+    silent = {one["detector"]: one["reason"] for one in run.report["runs"] if one["status"] != "completed"}
+    assert silent == {"flipped-labels": "needs labels of more than 3 classes, which calibrate each other"}
 
 
 # The files

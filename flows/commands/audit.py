@@ -74,6 +74,12 @@ def audit(  # noqa: PLR0917
             help="gate.toml by which the signed result is decided; by default as of a gate without one.",
         ),
     ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AUDIT", help="An earlier audit or manifest: what came or changed since is looked at harder."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print report.json instead of a table.")] = False,
 ) -> int:
     """Audit a training dataset for poison and write a report."""
@@ -101,6 +107,7 @@ def audit(  # noqa: PLR0917
                 progress=watch,
                 key=key,
                 policy=policy,
+                since=since,
             )
             folder = report.folder
         else:
@@ -120,6 +127,7 @@ def audit(  # noqa: PLR0917
                 progress=watch,
                 key=key,
                 policy=policy,
+                since=since,
             )
             folder = result["folder"]
     found = read(folder)
