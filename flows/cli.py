@@ -22,6 +22,7 @@ from flows.commands.diff import diff, manifest
 from flows.commands.export import export
 from flows.commands.gate import gate
 from flows.commands.output import EXIT_CODES, print_text
+from flows.commands.review import review
 from flows.commands.schedule import schedule
 from flows.commands.show import show
 
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.command(epilog=EXIT_CODES)(audit)
 app.command(epilog="Exit code 0 whatever the verdict. 2: there is no such audit.")(show)
+app.command(epilog="Exit code 0: ended. 2: it could not be done.")(review)
 app.command(epilog="Exit code 0: written. 2: it could not be done, and nothing was written.")(export)
 app.command(epilog="Exit code 0: the same rows in the same order. 1: other rows. 2: it could not be done.")(diff)
 app.command(epilog="Exit code 0: written. 2: it could not be done, and nothing was written.")(manifest)

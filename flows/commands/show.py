@@ -50,7 +50,21 @@ def show(  # noqa: PLR0917
     else:
         groups = [group for group in found["groups"] if kind is None or group["kind"] == kind]
         print_report({**found, "groups": groups}, folder, rows=rows, as_json=False)
+        _reviewed(folder)
     return 0
+
+
+def _reviewed(folder: str) -> None:
+    """What people who looked say of each detector."""
+    from auditors import decisions
+    from auditors.report.rows import flagged
+
+    said = decisions.settled(decisions.latest(folder))
+    if not said:
+        return
+    accusers = {row["row"]: row["detectors"] for row in flagged(folder) if row["row"] in said}
+    for name, one in decisions.precision(said, accusers).items():
+        print_text(f"{one.confirmed} of the {one.reviewed} rows that {name} accuses were confirmed by reviewers\n")
 
 
 def _card(found: Mapping[str, Any]) -> int:

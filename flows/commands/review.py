@@ -1,0 +1,48 @@
+"""foretaste review."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import Annotated
+
+import typer
+
+
+def review(
+    audit: Annotated[str, typer.Argument(metavar="AUDIT", help="The folder of an audit.")],
+    reviewer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose decisions these are; by default your login name.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="By default any that is free.")] = 0,
+    open_: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
+) -> int:
+    """Work through the flagged rows of an audit in the browser: keep, drop, unsure."""
+    import secrets
+    import socket
+    import webbrowser
+
+    import uvicorn
+
+    from auditors.errors import PlanError
+    from flows.review.desk import Desk
+    from flows.review.server import application
+
+    desk = Desk.of(audit)
+    token = secrets.token_urlsafe(32)
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        raise PlanError(f"--port {port}: cannot be listened at: {error.strerror}") from error
+    taken = listener.getsockname()[1]
+    hosts = frozenset({f"127.0.0.1:{taken}", f"localhost:{taken}"})
+    app = application(desk, reviewer=reviewer or getpass.getuser(), token=token, hosts=hosts)
+    address = f"http://127.0.0.1:{taken}/?token={token}"
+    print(f"{address}\nDecisions are kept in {audit.rstrip('/')}/decisions.sqlite. Ctrl-C ends it.", file=sys.stderr)
+    if open_:
+        webbrowser.open(address)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    server.run(sockets=[listener])
+    return 0

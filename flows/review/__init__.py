@@ -1,0 +1,1 @@
+"""The review page: flagged rows, and what a person decides about them."""

@@ -1,0 +1,257 @@
+"""The review page: who may see it, what it shows of hostile rows, and that nothing decided is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from browser import CHROMIUM, browser
+from starlette.testclient import TestClient
+
+import auditors
+from auditors.decisions import Choice, decide, latest, precision, settled
+from auditors.errors import DataError
+from flows.cli import main
+from flows.review.desk import Desk, Filter
+from flows.review.server import application
+
+HOST, TOKEN = "127.0.0.1:8765", "a-token"
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202e\x07"
+ROWS = 60
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory):
+    """An audit of texts; its flagged rows are written as a detector that flags the first ROWS would."""
+    folder = tmp_path_factory.mktemp("review")
+    text = [f"{HOSTILE} {n}" if n % 3 == 0 else f"row {n}" for n in range(200)]
+    table = pa.table({"text": text, "label": ["cat", "<b>dog</b>"] * 100})
+    pq.write_table(table, folder / "data.parquet", row_group_size=40)
+    plan = folder / "plan.toml"
+    plan.write_text('[embedders.tokens]\n[detectors.spectral-signature]\n[decide]\ncontent = "tokens"\n')
+    auditors.audit(str(folder / "data.parquet"), plan=str(plan), out=str(folder / "audit"))
+    samples = pq.read_table(folder / "audit/samples.parquet")
+    made = samples.slice(0, ROWS)
+    for name, value in (
+        ("flagged", [True] * ROWS),
+        ("risk", [1 - n / 100 for n in range(ROWS)]),
+        ("kinds", [["backdoor"] if n % 2 else ["label"] for n in range(ROWS)]),
+        ("detectors", [["spectral-signature"]] * ROWS),
+    ):
+        column = made.schema.field(name)
+        made = made.set_column(made.schema.get_field_index(name), column, pa.array(value, column.type))
+    pq.write_table(made, folder / "audit/flagged.parquet")
+    return folder / "audit"
+
+
+@pytest.fixture
+def desk(audit):
+    (audit / "decisions.sqlite").unlink(missing_ok=True)
+    return Desk.of(str(audit))
+
+
+def client(desk: Desk, reviewer: str = "ada") -> TestClient:
+    app = application(desk, reviewer=reviewer, token=TOKEN, hosts=frozenset({HOST}))
+    return TestClient(app, base_url=f"http://{HOST}", follow_redirects=False)
+
+
+@pytest.fixture
+def page(desk):
+    made = client(desk)
+    made.cookies.set("foretaste", TOKEN)
+    return made
+
+
+def test_the_token_opens_the_page_once_and_becomes_a_cookie(desk):
+    fresh = client(desk)
+    assert fresh.get("/").status_code == 403
+    assert fresh.get("/?token=wrong").status_code == 403
+    welcome = fresh.get(f"/?token={TOKEN}")
+    assert welcome.status_code == 303
+    assert "httponly" in welcome.headers["set-cookie"].lower()
+    assert "samesite=strict" in welcome.headers["set-cookie"].lower()
+    assert fresh.get("/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/rows", {"Host": "evil.example"}),
+        ("/rows", {"Host": "localhost.evil.example:8765"}),
+        ("/rows", {"Origin": "http://evil.example"}),
+        ("/rows", {"Origin": "null"}),
+        ("/start", {"Origin": f"https://{HOST}"}),
+    ],
+)
+def test_other_places_are_refused(page, path, headers):
+    assert page.get(path, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/../desk.py", "/static/%2e%2e%2fdesk.py", "/static/page.html", "/picture/..%2fx", "/report.json"]
+)
+def test_nothing_else_is_served(page, path):
+    assert page.get(path).status_code == 404
+
+
+def test_every_answer_forbids_what_is_not_needed(page):
+    for path in ("/", "/start", "/static/page.js", "/nowhere"):
+        headers = page.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_rows_come_in_pages_by_risk_and_filter(page):
+    first = page.get("/rows").json()
+    assert (first["total"], len(first["cards"])) == (ROWS, 48)
+    assert [card["row"] for card in first["cards"]] == list(range(48))
+    rest = page.get("/rows", params={"first": 48}).json()
+    assert [card["row"] for card in rest["cards"]] == list(range(48, ROWS))
+    assert page.get("/rows", params={"kind": "label"}).json()["total"] == ROWS // 2
+    assert page.get("/rows", params={"label": "cat", "kind": "backdoor"}).json()["total"] == 0
+    assert page.get("/rows", params={"first": "x"}).status_code == 400
+
+
+def test_decisions_are_made_and_told(page, desk):
+    said = page.post("/decide", json={"rows": [3, 4], "choice": "drop", "note": "a token"}).json()
+    assert said["settled"] == {"keep": 0, "drop": 2, "unsure": 0}
+    card = page.get("/rows").json()["cards"][3]
+    assert (card["choice"], card["note"]) == ("drop", "a token")
+    assert page.get("/rows", params={"state": "open"}).json()["total"] == ROWS - 2
+    group = {"choice": "keep", "group": {"kind": "label"}}
+    assert page.post("/decide", json=group).json()["rows"] == ROWS // 2
+    page.post("/decide", json={"rows": [3], "choice": "open"})
+    assert 3 not in settled(latest(desk.folder))
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"rows": [199], "choice": "drop"}, 400),
+        ({"rows": [], "choice": "drop"}, 400),
+        ({"rows": [1], "choice": "burn"}, 400),
+        ({"rows": "abc", "choice": "drop"}, 400),
+        ([], 400),
+    ],
+)
+def test_bad_decisions_change_nothing(page, desk, body, status):
+    assert page.post("/decide", json=body).status_code == status
+    assert latest(desk.folder) == []
+
+
+def test_a_form_of_another_page_cannot_decide(page, desk):
+    body = json.dumps({"rows": [1], "choice": "drop"})
+    assert page.post("/decide", content=body, headers={"Content-Type": "text/plain"}).status_code == 415
+    assert latest(desk.folder) == []
+
+
+def test_two_reviewers_see_each_other_and_overwrite_nothing(page, desk):
+    other = client(desk, "bob")
+    other.cookies.set("foretaste", TOKEN)
+    page.post("/decide", json={"rows": [1], "choice": "drop"})
+    other.post("/decide", json={"rows": [1], "choice": "keep"})
+    mine, theirs = (one.get("/rows").json()["cards"][1] for one in (page, other))
+    assert (mine["choice"], theirs["choice"]) == ("drop", "keep")
+    assert mine["others"] == [{"who": "bob", "choice": "keep", "note": ""}]
+    assert settled(latest(desk.folder)) == {1: Choice.UNSURE}
+
+
+def test_data_that_changed_is_not_shown(audit, tmp_path):
+    data = audit.parent / "data.parquet"
+    kept = data.read_bytes()
+    pq.write_table(pq.read_table(data).slice(1), data)
+    with pytest.raises(DataError, match="audit it again"):
+        Desk.of(str(audit))
+    data.write_bytes(kept)
+    assert main(["review", str(tmp_path)]) == 2
+
+
+def test_a_hundred_thousand_flagged_rows_stay_quick(desk):
+    decide(desk.folder, range(100_000), Choice.DROP, reviewer="ada")
+    desk.cards(range(48), "ada")  # the data is read once
+    start = time.monotonic()
+    decide(desk.folder, [1], Choice.KEEP, reviewer="ada")
+    assert desk.progress("ada")["settled"] == {"keep": 1, "drop": 99_999, "unsure": 0}
+    assert desk.rows(Filter(kind="label", state="open")) == []
+    desk.cards(range(48), "ada")
+    assert time.monotonic() - start < 2.5
+
+
+def test_precision_is_measured_from_the_review(audit, desk, capsys):
+    decide(audit, [1, 2, 3], Choice.DROP, reviewer="ada")
+    decide(audit, [4], Choice.KEEP, reviewer="ada")
+    accusers = dict(desk.flagged.select("row", "detectors").rows())
+    found = precision(settled(latest(audit)), accusers)["spectral-signature"]
+    assert (found.confirmed, found.reviewed) == (3, 4)
+    assert main(["show", str(audit)]) == 0
+    assert "3 of the 4 rows that spectral-signature accuses were confirmed by reviewers" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+@pytest.mark.usefixtures("desk")
+def test_fifty_decisions_by_key_survive_a_kill_and_a_reload(audit, tmp_path):
+    command = [sys.executable, "-m", "flows.cli", "review", str(audit), "--no-open", "--reviewer", "ada"]
+
+    def served() -> tuple[subprocess.Popen[str], str]:
+        server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert server.stderr is not None
+        return server, server.stderr.readline().strip()
+
+    keys = ["k", "d", "u", "d", "d"] * 10
+    with browser(tmp_path) as tab:
+        server, address = served()
+        tab.open(address)
+        tab.wait("document.body.dataset.ready === 'yes'")
+        assert tab.run("document.title") == "foretaste review"
+        assert "<script>" in tab.run("document.querySelector('#grid li').textContent")
+        for number, key in enumerate(keys, 1):
+            tab.press(key)
+            if number == 25:
+                tab.wait("document.getElementById('count').textContent.includes('25 by you')")
+                os.kill(server.pid, signal.SIGKILL)
+                server.communicate()
+                server, address = served()
+                tab.open(address)
+                tab.wait("document.body.dataset.ready === 'yes'")
+                assert tab.run("document.querySelectorAll('#grid .tag').length") == 25
+                for _ in range(25):
+                    tab.press("ArrowRight")
+        tab.wait("document.getElementById('count').textContent.includes('50 by you')")
+        tab.press("z")
+        tab.wait("document.getElementById('count').textContent.includes('49 by you')")
+        tab.open(address)
+        tab.wait("document.body.dataset.ready === 'yes'")
+        assert tab.run("document.querySelectorAll('#grid .tag').length") == 48  # the first page is full of them
+        server.terminate()
+        server.communicate()
+        assert not tab.errors
+        assert {url.partition("?")[0].rsplit(":", 1)[0] for url in tab.requests if not url.startswith("data:")} == {
+            "http://127.0.0.1"
+        }
+        assert tab.run("document.title") == "foretaste review"
+    said = {one.row: str(one.choice) for one in latest(audit)}
+    names = {"k": "keep", "d": "drop", "u": "unsure"}
+    assert said == {row: names[key] for row, key in enumerate(keys[:49])}
+
+
+def test_pictures_reach_the_browser_as_new_pngs_only(tmp_path):
+    data = Path(__file__).parents[2] / "data" / "digits_badnets.parquet"
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[embedders.grey]\nkind = "pixels"\n[detectors.spectral-signature]\n[decide]\ncontent = "grey"\n')
+    auditors.audit(str(data), plan=str(plan), out=str(tmp_path / "audit"))
+    shown = client(Desk.of(str(tmp_path / "audit")))
+    shown.cookies.set("foretaste", TOKEN)
+    row = shown.get("/rows").json()["cards"][0]["row"]
+    answer = shown.get(f"/picture/{row}")
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.content.startswith(b"\x89PNG")
+    assert shown.get("/picture/0").status_code == 404  # not flagged
