@@ -66,6 +66,10 @@ def decide(audit: str | Path, rows: Sequence[int], choice: Choice, *, reviewer: 
 # The latest word of each reviewer on each row: SQLite takes the other columns from the row that has the maximum.
 LATEST = "SELECT row, choice, reviewer, note, time, max(number) FROM decision {where} GROUP BY row, reviewer"
 
+SAID = f"SELECT row, choice, reviewer FROM ({LATEST.format(where='')}) WHERE choice != 'open'"
+AGREEMENT = "CASE min(choice) WHEN max(choice) THEN min(choice) ELSE 'unsure' END"
+AGREED = f"SELECT row, {AGREEMENT} AS choice FROM ({SAID}) GROUP BY row"
+
 
 def latest(audit: str | Path, rows: Collection[int] | None = None) -> list[Decision]:
     """The latest word of every reviewer on every row, or on a few rows; what was taken back is left out."""
@@ -83,13 +87,20 @@ def tally(audit: str | Path, reviewer: str) -> tuple[dict[Choice, int], int]:
     counts = dict.fromkeys((Choice.KEEP, Choice.DROP, Choice.UNSURE), 0)
     if not (Path(audit) / NAME).is_file():
         return counts, 0
-    said = f"SELECT row, choice, reviewer FROM ({LATEST.format(where='')}) WHERE choice != 'open'"
-    agreed = f"SELECT CASE min(choice) WHEN max(choice) THEN min(choice) ELSE 'unsure' END FROM ({said}) GROUP BY row"
     with _opened(audit, write=False) as log:
-        for (choice,) in log.execute(agreed):
-            counts[Choice(choice)] += 1
-        (mine,) = log.execute(f"SELECT count(*) FROM ({said}) WHERE reviewer = ?", (reviewer,)).fetchone()
+        found = log.execute(f"SELECT choice, count(*) FROM ({AGREED}) GROUP BY choice").fetchall()
+        counts |= {Choice(choice): number for choice, number in found}
+        (mine,) = log.execute(f"SELECT count(*) FROM ({SAID}) WHERE reviewer = ?", (reviewer,)).fetchone()
     return counts, int(mine)
+
+
+def chosen(audit: str | Path, choice: Choice) -> set[int]:
+    """The rows that are settled so; for OPEN all that are settled in any way."""
+    if not (Path(audit) / NAME).is_file():
+        return set()
+    wanted = "" if choice is Choice.OPEN else f"WHERE choice = '{choice}'"
+    with _opened(audit, write=False) as log:
+        return {row for (row,) in log.execute(f"SELECT row FROM ({AGREED}) {wanted}")}
 
 
 def settled(words: Sequence[Decision]) -> dict[int, Choice]:

@@ -1,7 +1,7 @@
 "use strict";
 // Everything that comes from the dataset is set as text, never as markup.
 const at = (id) => document.getElementById(id);
-const state = { first: 0, total: 0, page: 48, cards: [], current: 0, busy: Promise.resolve(), made: [] };
+const state = { first: 0, total: 0, page: 48, cards: [], current: 0, busy: Promise.resolve(), made: [], turning: false, keys: [] };
 
 function node(tag, text, kind) {
   const made = document.createElement(tag);
@@ -126,7 +126,13 @@ function move(by) {
 
 function turn(by, current = 0) {
   const first = Math.max(0, state.first + by * state.page);
-  if (first < state.total) state.busy = state.busy.then(() => load(first, current)).catch(() => {});
+  if (first >= state.total) return;
+  state.turning = true;
+  state.busy = state.busy.then(() => load(first, current)).catch(() => {}).then(() => {
+    state.turning = false;
+    // Keys that were pressed meanwhile were meant for the rows that come now.
+    while (state.keys.length && !state.turning) state.keys.shift()();
+  });
 }
 
 async function all(choice) {
@@ -145,7 +151,9 @@ document.addEventListener("keydown", (event) => {
     n: () => at("note") && at("note").focus(), ArrowRight: () => move(1), ArrowLeft: () => move(-1),
     ArrowDown: () => move(columns()), ArrowUp: () => move(-columns()), PageDown: () => turn(1), PageUp: () => turn(-1),
   }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (does) { event.preventDefault(); does(); }
+  if (!does) return;
+  event.preventDefault();
+  if (state.turning) state.keys.push(does); else does();
 });
 
 const columns = () => getComputedStyle(at("grid")).gridTemplateColumns.split(" ").length;

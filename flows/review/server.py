@@ -62,7 +62,10 @@ def application(desk: Desk, *, reviewer: str, token: str, hosts: frozenset[str])
             first = max(0, int(asked.get("first", "0")))
         except ValueError:
             return _said(400, "first must be a number")
-        found = desk.rows(_filter(asked))
+        try:
+            found = desk.rows(_filter(asked))
+        except ValueError:
+            return _said(400, "state must be open, keep, drop or unsure")
         cards = desk.cards(found[first : first + PAGE], reviewer)
         return JSONResponse({"total": len(found), "first": first, "page": PAGE, "cards": cards})
 
