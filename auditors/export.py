@@ -21,10 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from auditors import decisions
 from auditors.attachments import Carrier
+from auditors.decisions import Choice
 from auditors.errors import DataError
 from auditors.files import BLOCK, Found, each, find, keep_out_of, root_digest, sha256
-from auditors.quarantine import Quarantine, quarantine
+from auditors.quarantine import NOT_REVIEWED, Quarantine, Reviewed, quarantine
 from auditors.report.document import read, text
 from auditors.source import complete_or_absent
 from auditors.values import Digest, Kind
@@ -50,13 +52,19 @@ class Audited:
 
 
 def export(
-    audit: str, out: str, *, kinds: Collection[Kind] = ACCUSED, progress: Progress = lambda *_: None
+    audit: str,
+    out: str,
+    *,
+    kinds: Collection[Kind] = ACCUSED,
+    reviewed: bool = False,
+    progress: Progress = lambda *_: None,
 ) -> dict[str, Any]:
     """Write the audited dataset to `out` as clean/ and quarantined/, with removed.parquet, removed.jsonl, export.json.
 
     audit  the folder of an audit, whose dataset must still hold the audited bytes
     out    a new or empty folder outside the dataset
     kinds  rows flagged for any of these are quarantined; by default those that fail an audit
+    reviewed  what reviewers settled (see auditors.decisions) goes before what the audit says
 
     Returns the content of export.json. Raises DataError where a file is not what was audited or the audit is damaged,
     PlanError where the call asks for what cannot be. Nothing is written then.
@@ -67,8 +75,9 @@ def export(
     alone = len(files) == 1 and "/" not in files[0].name  # a file, or a folder of one: the report does not say which
     keep_out_of([files[0].path if alone else found["dataset"]["root"]], out)
     _must_be_audited(files, progress)
+    settled = _settled(audit) if reviewed else NOT_REVIEWED
     with complete_or_absent(out) as folder:
-        chosen = quarantine(Path(audit) / "samples.parquet", frozenset(kinds), found["rows"], folder)
+        chosen = quarantine(Path(audit) / "samples.parquet", frozenset(kinds), found["rows"], folder, settled)
         carrier = Carrier.of(found, Path(audit) / "rows.parquet")
         sides: dict[str, list[Side]] = {CLEAN: [], QUARANTINED: []}
         for side in sides:
@@ -80,8 +89,18 @@ def export(
         progress("export", len(files), len(files))
         _must_be_found(os.path.join(folder, CLEAN), [file["name"] for file in sides[CLEAN]])
         document = _document(found, audit, frozenset(kinds), sides)
+        if reviewed:
+            document["reviewed"] = {"dropped": len(settled.drop), "kept": len(settled.keep)}
         Path(folder, "export.json").write_text(text(document), encoding="utf-8")
     return document
+
+
+def _settled(audit: str) -> Reviewed:
+    """What people decided. Raises DataError where nobody decided anything."""
+    said = decisions.chosen(audit, Choice.DROP), decisions.chosen(audit, Choice.KEEP)
+    if not any(said):
+        raise DataError(f"{audit}: nobody has reviewed this audit yet, run: foretaste review {audit}")
+    return Reviewed(*map(frozenset, said))
 
 
 # What was audited

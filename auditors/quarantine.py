@@ -35,13 +35,27 @@ class Quarantine:
         return slice(int(start), int(end))
 
 
-def chosen(rows: pl.DataFrame, kinds: frozenset[Kind]) -> pl.DataFrame:
-    """The rows of a piece of samples.parquet to set apart: flagged for any of `kinds`."""
+@dataclass(frozen=True)
+class Reviewed:
+    """Rows that people who looked at them settled, whatever the audit says of them."""
+
+    drop: frozenset[int] = frozenset()
+    keep: frozenset[int] = frozenset()
+
+
+NOT_REVIEWED = Reviewed()
+
+
+def chosen(rows: pl.DataFrame, kinds: frozenset[Kind], reviewed: Reviewed = NOT_REVIEWED) -> pl.DataFrame:
+    """The rows of a piece of samples.parquet to set apart: flagged for any of `kinds`, unless people settled it."""
     named = pl.col("kinds").list.eval(pl.element().is_in(kinds)).list.any()
-    return rows.filter(pl.col("flagged") & named)
+    drop, keep = pl.col("row").is_in(sorted(reviewed.drop)), pl.col("row").is_in(sorted(reviewed.keep))
+    return rows.filter((pl.col("flagged") & named & ~keep) | drop)
 
 
-def quarantine(samples: Path, kinds: frozenset[Kind], rows: int, folder: str) -> Quarantine:
+def quarantine(
+    samples: Path, kinds: frozenset[Kind], rows: int, folder: str, reviewed: Reviewed = NOT_REVIEWED
+) -> Quarantine:
     """Read which of `rows` rows samples.parquet flags for `kinds`; removed.parquet and removed.jsonl go to `folder`.
 
     Raises DataError where the table does not hold every row once and in order.
@@ -67,7 +81,7 @@ def quarantine(samples: Path, kinds: frozenset[Kind], rows: int, folder: str) ->
                 if not (part["row"] == pl.int_range(seen, seen + len(part), eager=True)).all():
                     raise DataError(f"{samples}: must hold every row once and in order, not so after row {seen}")
                 seen += len(part)
-                flagged = chosen(part, kinds)
+                flagged = chosen(part, kinds, reviewed)
                 row.append(flagged["row"].to_numpy())
                 place.append(flagged.select("row_group", "row_in_group").to_numpy())
                 file.append(flagged["file"])

@@ -17,6 +17,9 @@ def export(
         list[Kind] | None,
         typer.Option(help="Quarantine rows of this kind; repeat for several. By default the kinds that fail an audit."),
     ] = None,
+    reviewed: Annotated[
+        bool, typer.Option("--reviewed", help="What reviewers settled goes before what the audit says.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print export.json.")] = False,
 ) -> int:
     """Write the clean and the quarantined rows of an audited dataset as new Parquet files."""
@@ -28,7 +31,7 @@ def export(
     from flows.progress import progress
 
     with progress() as watch:
-        done = write(audit, folder, kinds=kind or ACCUSED, progress=watch)
+        done = write(audit, folder, kinds=kind or ACCUSED, reviewed=reviewed, progress=watch)
     if json:
         print_text(text(done) + "\n")
         return 0

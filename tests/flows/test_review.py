@@ -197,6 +197,24 @@ def test_precision_is_measured_from_the_review(audit, desk, capsys):
     assert "3 of the 4 rows that spectral-signature accuses were confirmed by reviewers" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("desk")
+def test_an_export_does_what_reviewers_settled(audit, tmp_path, capsys):
+    assert main(["export", str(audit), str(tmp_path / "early"), "--reviewed"]) == 2
+    assert "nobody has reviewed" in capsys.readouterr().err
+    accused = pq.read_table(audit / "samples.parquet").to_pylist()
+    accused = {one["row"] for one in accused if "backdoor" in one["kinds"]}
+    keep, drop = min(accused, default=0), 199
+    assert drop not in accused
+    decide(audit, [keep], Choice.KEEP, reviewer="ada")
+    decide(audit, [drop], Choice.DROP, reviewer="ada")
+    assert main(["export", str(audit), str(tmp_path / "out"), "--reviewed", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["reviewed"] == {"dropped": 1, "kept": 1}
+    removed = pq.read_table(tmp_path / "out/removed.parquet")["row"].to_pylist()
+    assert set(removed) == (accused - {keep}) | {drop}
+    assert document["clean"]["rows"] + document["quarantined"]["rows"] == 200
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 @pytest.mark.usefixtures("desk")
 def test_fifty_decisions_by_key_survive_a_kill_and_a_reload(audit, tmp_path, request):
