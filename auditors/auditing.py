@@ -6,28 +6,34 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import polars as pl
 import torch
 
-from auditors import cache, evidence, findings, manifest, recency, signature
+from auditors import atlas, cache, evidence, findings, manifest, recency, signature
 from auditors import plan as plans
+from auditors.contract import Encoder
 from auditors.errors import PlanError
 from auditors.files import keep_out_of
 from auditors.plan import Plan
 from auditors.policy import Policy
+from auditors.report.charts import Atlas
 from auditors.report.document import document, text
+from auditors.report.notebook import cell
 from auditors.report.page import page
 from auditors.roles import NOTHING_SAID, Request
 from auditors.source import complete_or_absent, open_dataset
 from auditors.stages import Engine, Here, Progress, Stages, quiet, ran, tested
 from auditors.sweep import Ended
-from auditors.values import Dataset, Report
+from auditors.values import Dataset, Group, Report
 
 logger = logging.getLogger("foretaste")
+
+# A report is a value and does not know how it looks; in a notebook it looks like this.
+Report._repr_html_ = cell  # type: ignore[assignment,method-assign]
 
 
 def audit(
@@ -124,6 +130,7 @@ def _conclude(
     flagged = pl.read_parquet(os.path.join(folder, "flagged.parquet"))
     common = evidence.common(dataset, pl.scan_parquet(os.path.join(folder, "samples.parquet")), found)
     found = evidence.told(found, common)
+    drawn = _map(stages, encoders, found, folder)
     odd = findings.watched(groups, dataset)
     verdict, reason = findings.verdict(found, runs, odd=odd, counts=kinds, rows=dataset.rows, decide=plan.decide)
     shown = evidence.samples(dataset, evidence.chosen(flagged))
@@ -146,8 +153,19 @@ def _conclude(
     with open(os.path.join(folder, "report.json"), "w", encoding="utf-8") as file:
         file.write(text(document(report)))
     with open(os.path.join(folder, "report.html"), "w", encoding="utf-8") as file:
-        file.write(page(report, shown, common))
+        file.write(page(report, shown, common, evidence.beside(dataset, groups), drawn))
     return report, {name: one.digest for name, one in encoders.items() if not isinstance(one, Ended)}
+
+
+def _map(stages: Stages, encoders: Mapping[str, Encoder | Ended], found: Sequence[Group], folder: str) -> Atlas | None:
+    """The map in the view that the strongest finding was made in, else in the first that there is."""
+    tests = [test for one in found for test in one.evidence.get("tests", ())]
+    ready = {name: one.digest for name, one in encoders.items() if not isinstance(one, Ended)}
+    view = next((test["embedder"] for test in tests if test["embedder"] in ready), next(iter(ready), None))
+    if view is None:
+        return None
+    rows = pl.scan_parquet(os.path.join(folder, "samples.parquet"))
+    return atlas.atlas(stages.dataset, rows, found, view=view, digest=ready[view], folder=stages.cache)
 
 
 class _Clock:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from auditors.localise import Pattern, common_pattern
 from auditors.payload import FORMATS, Payload
+from auditors.report.charts import Strip
 from auditors.report.page import Common, Sample
 from auditors.report.thumbnails import picture
 from auditors.source import payloads
@@ -26,6 +27,13 @@ OTHERS = 256  # pictures that they are compared with
 GROUPS = 12  # whose pattern is looked for: more are no help to anybody
 SIDES = (16, 64)  # a picture is looked at in its own size within these
 GLOW = (235, 60, 20)  # the colour of heat
+LOOKS = 2  # of a group, the strongest, that are drawn beside those at the other classes
+# What the statistic of a family of detectors says, for people, and the evidence that holds it, where that says more.
+UNITS = {
+    "spectral": ("evidence_times_farther_out", "times as far out as the other classes"),
+    "relabelling": ("evidence_foreign_rows", "rows that look like other classes"),
+    "label": ("evidence_rows_out", "rows that belong to one other class"),
+}
 
 
 def chosen(flagged: pl.DataFrame) -> pl.DataFrame:
@@ -102,6 +110,34 @@ def common(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> dic
         found = common_pattern(stacked, *enough)
         if found.words:
             out[str(one.kind), one.label] = _shown(found, stacked)
+    return out
+
+
+def beside(dataset: Dataset, tested: pl.DataFrame) -> dict[tuple[str, str | None], tuple[Strip, ...]]:
+    """What the looks that suspect a group measured of it and of all the others, by kind and class.
+
+    `tested` is the table of findings.significance.
+    """
+    out: dict[tuple[str, str | None], tuple[Strip, ...]] = {}
+    suspicious = tested.filter(pl.col("suspicious")).sort("q_value", "p_value", "detector", "embedder")
+    for part in suspicious.partition_by("kind", "label", maintain_order=True):
+        strips = []
+        for one in part.head(LOOKS).iter_rows(named=True):
+            same = (pl.col(name) == one[name] for name in ("detector", "embedder", "kind"))
+            look = tested.filter(*same).sort("group")
+            column, unit = UNITS.get(one["family"], ("", ""))
+            if not unit or look[column].null_count():
+                column, unit = "statistic", f"statistic of {one['detector']}"
+            named = [f"class {dataset.classes[at]}" if dataset.classes and at >= 0 else "all" for at in look["label"]]
+            if len(set(named)) < len(named):  # clusters and sources are not classes
+                named = [f"{name}, group {at}" for name, at in zip(named, look["group"], strict=True)]
+            if len(named) > 2 and look[column].is_finite().all():
+                values, accused = tuple(look[column].to_list()), tuple(look["suspicious"].to_list())
+                this = look["group"].to_list().index(one["group"])
+                strips.append(Strip(one["detector"], one["embedder"], unit, tuple(named), values, accused, this))
+        label = part["label"][0]
+        name = dataset.classes[label] if dataset.classes and label >= 0 else None
+        out[part["kind"][0], name] = tuple(strips)
     return out
 
 

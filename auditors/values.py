@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class Modality(StrEnum):
@@ -200,3 +204,13 @@ class Report:
     plan: Mapping[str, Any]
     folder: str
     power: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str | None:
+        """How a notebook shows it; None leaves it at the plain repr. The library hangs its own on here."""
+        return None
+
+    def table(self, name: str = "flagged") -> pl.DataFrame:
+        """The flagged rows, or all "samples" or "scores" of the audit, as a polars frame."""
+        import polars as pl
+
+        return pl.read_parquet(os.path.join(self.folder, f"{name}.parquet"))

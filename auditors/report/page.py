@@ -7,13 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import accumulate
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from auditors.report import words
+from auditors.report import charts, words
 from auditors.report.advice import advice
+from auditors.report.charts import Atlas, Strip
 from auditors.report.document import document
 from auditors.report.glyphs import visible
 from auditors.values import Report
@@ -21,6 +23,10 @@ from auditors.values import Report
 PICTURES = 24  # of a group; all rows are in flagged.parquet
 TEXTS = 8
 EXCERPT = 480  # characters of a text
+GROUPS = 60  # shown; all are in report.json
+NAME = 80  # characters of a class name or an id
+LONGEST = 2000  # characters of anything else
+PICTURE_BYTES = 1_500_000  # all of them, before base64
 HEADLINE = {
     "passed": "No poison was found in this dataset.",
     "warned": "This dataset deserves a look before training.",
@@ -77,29 +83,38 @@ class Common:
 
 
 def page(
-    report: Report, samples: Sequence[Sample], common: Mapping[tuple[str, str | None], Common] | None = None
+    report: Report,
+    samples: Sequence[Sample],
+    common: Mapping[tuple[str, str | None], Common] | None = None,
+    strips: Mapping[tuple[str, str | None], Sequence[Strip]] | None = None,
+    drawn: Atlas | None = None,
 ) -> str:
     """The whole report as HTML. `samples` are flagged rows in any order; each group shows its most suspicious ones.
 
-    `common` is what the pictures of a group have in common, by its kind and label.
+    `common` is what the pictures of a group have in common, `strips` what was measured of it and of the other groups,
+    both by its kind and label; `drawn` is the map. However much is given, the page stays below 5 MB.
     """
     found = document(report)
     ranked = sorted(samples, key=lambda one: (-one.risk, one.p_value, one.row))
-    groups: list[dict[str, Any]] = []
-    shown: set[int] = set()
-    for group in found["groups"]:
-        members = [one for one in ranked if _belongs(one, group)]
-        shown.update(one.row for one in members)
-        shared = (common or {}).get((group["kind"], group["label"]))
-        groups.append({**group, **_gallery(members), "common": shared})
-    single = [one for one in ranked if one.row not in shown]
+    members = [[one for one in ranked if _belongs(one, group)] for group in found["groups"]]
+    pictured = sum(any(one.picture for one in inside) for inside in members[:GROUPS])
+    budget = PICTURE_BYTES // (pictured + 1)
+    groups = []
+    for group, inside in zip(found["groups"][:GROUPS], members, strict=False):
+        key = group["kind"], group["label"]
+        sketched = [(one, charts.strip(one)) for one in (strips or {}).get(key, ())]
+        groups.append({**group, **_gallery(inside, budget), "common": (common or {}).get(key), "strips": sketched})
+    grouped = {one.row for inside in members for one in inside}
+    single = [one for one in ranked if one.row not in grouped]
     return _TEMPLATE.render(
         report=found,
         folder=report.folder,
         headline=HEADLINE[found["verdict"]],
         kinds=KINDS,
         groups=groups,
-        single={"rows": len(single), **_gallery(single)},
+        drawn=drawn,
+        drawing=charts.atlas(drawn) if drawn is not None else None,
+        single={"rows": len(single), **_gallery(single, budget)},
         advice=advice(found, report.folder),
         problems=[run for run in found["runs"] if run["status"] != "completed"],
         total=sum(seconds for seconds in found["seconds"].values() if seconds is not None),
@@ -114,9 +129,11 @@ def _belongs(one: Sample, group: dict[str, Any]) -> bool:
     )
 
 
-def _gallery(members: Sequence[Sample]) -> dict[str, Any]:
-    """The most suspicious of them as pictures, where there is one, and as texts."""
+def _gallery(members: Sequence[Sample], budget: int) -> dict[str, Any]:
+    """The most suspicious of them as pictures of `budget` bytes altogether, where there are any, and as texts."""
     pictures = [one for one in members if one.picture is not None][:PICTURES]
+    sizes = accumulate(len(one.picture or b"") for one in pictures)
+    pictures = [one for one, size in zip(pictures, sizes, strict=True) if size <= budget]
     texts = [one for one in members if one.picture is None][:TEXTS]
     return {"pictures": pictures, "texts": texts, "shown": len(pictures) + len(texts)}
 
@@ -145,11 +162,25 @@ def excerpt(text: str, marks: Sequence[str]) -> list[tuple[str, bool]]:
 
 def _inert(value: Any) -> Any:
     """Applied to everything the template prints, before it is escaped."""
-    return visible(value, lines=True) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return (
+        visible(brief(value, LONGEST), lines=True)
+        if isinstance(value, str) and not isinstance(value, Markup)
+        else value
+    )
 
 
-_ENVIRONMENT = Environment(
-    autoescape=True, undefined=StrictUndefined, finalize=_inert, trim_blocks=True, lstrip_blocks=True
-)
-_ENVIRONMENT.globals.update({"words": words, "excerpt": excerpt, "source": source})
-_TEMPLATE = _ENVIRONMENT.from_string((files("auditors.report") / "page.html").read_text(encoding="utf-8"))
+def brief(value: Any, longest: int = NAME) -> Any:
+    """A text no longer than that."""
+    return f"{value[:longest]}…" if isinstance(value, str) and len(value) > longest else value
+
+
+def environment() -> Environment:
+    """Templates in which whatever is printed is made visible, kept short and escaped."""
+    made = Environment(
+        autoescape=True, undefined=StrictUndefined, finalize=_inert, trim_blocks=True, lstrip_blocks=True
+    )
+    made.globals.update({"words": words, "excerpt": excerpt, "source": source, "brief": brief})
+    return made
+
+
+_TEMPLATE = environment().from_string((files("auditors.report") / "page.html").read_text(encoding="utf-8"))

@@ -1,12 +1,15 @@
 import io
+import random
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from hostile import EVIL, png
 from PIL import Image
 
+from auditors.report.charts import Atlas, Place, Strip
 from auditors.report.glyphs import visible
-from auditors.report.page import EXCERPT, PICTURES, Common, excerpt, page
+from auditors.report.page import EXCERPT, PICTURES, Common, Sample, excerpt, page
 from auditors.report.thumbnails import picture
 
 
@@ -85,6 +88,55 @@ def test_a_group_shows_what_its_rows_have_in_common(report, samples):
     assert not [tag for tag, _ in seen.tags if tag == "script"]
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", html)
     assert "in common" not in "".join(Tags(page(report, samples)).words)
+
+
+def test_a_group_is_shown_beside_the_innocent_and_on_the_map(report, samples):
+    strips = {
+        ("backdoor", "cat"): (
+            Strip("spectral", "pixels", "times", ("cat", EVIL, "cow"), (3, 1, 2), (True, False, False), 0),
+        )
+    }
+    places = tuple(Place(at, at / 20, 0.5, at < 3, EVIL) for at in range(20))
+    html = page(report, samples, {}, strips, Atlas("pixels", True, 200, places))
+    seen = Tags(html)
+    assert [attrs["aria-label"] for tag, attrs in seen.tags if tag == "svg"] == [
+        "cat reaches 3 times; of 2 others the highest 2, half of them 2 or less",
+        "20 rows on a plane, 3 of them flagged",
+    ]
+    words = " ".join("".join(seen.words).split())
+    assert "17 rows not flagged" in words
+    assert "a sample of 200 rows" in words
+    assert not [tag for tag, _ in seen.tags if tag in ("script", "b onload", "a", "foreignobject", "use", "image")]
+
+
+def test_a_page_stays_below_5_megabytes(report):
+    """The worst that 10 000 flagged rows can bring: noise as pictures, long names, ninety groups."""
+    draw = random.Random(0)
+    noise = [picture(_png(draw.randbytes(96 * 96 * 3))) for _ in range(8)]
+    names = [f"class {at} {EVIL * 20}" for at in range(90)]
+    groups = tuple(replace(report.groups[0], label=name, reason=EVIL * 50) for name in names)
+    first = Sample(0, "f" * 900, 0, 0, EVIL * 90, names[0], 0.9, 0.1, ("backdoor",), ("spectral",), EVIL * 9)
+    rows = [
+        replace(first, row=at, label=names[at % 40], picture=noise[at % 8] if at % 2 else None, text=EVIL * 900)
+        for at in range(10_000)
+    ]
+    strip = Strip("spectral", "pixels", EVIL, tuple(names), tuple(map(float, range(90))), (True,) * 90, 7)
+    places = tuple(Place(at, draw.random(), draw.random(), at % 5 == 0, EVIL) for at in range(2000))
+    html = page(
+        replace(report, groups=groups, notes=(EVIL * 99,) * 5000, rows=1_000_000, flagged=10_000),
+        rows,
+        {("backdoor", name): Common(EVIL, 9.0, noise[0], noise[1]) for name in names[:12]},
+        {("backdoor", name): (strip, strip) for name in names},
+        Atlas("pixels", True, 1_000_000, places),
+    )
+    assert len(html.encode()) < 5_000_000
+    assert "more groups, listed in" in " ".join(html.split())
+
+
+def _png(pixels):
+    out = io.BytesIO()
+    Image.frombytes("RGB", (96, 96), pixels).save(out, "PNG")
+    return out.getvalue()
 
 
 def test_a_clean_report_is_short_and_calm(clean):
