@@ -52,12 +52,13 @@ def sharpened(groups: pl.DataFrame, scores: str, dataset: Dataset, recency: Rece
     """Groups that are only watched are accused where the rows that stand out in them came with the change.
 
     Which rows of an innocent class stand out has nothing to do with when they came, so that more of them are new than
-    `decide.fdr` allows by chance (Fisher's exact test within the class) happens in watch * fdr of clean datasets. Where
-    a whole source arrived at once, new rows differ for honest reasons: at worst all that is watched is accused, which
-    chance alone brings about in `decide.watch` of clean datasets. Adds how many rows stand out, and how many of those
-    arrived, to the evidence of every suspicious or watched group.
+    `decide.fdr` allows by chance (Fisher's exact test within the class, corrected for as many looks as watch the class)
+    happens in watch * fdr of clean datasets. Where a whole source arrived at once, new rows differ for honest reasons:
+    at worst all that is watched is accused, which chance alone brings about in `decide.watch` of clean datasets. Adds
+    how many rows stand out, and how many of those arrived, to the evidence of every suspicious or watched group.
     """
     rows = []
+    looks = dict(groups.filter("watched")["label"].value_counts().rows())
     for one in members(groups, scores, decide).iter_rows(named=True):
         label = one["label"]
         name = dataset.classes[label] if dataset.classes and label >= 0 else None
@@ -65,6 +66,7 @@ def sharpened(groups: pl.DataFrame, scores: str, dataset: Dataset, recency: Rece
         fresh = recency.fresh_of.get(name, 0) if name is not None else len(recency.fresh)
         arrived = len(recency.fresh.intersection(one["rows"]))
         chance = hypergeometric_tail(arrived, len(one["rows"]), fresh, whole)
+        chance *= max(looks.get(label, 1), 1)
         rows.append([one[key] for key in GROUP] + [len(one["rows"]), arrived, chance])
     schema = {key: groups.schema[key] for key in GROUP}
     told = pl.DataFrame(

@@ -35,11 +35,7 @@ def gate(  # noqa: PLR0917
         raise PlanError("one of --json and --junit can be chosen, got both")
     decision = decide(dataset, policy=policy, attestation=attestation, key=key)
     if junit_file:
-        try:
-            with open(junit_file, "w", encoding="utf-8") as file:
-                file.write(passage.junit(decision))
-        except OSError as error:
-            raise PlanError(f"{junit_file}: the JUnit file cannot be written: {error.strerror}") from error
+        _written(junit_file, "w", passage.junit(decision))
     if json:
         from auditors.report.document import text
 
@@ -48,6 +44,13 @@ def gate(  # noqa: PLR0917
         print_text(passage.junit(decision) if junit else passage.lines(decision))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
-        with open(summary, "a", encoding="utf-8") as page:
-            page.write(passage.markdown(decision))
+        _written(summary, "a", passage.markdown(decision))
     return 0 if decision.allowed else 1
+
+
+def _written(path: str, mode: str, text: str) -> None:
+    try:
+        with open(path, mode, encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise PlanError(f"{path}: the decision cannot be written there: {error.strerror}") from error
