@@ -207,7 +207,9 @@ class _Tails:
                 held(state.own.flip(-1), state.others.flip(-1), state.believed.flip(-1)),
             ]
         )
-        tested = state.own.sum(-1)[..., 0] >= 4 * FEWEST  # [2, K + 1]
+        doubted, believed = (count.sum(-1)[..., 0] for count in (state.own, state.believed))  # [2, K + 1]
+        # Of a class that the network does not know nearly all rows are doubted: what they share is the class itself.
+        tested = (doubted >= 4 * FEWEST) & (believed >= (1 - MOST) * doubted)
         excess, best = far.excess.max(2, keepdim=True)  # [2, K + 1, 1]
         # What one half shows by chance or by a few odd rows the other does not: the weaker half speaks for both.
         both = tested.all(0)  # [K + 1]

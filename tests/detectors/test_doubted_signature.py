@@ -202,3 +202,16 @@ def test_says_where_it_does_not_apply():
 def test_settings_that_make_no_sense_are_refused(setting):
     with pytest.raises(PlanError, match="at least 1"):
         DoubtedSignature(**setting)
+
+
+def test_a_class_that_the_model_does_not_know_is_left_alone():
+    batch = clean(0, **HONEST).batch
+    unknown = batch.label == TARGET
+    prob = batch.prob.clone()
+    other = (TARGET + 1) % prob.shape[1]
+    prob[unknown] = 0.02
+    prob[unknown, other] = 1 - 0.02 * (prob.shape[1] - 1)
+    # Its rows share what makes them its rows, and no row of it is believed to compare them with.
+    value = batch.embedding + unknown[:, None] * trigger()
+    scorer = learned(DoubtedSignature(), Batch(batch.row, batch.label, value, prob))
+    assert float(scorer.groups.p_value[TARGET]) == 1.0
