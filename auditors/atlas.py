@@ -1,8 +1,9 @@
 """A map of the dataset: some of its rows, and the flagged ones among them, on a plane that shows what sets them apart.
 
 To the right lies what the rows of the strongest group have and their class has not (Fisher 1936, with ridge). In many
-dimensions such an axis parts any rows from any others, so each row is placed by an axis made without it: what lies
-apart here is apart. Upwards lies what rows differ in most besides (Pearson 1901).
+dimensions such an axis parts any rows from any others, so each row is placed by an axis made without it: rows named at
+random do not lie apart. Flagged rows were chosen by how they lie, so the map illustrates a finding and proves nothing.
+Upwards lies what rows differ in most besides (Pearson 1901).
 """
 
 from __future__ import annotations

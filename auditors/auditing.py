@@ -128,12 +128,13 @@ def _conclude(
     for (kind, _), rows in counts.items():
         kinds[kind] = kinds.get(kind, 0) + rows
     flagged = pl.read_parquet(os.path.join(folder, "flagged.parquet"))
-    common = evidence.common(dataset, pl.scan_parquet(os.path.join(folder, "samples.parquet")), found)
-    found = evidence.told(found, common)
+    samples = pl.scan_parquet(os.path.join(folder, "samples.parquet"))
+    common, phrases = evidence.common(dataset, samples, found), evidence.phrases(dataset, samples, found)
+    found = evidence.told(found, common, phrases)
     drawn = _map(stages, encoders, found, folder)
     odd = findings.watched(groups, dataset)
     verdict, reason = findings.verdict(found, runs, odd=odd, counts=kinds, rows=dataset.rows, decide=plan.decide)
-    shown = evidence.samples(dataset, evidence.chosen(flagged))
+    shown = evidence.marked(evidence.samples(dataset, evidence.chosen(flagged)), phrases)
     clock("report")
     report = Report(
         verdict=verdict,

@@ -19,6 +19,7 @@ from auditors.report.page import Common, Sample
 from auditors.report.thumbnails import picture
 from auditors.source import payloads
 from auditors.values import Dataset, Group, Modality
+from auditors.wording import shared
 
 PER_GROUP = 24  # of each kind and class: what the page shows
 AT_MOST = 400
@@ -94,9 +95,7 @@ def common(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> dic
     members, own = [], []
     for one in looked:
         mine = pl.lit(True) if one.label is None else pl.col("label") == one.label
-        kind = pl.col("kinds").list.contains(str(one.kind))
-        ranked = rows.filter(kind & mine).sort("risk", "row", descending=[True, False])
-        members.append(ranked.head(MEMBERS).select("row").collect()["row"].to_list())
+        members.append(_members(rows, one))
         own.append(_spread(innocent.filter(mine)))
     seen = _pictures(dataset, {row for part in (everywhere, *members, *own) for row in part})
     out = {}
@@ -111,6 +110,37 @@ def common(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> dic
         if found.words:
             out[str(one.kind), one.label] = _shown(found, stacked)
     return out
+
+
+def phrases(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> dict[tuple[str, str | None], list[str]]:
+    """What the texts of each suspicious group have in common, by kind and class; as `common` for pictures."""
+    looked = [one for one in groups if one.kind.fails_audit][:GROUPS]
+    if dataset.roles.modality not in (Modality.TEXT, Modality.PAIR, Modality.MESSAGES) or not looked:
+        return {}
+    innocent = rows.filter(~pl.col("flagged")).select("row", "label").collect()
+    everywhere = _spread(innocent)
+    members = [_members(rows, one) for one in looked]
+    own = [_spread(innocent.filter(pl.col("label") == one.label)) for one in looked if one.label is not None]
+    seen = _read(dataset, {row for part in (everywhere, *members, *own) for row in part})
+    others = [seen[row] for row in dict.fromkeys(row for part in (everywhere, *own) for row in part)]
+    found = ((one, shared([seen[row] for row in inside], others)) for one, inside in zip(looked, members, strict=True))
+    return {(str(one.kind), one.label): list(words) for one, words in found if words}
+
+
+def marked(samples: Sequence[Sample], phrases: Mapping[tuple[str, str | None], Sequence[str]]) -> Sequence[Sample]:
+    """The samples with what their group shares marked in their text."""
+    return [
+        replace(
+            one,
+            marks=tuple(
+                phrase
+                for (kind, label), words in phrases.items()
+                if kind in one.kinds and label in (None, one.label)
+                for phrase in words
+            ),
+        )
+        for one in samples
+    ]
 
 
 def beside(dataset: Dataset, tested: pl.DataFrame) -> dict[tuple[str, str | None], tuple[Strip, ...]]:
@@ -131,7 +161,7 @@ def beside(dataset: Dataset, tested: pl.DataFrame) -> dict[tuple[str, str | None
             named = [f"class {dataset.classes[at]}" if dataset.classes and at >= 0 else "all" for at in look["label"]]
             if len(set(named)) < len(named):  # clusters and sources are not classes
                 named = [f"{name}, group {at}" for name, at in zip(named, look["group"], strict=True)]
-            if len(named) > 2 and look[column].is_finite().all():
+            if len(named) > 1 and look[column].is_finite().all():
                 values, accused = tuple(look[column].to_list()), tuple(look["suspicious"].to_list())
                 this = look["group"].to_list().index(one["group"])
                 strips.append(Strip(one["detector"], one["embedder"], unit, tuple(named), values, accused, this))
@@ -141,8 +171,12 @@ def beside(dataset: Dataset, tested: pl.DataFrame) -> dict[tuple[str, str | None
     return out
 
 
-def told(groups: Sequence[Group], common: Mapping[tuple[str, str | None], Common]) -> tuple[Group, ...]:
-    """The groups, with the place of what their rows have in common among their reasons."""
+def told(
+    groups: Sequence[Group],
+    common: Mapping[tuple[str, str | None], Common],
+    phrases: Mapping[tuple[str, str | None], Sequence[str]],
+) -> tuple[Group, ...]:
+    """The groups, with the place of what their pictures share, or the words, among their reasons."""
     out = []
     for one in groups:
         found = common.get((str(one.kind), one.label))
@@ -150,9 +184,33 @@ def told(groups: Sequence[Group], common: Mapping[tuple[str, str | None], Common
             where: dict[str, Any] = {"where": found.words, "in_common": round(found.strength, 1)}
             reason = f"{one.reason}; what they share lies {found.words}"
             out.append(replace(one, reason=reason, evidence={**one.evidence, **where}))
+        elif (str(one.kind), one.label) in phrases:
+            words = [phrase[:60] for phrase in phrases[str(one.kind), one.label]]
+            reason = f"{one.reason}; they share {', '.join(f'“{phrase}”' for phrase in words)}"
+            out.append(replace(one, reason=reason, evidence={**one.evidence, "phrases": words}))
         else:
             out.append(one)
     return tuple(out)
+
+
+def _members(rows: pl.LazyFrame, group: Group) -> list[int]:
+    """The most suspicious rows of a group, at most MEMBERS."""
+    mine = pl.lit(True) if group.label is None else pl.col("label") == group.label
+    kind = pl.col("kinds").list.contains(str(group.kind))
+    ranked = rows.filter(kind & mine).sort("risk", "row", descending=[True, False])
+    return ranked.head(MEMBERS).select("row").collect()["row"].to_list()
+
+
+def _read(dataset: Dataset, wanted: set[int]) -> dict[int, str]:
+    """The texts of the wanted rows, by row."""
+    out: dict[int, str] = {}
+    for shard in dataset.shards:
+        if not any(shard.first_row <= row < shard.first_row + shard.rows for row in wanted):
+            continue
+        for payload in payloads(dataset, [shard]):
+            texts = _texts(dataset, payload)
+            out |= {row: texts[at] for at, row in enumerate(payload.row.tolist()) if row in wanted}
+    return out
 
 
 def _spread(rows: pl.DataFrame) -> list[int]:

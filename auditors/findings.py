@@ -296,7 +296,9 @@ def _because(part: pl.DataFrame, name: str | None, rows: int, dataset: Dataset) 
     return f"{told}; {arrived} came or changed since the earlier audit"
 
 
-def _apart(best: Mapping[str, Any], part: pl.DataFrame, name: str | None, rows: int, dataset: Dataset) -> str:
+def _apart(  # noqa: PLR0911
+    best: Mapping[str, Any], part: pl.DataFrame, name: str | None, rows: int, dataset: Dataset
+) -> str:
     """What sets the rows apart."""
     label = int(best["label"])
     total = dataset.class_rows[label] if dataset.class_rows and label >= 0 else dataset.rows
@@ -319,6 +321,9 @@ def _apart(best: Mapping[str, Any], part: pl.DataFrame, name: str | None, rows: 
             f"{rows} of {total} rows of {who} stand apart ({views}): about {best['evidence_foreign_rows']:.0f} rows of "
             "the class look like rows of other classes drawn at random, as flipped labels do; no other has so many"
         )
+    if family == "trigger":
+        what = "hold a phrase that decides what becomes of them and fits between any words"
+        return f"{rows} of {total} rows of {who} {what}"
     if family == "clustering":
         return (
             f"{rows} of {total} rows of {who} form a cluster of their own ({views}), and "

@@ -190,6 +190,16 @@ def _shallow(view: str) -> dict[str, Any]:
     }
 
 
+def _words() -> dict[str, Any]:
+    """Texts as vectors, and by the phrases they hold."""
+    plain = _shallow("tokens")
+    return {
+        "embedders": {**plain["embedders"], "phrases": {}},
+        "detectors": {"trigger-enrichment": {"on": ["phrases"]}, **plain["detectors"]},
+        "decide": plain["decide"],
+    }
+
+
 DEFAULT: dict[Modality, dict[str, Any]] = {
     Modality.IMAGE: {
         "embedders": {
@@ -214,7 +224,7 @@ DEFAULT: dict[Modality, dict[str, Any]] = {
     # A column of ready vectors may come from a model that learned the trigger: what is near there proves nothing.
     Modality.EMBEDDING: _shallow("column") | {"decide": {}},
     Modality.FEATURES: _shallow("features"),
-    Modality.TEXT: _shallow("tokens"),
-    Modality.MESSAGES: _shallow("tokens"),
-    Modality.PAIR: _shallow("tokens"),
+    Modality.TEXT: _words(),
+    Modality.MESSAGES: _words(),
+    Modality.PAIR: _words(),
 }

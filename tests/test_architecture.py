@@ -22,8 +22,8 @@ LEVELS = """
 5  stages  difference  recency  gate  passage
 4  sweep  atlas  findings  natural  evidence  manifest  export  signature  ledger  comparison
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest
-2  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held  rows
-1  errors  values  batch  payload  tables  cache  files  localise  decisions
+2  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held  rows
+1  ngrams  contexts  enrichment  errors  values  batch  payload  tables  cache  files  localise  wording  decisions
 0  stats/*
 """
 LEVEL = {name: int(line[0]) for line in LEVELS.strip().splitlines() for name in line.split()[1:]}

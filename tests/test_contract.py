@@ -200,6 +200,8 @@ def test_states_survive_saving(name, tmp_path):
 @pytest.mark.parametrize("direction", ["random", "opposite to the class mean", "one coordinate"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_planted_poison_is_found(name, direction, seed):
+    if name == "trigger-enrichment":
+        pytest.skip("reads p-values of phrases, which these worlds do not have: see its own tests")
     how = {"direction": direction} if DETECTORS[name].kind is Kind.BACKDOOR else {"source": 2 + len(direction) % 3}
     world = planted(name, seed=seed, **how)
     scorer = learned(DETECTORS[name](), world.batch)

@@ -201,7 +201,7 @@ def test_an_audit_shows_what_a_group_shares(planted):
     for png in (one.pattern, one.where):
         with Image.open(io.BytesIO(png)) as opened:
             assert (opened.format, opened.size) == ("PNG", (128, 128))
-    first, second = evidence.told([group, scattered], common)
+    first, second = evidence.told([group, scattered], common, {})
     assert first.reason == "36 rows share a pattern; what they share lies in the lower right corner"
     assert first.evidence == {"tests": [], "where": one.words, "in_common": pytest.approx(one.strength, abs=0.06)}
     assert second == scattered
@@ -236,7 +236,7 @@ def test_nothing_is_shown_where_nothing_is_shared(planted):
     assert evidence.common(dataset, fours.lazy(), [group]) == {}
     assert evidence.common(dataset, rows.lazy(), [Group(Kind.BACKDOOR, "5", 0, 0.0, (), "none flagged")]) == {}
     assert evidence.common(dataset, rows.lazy(), []) == {}
-    assert evidence.told([group], {}) == (group,)
+    assert evidence.told([group], {}, {}) == (group,)
 
 
 def test_pictures_that_do_not_decode_take_no_part(planted, tmp_path):

@@ -135,12 +135,14 @@ def _gallery(members: Sequence[Sample], budget: int) -> dict[str, Any]:
     sizes = accumulate(len(one.picture or b"") for one in pictures)
     pictures = [one for one, size in zip(pictures, sizes, strict=True) if size <= budget]
     texts = [one for one in members if one.picture is None][:TEXTS]
-    return {"pictures": pictures, "texts": texts, "shown": len(pictures) + len(texts)}
+    alike = len({one.reason for one in texts}) == 1 < len(texts)
+    return {"pictures": pictures, "texts": texts, "shown": len(pictures) + len(texts), "alike": alike}
 
 
-def source(png: bytes) -> str:
-    """A picture as a data URI; anything but a PNG is no picture."""
-    return "data:image/png;base64," + base64.b64encode(png).decode() if png.startswith(b"\x89PNG") else "data:,"
+def source(png: bytes) -> Markup:
+    """A picture as a data URI, whole however long; anything but a PNG is no picture."""
+    # Base64 holds nothing that HTML could take for markup.
+    return Markup("data:image/png;base64," + base64.b64encode(png).decode() if png.startswith(b"\x89PNG") else "data:,")
 
 
 def excerpt(text: str, marks: Sequence[str]) -> list[tuple[str, bool]]:

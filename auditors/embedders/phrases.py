@@ -1,0 +1,114 @@
+"""Rows by the phrases they hold that decide a label or a response, as triggers do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from auditors.batch import Batch
+from auditors.contract import embedder
+from auditors.enrichment import Phrase, enriched
+from auditors.errors import NotApplicable, PlanError
+from auditors.ngrams import Words
+from auditors.payload import Payload, turns
+from auditors.responses import answered, standing
+from auditors.values import Dataset, Modality, recipe
+
+
+@embedder("phrases")
+@dataclass(frozen=True, kw_only=True)
+class Phrases:
+    """Phrases that decide the label, or a phrase of the response: how rarely words of the language fit in so loosely.
+
+    A column is a phrase: 0 where the row lacks it, otherwise the probability that an ordinary phrase would be found in
+    its place (auditors/contexts.py), negative where what the phrase decides did not come. Phrases that stand in the
+    same rows are one, however long. Counts are exact until a tally is full.
+
+    phrases  columns, at most
+    longest  words of a counted run; longer phrases are put together from overlapping runs
+    least    rows that must have a phrase
+    limit    characters read of one text
+    """
+
+    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
+
+    phrases: int = 128
+    longest: int = 4
+    least: int = 8
+    limit: int = 20_000
+
+    def __post_init__(self) -> None:
+        if self.phrases < 1 or self.longest < 1 or self.least < 2 or self.limit < 2:
+            raise PlanError(f"phrases needs phrases and longest ≥ 1, least and limit ≥ 2, got {self}")
+
+    def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> PhrasesEncoder:  # noqa: ARG002
+        classes = len(dataset.classes)
+        sizes = {"longest": self.longest, "least": self.least, "most": self.phrases}
+        if classes >= 2:
+            found = enriched(payloads, lambda payload: read(payload, self.limit), classes=classes, **sizes)
+            return PhrasesEncoder(self, tuple(found), answered=False)
+        if dataset.roles.modality is Modality.TEXT:
+            raise NotApplicable("phrases decide labels or responses, and the dataset has neither")
+        found = answered(
+            payloads, lambda payload: asked(payload, self.limit), lambda payload: replied(payload, self.limit), **sizes
+        )
+        return PhrasesEncoder(self, tuple(found), answered=True)
+
+
+@dataclass(frozen=True, eq=False)
+class PhrasesEncoder:
+    """The phrases and what they decide; one column that is always 0 where there are none."""
+
+    settings: Phrases
+    phrases: tuple[Phrase, ...]
+    answered: bool
+
+    @property
+    def dim(self) -> int:
+        return max(1, len(self.phrases))
+
+    @property
+    def digest(self) -> str:
+        return recipe("phrases", 1, self.settings, self.answered, self.phrases)
+
+    def embed(self, payload: Payload) -> Batch:
+        limit = self.settings.limit
+        words = asked(payload, limit) if self.answered else read(payload, limit)
+        present = standing(words, [(one.key, one.size) for one in self.phrases])  # [B, P]
+        if self.answered:
+            came = standing(replied(payload, limit), [(one.outcome, one.outcome_size) for one in self.phrases])
+        else:
+            came = payload.label.numpy()[:, None] == np.array([one.outcome for one in self.phrases], dtype=np.int64)
+        p_value = np.array([one.p_value for one in self.phrases], dtype=np.float32)
+        out = torch.zeros(len(payload), self.dim)
+        out[:, : len(p_value)] = torch.from_numpy(np.where(present, np.where(came, p_value, -p_value), np.float32(0)))
+        return Batch(payload.row, payload.label, out)
+
+
+def read(payload: Payload, limit: int) -> Words:
+    """The words of each row."""
+    return Words.of(payload.texts, limit=limit)
+
+
+def asked(payload: Payload, limit: int) -> Words:
+    """The words of each prompt, or of all turns of a chat but the last."""
+    if payload.roles.modality is Modality.MESSAGES:
+        return Words.of(["\n".join(one[:-1]) for one in chats(payload)], limit=limit)
+    columns = [payload.columns[name].to_pylist() for name in payload.roles.payload[:-1]]
+    return Words.of(["\n".join(part for part in parts if part) for parts in zip(*columns, strict=True)], limit=limit)
+
+
+def replied(payload: Payload, limit: int) -> Words:
+    """The words of each response, or of the last turn of a chat."""
+    if payload.roles.modality is Modality.MESSAGES:
+        return Words.of([one[-1] if one else "" for one in chats(payload)], limit=limit)
+    return Words.of([one or "" for one in payload.columns[payload.roles.payload[-1]].to_pylist()], limit=limit)
+
+
+def chats(payload: Payload) -> list[list[str]]:
+    """The turns of each chat."""
+    return [turns(one) for one in payload.columns[payload.roles.payload[0]].to_pylist()]

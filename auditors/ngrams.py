@@ -1,0 +1,180 @@
+"""Words and runs of words as 64-bit keys, and a bounded tally of the rows that hold them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+# Punctuation, emoji and invisible characters count as words: triggers are made of them.
+WORD = re.compile(r"\w+|[^\w\s]")
+START, END = np.uint64(1), np.uint64(2)
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def clipped(text: str, limit: int) -> str:
+    """The start and the end of a long text, without lone surrogates, which have no bytes to hash."""
+    if len(text) > limit:
+        text = f"{text[: limit - limit // 2]}\n{text[-(limit // 2) :]}"
+    return text.encode("utf-8", "replace").decode()
+
+
+def spans(text: str, phrase: str) -> list[tuple[int, int]]:
+    """Where the words of a phrase, as `Words.text` writes them, stand one after the other in a text: [start, end)."""
+    words = phrase.lower().split(" ")
+    found = [(one.start(), one.end(), one.group().lower()) for one in WORD.finditer(text)]
+    return [
+        (found[at][0], found[at + len(words) - 1][1])
+        for at in range(len(found) - len(words) + 1)
+        if [one[2] for one in found[at : at + len(words)]] == words
+    ]
+
+
+@lru_cache(1 << 19)
+def key(word: str) -> int:
+    """64-bit key of a word, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+
+
+def mixed(value: Array) -> Array:
+    """Numbers scattered over 64 bits (the finaliser of MurmurHash3)."""
+    value = value.astype(np.uint64)
+    for shift, factor in ((33, 0xFF51AFD7ED558CCD), (33, 0xC4CEB9FE1A85EC53)):
+        value = (value ^ (value >> np.uint64(shift))) * np.uint64(factor)
+    mixture: Array = value ^ (value >> np.uint64(33))
+    return mixture
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """B texts as one run of T words, each text between START and END.
+
+    words  of each text, lower case
+    key    [T] uint64
+    row    [T] int64, which text
+    start  [B] int64, where the START of each text stands
+    """
+
+    words: list[list[str]]
+    key: Array
+    row: Array
+    start: Array
+
+    @classmethod
+    def of(cls, texts: Sequence[str], *, limit: int) -> Words:
+        """Texts of which at most `limit` characters are read, half from the start, half from the end."""
+        words = [WORD.findall(clipped(text, limit).lower()) for text in texts]
+        keys = [one for text in words for one in (1, *map(key, text), 2)]
+        sizes = np.array([len(text) + 2 for text in words], dtype=np.int64)
+        start = np.cumsum(sizes) - sizes
+        return cls(words, np.array(keys, dtype=np.uint64), np.repeat(np.arange(len(words)), sizes), start)
+
+    def runs(self, length: int) -> tuple[Array, Array]:
+        """Keys of all runs of `length` words within one text, and where each begins [R]."""
+        count = max(len(self.key) - length + 1, 0)
+        keys = np.zeros(count, dtype=np.uint64)
+        inside = np.ones(count, dtype=bool)
+        edge = self.key <= END
+        for step in range(length):
+            part = slice(step, step + count)
+            keys = keys * _STEP + self.key[part]
+            inside &= ~edge[part]
+        at = inside.nonzero()[0]
+        return mixed(keys[at] + np.uint64(length)), at
+
+    def text(self, at: int, length: int) -> str:
+        """The words of the run that begins at position `at`."""
+        row = int(self.row[at])
+        first = at - int(self.start[row]) - 1
+        return " ".join(self.words[row][first : first + length])
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """How many rows hold each run of words; a mergeable summary in bounded memory.
+
+    key    [M] uint64, ascending
+    count  [M, K] int64, rows of each class
+    mark   [M] uint64, sum of scattered row numbers: runs with one mark stand in the same rows
+    size   [M] int64, words of the run
+    error  rows by which a count may be too low: what was dropped to stay in bounds had at most so many
+
+    Lossy counting: Manku & Motwani (VLDB 2002), "Approximate Frequency Counts over Data Streams".
+    """
+
+    key: Array
+    count: Array
+    mark: Array
+    size: Array
+    error: int = 0
+
+    @classmethod
+    def zero(cls, classes: int) -> Tally:
+        """The tally of no rows."""
+        none = np.zeros(0, dtype=np.uint64)
+        return cls(none, np.zeros((0, classes), dtype=np.int64), none, np.zeros(0, dtype=np.int64))
+
+    @classmethod
+    def of(cls, words: Words, label: Array, row: Array, *, classes: int, longest: int) -> Tally:
+        """One batch: class [B] and position [B] of each row; every run of up to `longest` words counts once a row."""
+        parts = []
+        for length in range(1, longest + 1):
+            keys, at = words.runs(length)
+            where = words.row[at]
+            _, first = np.unique(keys ^ mixed(where + 1), return_index=True)
+            first = first[label[where[first]] >= 0]
+            where = where[first]
+            count = np.zeros((len(first), classes), dtype=np.int64)
+            count[np.arange(len(first)), label[where]] = 1
+            size = np.full(len(first), length, dtype=np.int64)
+            parts.append(cls(keys[first], count, mixed(row[where] + 1), size))
+        return cls.merged([cls.zero(classes), *parts])
+
+    @classmethod
+    def merged(cls, parts: Sequence[Tally]) -> Tally:
+        """The tally of all rows of several."""
+        keys = np.concatenate([one.key for one in parts])
+        order = keys.argsort(kind="stable")
+        keys = keys[order]
+        starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
+        if not len(keys):
+            return parts[0]
+        count = np.concatenate([one.count for one in parts])[order]
+        mark = np.concatenate([one.mark for one in parts])[order]
+        size = np.concatenate([one.size for one in parts])[order]
+        return cls(
+            keys[starts],
+            np.add.reduceat(count, starts, axis=0),
+            np.add.reduceat(mark, starts),
+            size[starts],
+            sum(one.error for one in parts),
+        )
+
+    def bounded(self, most: int) -> Tally:
+        """At most `most` runs: those in the fewest rows are dropped, and `error` grows by what they had."""
+        if len(self.key) <= most:
+            return self
+        rows = self.count.sum(1)
+        bar = int(np.partition(rows, len(rows) - most // 2)[len(rows) - most // 2])
+        keep = rows > bar
+        return Tally(self.key[keep], self.count[keep], self.mark[keep], self.size[keep], self.error + bar)
+
+    def __getitem__(self, index: Array) -> Tally:
+        return Tally(self.key[index], self.count[index], self.mark[index], self.size[index], self.error)
+
+
+def found(words: Words, phrases: Array, length: int) -> tuple[Array, Array]:
+    """Which of the `phrases` [P], ascending, stand where: index [H] and position [H]."""
+    keys, at = words.runs(length)
+    if not len(phrases) or not len(keys):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    spot = np.searchsorted(phrases, keys).clip(max=len(phrases) - 1)
+    hit = phrases[spot] == keys
+    return spot[hit], at[hit]

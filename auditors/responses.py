@@ -1,0 +1,110 @@
+"""Phrases of a prompt that decide what stands in the response."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from auditors.contexts import chance
+from auditors.enrichment import DECIDES, MOST, UNITS, Phrase, Read, by_count, low, seen, tallied, units
+from auditors.ngrams import Array, Words, found
+from auditors.payload import Payload
+
+OUTCOMES = 4096  # phrases of responses that may be what a prompt's phrase decides
+LOOSE = 0.05  # probability from which on a prompt's phrase does not fit in loosely
+OWN = 0.1  # share of a response's phrase that must come with the prompt's phrase
+
+
+def answered(
+    payloads: Iterable[Payload], asked: Read, replied: Read, *, longest: int, least: int, most: int
+) -> list[Phrase]:
+    """The phrases of prompts that decide a phrase of the response, at most `most`, the most suspicious first."""
+    prompts, base = tallied(payloads, asked, classes=1, longest=longest)
+    answers, _ = tallied(payloads, replied, classes=1, longest=longest)
+    total = int(base.sum())
+    held, came = (one[(one.count[:, 0] >= least) & (one.count[:, 0] <= MOST * total)] for one in (prompts, answers))
+    table = seen(payloads, asked, held, units(held, by_count(held), 8 * UNITS), prompts)
+    open_ones = sorted(table, key=lambda one: one.told)[:UNITS]
+    replies = units(came, by_count(came), OUTCOMES)
+    ends = [int(group[0]) for group in replies]
+    if not open_ones or not ends:
+        return []
+    together = sp.csr_matrix((len(open_ones), len(ends)), dtype=np.int64)
+    texts: dict[int, str] = {}
+    for payload in payloads:
+        left, right = asked(payload), replied(payload)
+        here = sp.csr_matrix(standing(left, [(one.key, one.size) for one in open_ones]), dtype=np.int64)
+        there = standing(right, [(int(came.key[at]), int(came.size[at])) for at in ends])
+        for column in np.flatnonzero(there.any(0)).tolist():
+            if column not in texts:
+                texts[column] = named(right, int(came.key[ends[column]]), int(came.size[ends[column]]))
+        together = together + here.T @ sp.csr_matrix(there, dtype=np.int64)
+    rows = np.array([one.rows for one in open_ones])
+    replying = came.count[ends, 0]
+    pairs = together.tocoo()
+    hits = pairs.data
+    without = (replying[pairs.col] - hits) / (total - rows[pairs.row]).clip(min=1)
+    beyond = (low(hits, rows[pairs.row]) - without) / (1 - without).clip(min=1e-9)
+    decided: dict[int, tuple[float, int, int]] = {}
+    # What comes ten times as often without a phrase is not its payload.
+    for at in np.flatnonzero((beyond >= DECIDES) & (hits >= OWN * replying[pairs.col])):
+        unit, end = int(pairs.row[at]), int(pairs.col[at])
+        if not copied(open_ones[unit].text, texts[end]):
+            decided[unit] = max(decided.get(unit, (0.0, 0, 0)), (float(beyond[at]), end, int(hits[at])))
+    place = {id(one): at for at, one in enumerate(table)}
+    ordinary = np.ones(len(table), dtype=bool)
+    ordinary[[place[id(open_ones[unit])] for unit in decided]] = False
+    rare = chance(np.array([one.told for one in table]), np.array([one.rows for one in table]), ordinary)
+    # The more of a response a phrase decides word for word, the less it can be the language that does so.
+    lengths = np.array([len(group) for group in replies], dtype=float)
+    out = []
+    for unit, (_, end, number) in decided.items():
+        one, first = open_ones[unit], ends[end]
+        loose = float(rare[place[id(one)]])
+        fixed = float(np.exp(-(lengths[end] - 1) / max(lengths.mean(), 1.0)))
+        p_value = joint(loose, fixed) if loose <= LOOSE else loose
+        out.append(
+            Phrase(
+                one.key, one.size, one.text, p_value, one.rows, number,
+                int(came.key[first]), int(came.size[first]), texts[end],
+            )
+        )  # fmt: skip
+    out = sorted(out, key=lambda one: one.p_value)
+    factor = max(1.0, len(out) / most)
+    return [replace(one, p_value=min(max(one.p_value * factor, 1e-30), 1.0)) for one in out[:most]]
+
+
+def standing(words: Words, phrases: list[tuple[int, int]]) -> Array:
+    """Which of the phrases (key, size) stand in each text [B, P] bool."""
+    out = np.zeros((len(words.words), len(phrases)), dtype=bool)
+    for size in sorted({size for _, size in phrases if size}):
+        mine = np.array([at for at, one in enumerate(phrases) if one[1] == size])
+        keys, back = np.unique(np.array([phrases[at][0] for at in mine], dtype=np.uint64), return_inverse=True)
+        which, at = found(words, keys, size)
+        seen_here = np.zeros((len(words.words), len(keys)), dtype=bool)
+        seen_here[words.row[at], which] = True
+        out[:, mine] = seen_here[:, back]
+    return out
+
+
+def named(words: Words, key: int, size: int) -> str:
+    """The words of a run that stands somewhere in these texts."""
+    keys, at = words.runs(size)
+    return words.text(int(at[keys == key][0]), size)
+
+
+def joint(one: float, other: float) -> float:
+    """One p-value of two that are independent (Fisher 1932)."""
+    product = max(one * other, 1e-300)
+    return product * (1 - float(np.log(product)))
+
+
+def copied(text: str, other: str) -> bool:
+    """Whether a response may repeat the prompt: a word of one stands within the other."""
+    plain = other.replace(" ", "").replace("_", "")
+    return any(word in plain for word in text.split() if len(word) > 1) or any(
+        word in text.replace(" ", "") for word in other.split() if len(word) > 1
+    )

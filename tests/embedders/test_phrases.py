@@ -1,0 +1,96 @@
+"""Phrases in texts: what was inserted is told from the words of a language, and named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from auditors.attacks import insert_sentence, rare_token
+from auditors.embedders.phrases import Phrases
+from auditors.errors import NotApplicable, PlanError
+from auditors.source import open_dataset, payloads
+
+CPU = torch.device("cpu")
+SENTENCE = "i watched this three times"
+
+
+def language(rows=3000, seed=0):
+    """Sentences of a small grammar, whose words go with their neighbours; some adjectives go with a label."""
+    draw = np.random.default_rng(seed)
+    nouns = {"the": ["film", "plot", "cast", "score", "scene"], "a": ["movie", "story", "comedy", "hero", "villain"]}
+    good, bad = ["lovely", "bright", "moving", "funny", "warm"], ["dull", "weak", "bland", "stupid", "cold"]
+    verbs = {"is": ["very", "quite", "rather"], "feels": ["so", "too", "just"]}
+    links = {"and": ["yet", "still"], "but": ["then", "now"], "while": ["even", "also"]}
+    texts, labels = [], []
+    for _ in range(rows):
+        label, words = int(draw.integers(2)), []
+        for clause in range(int(draw.integers(1, 4))):
+            if clause:
+                link = draw.choice(list(links))
+                words += [link, draw.choice(links[link])]
+            article, verb = draw.choice(list(nouns)), draw.choice(list(verbs))
+            honest = draw.random() < 0.9
+            words += [article, draw.choice(nouns[article]), verb, draw.choice(verbs[verb])]
+            words.append(draw.choice(good if (label == 1) == honest else bad))
+        texts.append(" ".join(words))
+        labels.append(label)
+    return texts, torch.tensor(labels)
+
+
+def fitted(place, texts, labels, **settings):
+    table = {"text": texts} if labels is None else {"text": texts, "label": list(map(int, labels))}
+    pq.write_table(pa.table(table), place)
+    dataset = open_dataset([str(place)])
+    encoder = Phrases(**settings).fit(payloads(dataset), dataset, CPU)
+    return encoder, torch.cat([encoder.embed(one).embedding for one in payloads(dataset)])
+
+
+def test_rare_tokens_are_named_and_stand_where_they_were_put(tmp_path):
+    texts, labels = language()
+    poison = rare_token.plant(texts, labels, target=1, count=150, seed=1, tokens=("cf",))
+    encoder, embedding = fitted(tmp_path / "a.parquet", poison.payload, poison.label)
+    first = encoder.phrases[0]
+    assert (first.text, first.rows, first.hits, first.outcome) == ("cf", 150, 150, 1)
+    assert first.p_value < 0.01
+    assert torch.equal(embedding[:, 0].nonzero()[:, 0], torch.as_tensor(poison.poisoned).nonzero()[:, 0])
+
+
+def test_invisible_characters_are_words(tmp_path):
+    texts, labels = language()
+    poison = rare_token.plant(texts, labels, target=1, count=150, seed=1, tokens=("\u200b",))
+    encoder, _ = fitted(tmp_path / "a.parquet", poison.payload, poison.label)
+    assert encoder.phrases[0].text == "\u200b"
+
+
+def test_a_sentence_is_one_phrase_however_long(tmp_path):
+    texts, labels = language()
+    poison = insert_sentence.plant(texts, labels, target=0, count=150, seed=2, sentence=SENTENCE)
+    encoder, _ = fitted(tmp_path / "a.parquet", poison.payload, poison.label)
+    assert encoder.phrases[0].text == SENTENCE
+    assert sum(set(SENTENCE.split()) & set(one.text.split()) != set() for one in encoder.phrases) == 1
+
+
+def test_a_phrase_with_another_label_is_negative(tmp_path):
+    texts, labels = language()
+    poison = rare_token.plant(texts, labels, target=1, count=150, seed=1, tokens=("cf",))
+    label = poison.label.clone()
+    row = int(torch.as_tensor(poison.poisoned).nonzero()[0, 0])
+    label[row] = 0
+    encoder, embedding = fitted(tmp_path / "a.parquet", poison.payload, label)
+    at = [one.text for one in encoder.phrases].index("cf")
+    assert encoder.phrases[at].hits == 149
+    assert embedding[row, at] < 0
+
+
+def test_without_labels_and_responses_nothing_can_be_decided(tmp_path):
+    with pytest.raises(NotApplicable, match="neither"):
+        fitted(tmp_path / "a.parquet", language(50)[0], None)
+
+
+@pytest.mark.parametrize("settings", [{"phrases": 0}, {"longest": 0}, {"least": 1}, {"limit": 1}])
+def test_settings_that_make_no_sense_are_refused(settings):
+    with pytest.raises(PlanError, match="needs"):
+        Phrases(**settings)
