@@ -82,7 +82,7 @@ def pretend(monkeypatch, tmp_path):
     """`auditors.audit` for a moment: it notes how it was called and ends as it is told to."""
     told = SimpleNamespace(verdict="failed", error=None, calls=[])
 
-    def audit(places, *, request, plan, out, device, seed, progress, key, policy):  # noqa: ARG001
+    def audit(places, *, request, plan, out, device, seed, progress, key, policy, since):  # noqa: ARG001
         told.calls.append(SimpleNamespace(places=places, request=request, plan=plan, out=out, device=device, seed=seed))
         progress("read", 0, 2)
         progress("read", 2, 2)
