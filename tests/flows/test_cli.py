@@ -51,6 +51,7 @@ COMMANDS = [
     "verify",
     "attest",
     "keygen",
+    "review",
     "schedule",
     "detectors",
     "embedders",
