@@ -75,7 +75,7 @@ def test_the_flow_is_the_audit(monkeypatch):
     from auditors.roles import Request
     from flows.engine import Tasks
 
-    def audit(places, *, request, plan, out, device, seed, engine, progress, key, policy):  # noqa: ARG001
+    def audit(places, *, request, plan, out, device, seed, engine, progress, key, policy, since):  # noqa: ARG001
         progress("read", 1, 1)
         assert (places, request, plan, device, seed, engine) == (["x"], Request(label="y"), None, "cpu", 3, Tasks())
         return SimpleNamespace(verdict="failed", reason="a patch", folder=out, flagged=3)
