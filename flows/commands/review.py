@@ -34,6 +34,7 @@ def review(
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
+        listener.listen()  # a browser that is quicker than the server waits instead of being refused
     except OSError as error:
         raise PlanError(f"--port {port}: cannot be listened at: {error.strerror}") from error
     taken = listener.getsockname()[1]

@@ -1,7 +1,7 @@
 "use strict";
 // Everything that comes from the dataset is set as text, never as markup.
 const at = (id) => document.getElementById(id);
-const state = { first: 0, total: 0, page: 48, cards: [], current: 0, busy: Promise.resolve(), made: [], turning: false, keys: [] };
+const state = { first: 0, total: 0, page: 48, cards: [], current: 0, busy: Promise.resolve(), made: [], turning: false, keys: [], waiting: 0 };
 
 function node(tag, text, kind) {
   const made = document.createElement(tag);
@@ -77,7 +77,7 @@ function show() {
   const note = node("textarea");
   note.id = "note"; note.rows = 2; note.maxLength = 2000; note.value = card.note; note.placeholder = "Note (N)";
   note.setAttribute("aria-label", "note");
-  note.addEventListener("change", () => { if (card.choice) choose(card.choice, { stay: true }); });
+  note.addEventListener("change", () => { card.note = note.value; if (card.choice) choose(card.choice, { stay: true }); });
   const parts = [];
   if (card.picture) { const image = node("img"); image.src = `/picture/${card.row}`; image.alt = `row ${card.row}`; parts.push(image); }
   if (card.text !== null) parts.push(node("pre", card.text));
@@ -93,6 +93,20 @@ function tell(said) {
 }
 
 // One decision after the other: each is on disk before the next is sent.
+function send(card, choice, note) {
+  state.waiting += 1;
+  const sent = state.busy.then(() => ask("/decide", { rows: [card.row], choice, note, more: state.waiting > 1 }));
+  state.busy = sent.then((said) => { if (said.settled) tell(said); }).finally(() => { state.waiting -= 1; });
+  return state.busy;
+}
+
+// What holds for a card, as the server settles it.
+function settled(card) {
+  const said = new Set(card.others.map((one) => one.choice));
+  if (card.choice) said.add(card.choice);
+  return said.size === 0 ? "open" : said.size === 1 ? [...said][0] : "unsure";
+}
+
 function choose(choice, { card = state.cards[state.current], stay = false } = {}) {
   if (!card) return;
   const before = card.choice, note = at("note") ? at("note").value : "";
@@ -100,10 +114,9 @@ function choose(choice, { card = state.cards[state.current], stay = false } = {}
   card.choice = choice === "open" ? null : choice; card.note = note;
   const index = state.cards.indexOf(card);
   if (index >= 0) at("grid").children[index].replaceWith(tile(card, index));
+  // Sent before moving on, for the rows that come next are those that are left after this decision.
+  state.busy = send(card, choice, note).catch(() => { card.choice = before; draw(); });
   if (!stay) move(1); else show();
-  state.busy = state.busy.then(() => ask("/decide", { rows: [card.row], choice, note })).then(tell).catch(() => {
-    card.choice = before; draw();
-  });
 }
 
 function takeBack() {
@@ -111,8 +124,9 @@ function takeBack() {
   if (!last) return;
   const index = state.cards.indexOf(last.card);
   if (index >= 0) state.current = index;
+  const after = last.card.choice;
   last.card.choice = last.before;
-  state.busy = state.busy.then(() => ask("/decide", { rows: [last.card.row], choice: last.before ?? "open", note: last.card.note })).then(tell);
+  state.busy = send(last.card, last.before ?? "open", last.card.note).catch(() => { last.card.choice = after; draw(); });
   draw();
 }
 
@@ -125,10 +139,17 @@ function move(by) {
 }
 
 function turn(by, current = 0) {
-  const first = Math.max(0, state.first + by * state.page);
-  if (first >= state.total) return;
+  if (by > 0 && state.first + state.cards.length >= state.total) return;
+  // Rows that no longer match the filter have left the list, and the rows after them moved up.
+  const wanted = filter().state;
+  const stay = () => state.cards.filter((card) => !wanted || settled(card) === wanted).length;
+  go(() => Math.max(0, state.first + (by > 0 ? stay() : -state.page)), current);
+}
+
+// Load from another place of the list, after what was decided so far is on disk.
+function go(first, current = 0) {
   state.turning = true;
-  state.busy = state.busy.then(() => load(first, current)).catch(() => {}).then(() => {
+  state.busy = state.busy.then(() => load(first(), current)).catch(() => {}).then(() => {
     state.turning = false;
     // Keys that were pressed meanwhile were meant for the rows that come now.
     while (state.keys.length && !state.turning) state.keys.shift()();
@@ -156,9 +177,12 @@ document.addEventListener("keydown", (event) => {
   if (state.turning) state.keys.push(does); else does();
 });
 
+// What was shown as decided and is not on disk yet would be lost.
+addEventListener("beforeunload", (event) => { if (state.waiting) event.preventDefault(); });
+
 const columns = () => getComputedStyle(at("grid")).gridTemplateColumns.split(" ").length;
 
-at("filters").addEventListener("change", () => { document.activeElement.blur(); load(0); });
+at("filters").addEventListener("change", () => { document.activeElement.blur(); go(() => 0); });
 at("back").addEventListener("click", () => turn(-1));
 at("on").addEventListener("click", () => turn(1));
 at("all-drop").addEventListener("click", () => all("drop"));

@@ -21,10 +21,9 @@ from starlette.routing import Route
 
 from auditors import decisions
 from auditors.decisions import Choice
-from auditors.errors import ForetasteError
+from auditors.errors import ForetasteError, PlanError
 from flows.review.desk import PAGE, Desk, Filter
 
-COOKIE = "foretaste"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -35,6 +34,11 @@ HEADERS = {
 }
 STATIC = {"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
 LARGEST_BODY = 1 << 16
+
+
+def cookie(host: str) -> str:
+    """The name of the cookie that holds the token: browsers share cookies among the ports of a machine."""
+    return f"foretaste-{host.rpartition(':')[2]}"
 
 
 def application(desk: Desk, *, reviewer: str, token: str, hosts: frozenset[str]) -> Starlette:
@@ -84,9 +88,10 @@ def application(desk: Desk, *, reviewer: str, token: str, hosts: frozenset[str])
         try:
             given = await request.json()
             choice, note = Choice(given["choice"]), str(given.get("note", ""))
+            note.encode()  # half of a surrogate pair can be written in JSON, but cannot be stored
             asked = given.get("rows")
             chosen = desk.rows(_filter(given["group"])) if asked is None else [int(row) for row in asked]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return _said(400, "a decision must name rows, or a group, and a choice")
         known = set(desk.flagged["row"].to_list())
         if not chosen or not known.issuperset(chosen):
@@ -94,8 +99,9 @@ def application(desk: Desk, *, reviewer: str, token: str, hosts: frozenset[str])
         try:
             decisions.decide(desk.folder, chosen, choice, reviewer=reviewer, note=note)
         except ForetasteError as error:
-            return _said(500, str(error))
-        return JSONResponse({"rows": len(chosen), **desk.progress(reviewer)})
+            return _said(400 if isinstance(error, PlanError) else 500, str(error))
+        # Counting takes longer than deciding: who has more to send is told at the end.
+        return JSONResponse({"rows": len(chosen), **({} if given.get("more") else desk.progress(reviewer))})
 
     routes = [
         Route("/", index),
@@ -119,9 +125,9 @@ def _refusal(request: Request, token: str, hosts: frozenset[str]) -> Response | 
     given = request.query_params.get("token")
     if given is not None and request.method == "GET" and request.url.path == "/" and _same(given, token):
         welcome = RedirectResponse("/", status_code=303)
-        welcome.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+        welcome.set_cookie(cookie(host), token, httponly=True, samesite="strict")
         return welcome
-    if not _same(request.cookies.get(COOKIE, ""), token):
+    if not _same(request.cookies.get(cookie(host), ""), token):
         return _said(403, "open the address that foretaste review printed: it holds the token")
     return None
 

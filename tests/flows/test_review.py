@@ -21,7 +21,7 @@ from auditors.decisions import Choice, decide, latest, precision, settled
 from auditors.errors import DataError
 from flows.cli import main
 from flows.review.desk import Desk, Filter
-from flows.review.server import application
+from flows.review.server import application, cookie
 
 HOST, TOKEN = "127.0.0.1:8765", "a-token"
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202e\x07"
@@ -66,7 +66,7 @@ def client(desk: Desk, reviewer: str = "ada") -> TestClient:
 @pytest.fixture
 def page(desk):
     made = client(desk)
-    made.cookies.set("foretaste", TOKEN)
+    made.cookies.set(cookie(HOST), TOKEN)
     return made
 
 
@@ -142,10 +142,14 @@ def test_decisions_are_made_and_told(page, desk):
         ({"rows": [1], "choice": "burn"}, 400),
         ({"rows": "abc", "choice": "drop"}, 400),
         ([], 400),
+        ({"rows": [float("inf")], "choice": "drop"}, 400),
+        ({"rows": [1], "choice": "drop", "note": "\ud800"}, 400),
+        ({"rows": [1], "choice": "drop", "note": "x" * 2001}, 400),
     ],
 )
 def test_bad_decisions_change_nothing(page, desk, body, status):
-    assert page.post("/decide", json=body).status_code == status
+    sent = {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}  # json= refuses infinity
+    assert page.post("/decide", **sent).status_code == status
     assert latest(desk.folder) == []
 
 
@@ -157,7 +161,7 @@ def test_a_form_of_another_page_cannot_decide(page, desk):
 
 def test_two_reviewers_see_each_other_and_overwrite_nothing(page, desk):
     other = client(desk, "bob")
-    other.cookies.set("foretaste", TOKEN)
+    other.cookies.set(cookie(HOST), TOKEN)
     page.post("/decide", json={"rows": [1], "choice": "drop"})
     other.post("/decide", json={"rows": [1], "choice": "keep"})
     mine, theirs = (one.get("/rows").json()["cards"][1] for one in (page, other))
@@ -263,13 +267,38 @@ def test_fifty_decisions_by_key_survive_a_kill_and_a_reload(audit, tmp_path, req
     assert said == {row: names[key] for row, key in enumerate(keys[:49])}
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+@pytest.mark.usefixtures("desk")
+def test_what_is_left_to_decide_skips_no_row_and_two_reviews_share_a_browser(audit, tmp_path, request):
+    command = [sys.executable, "-m", "flows.cli", "review", str(audit), "--no-open", "--reviewer"]
+    addresses = []
+    for who in ("ada", "bob"):
+        server = subprocess.Popen([*command, who], stderr=subprocess.PIPE, text=True)
+        assert server.stderr is not None
+        request.addfinalizer(lambda server=server: (server.terminate(), server.communicate()))
+        addresses.append(server.stderr.readline().strip())
+    with browser(tmp_path) as tab:
+        for address in (*addresses, addresses[0].partition("?")[0]):  # the first once more, by its cookie alone
+            tab.open(address)
+            tab.wait("document.body?.dataset.ready === 'yes'")
+        tab.run(
+            "(() => { const state = document.querySelector('select[name=state]'); state.value = 'open';"
+            " state.dispatchEvent(new Event('change', {bubbles: true})); })()"
+        )
+        for _ in range(ROWS):
+            tab.press("d")
+        tab.wait(f"document.getElementById('count').textContent.includes('{ROWS} by you')")
+        assert not tab.errors
+    assert {one.row for one in latest(audit)} == set(range(ROWS))
+
+
 def test_pictures_reach_the_browser_as_new_pngs_only(tmp_path):
     data = Path(__file__).parents[2] / "data" / "digits_badnets.parquet"
     plan = tmp_path / "plan.toml"
     plan.write_text('[embedders.grey]\nkind = "pixels"\n[detectors.spectral-signature]\n[decide]\ncontent = "grey"\n')
     auditors.audit(str(data), plan=str(plan), out=str(tmp_path / "audit"))
     shown = client(Desk.of(str(tmp_path / "audit")))
-    shown.cookies.set("foretaste", TOKEN)
+    shown.cookies.set(cookie(HOST), TOKEN)
     row = shown.get("/rows").json()["cards"][0]["row"]
     answer = shown.get(f"/picture/{row}")
     assert answer.headers["content-type"] == "image/png"
