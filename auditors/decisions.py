@@ -94,21 +94,12 @@ def tally(audit: str | Path, reviewer: str) -> tuple[dict[Choice, int], int]:
     return counts, int(mine)
 
 
-def chosen(audit: str | Path, choice: Choice) -> set[int]:
-    """The rows that are settled so; for OPEN all that are settled in any way."""
-    if not (Path(audit) / NAME).is_file():
-        return set()
-    wanted = "" if choice is Choice.OPEN else f"WHERE choice = '{choice}'"
-    with _opened(audit, write=False) as log:
-        return {row for (row,) in log.execute(f"SELECT row FROM ({AGREED}) {wanted}")}
-
-
-def settled(words: Sequence[Decision]) -> dict[int, Choice]:
+def settled(audit: str | Path) -> dict[int, Choice]:
     """What holds for each row: what all reviewers of it agree on; where they do not, it is unsure."""
-    said: dict[int, set[Choice]] = {}
-    for one in words:
-        said.setdefault(one.row, set()).add(one.choice)
-    return {row: next(iter(choices)) if len(choices) == 1 else Choice.UNSURE for row, choices in said.items()}
+    if not (Path(audit) / NAME).is_file():
+        return {}
+    with _opened(audit, write=False) as log:
+        return {row: Choice(choice) for row, choice in log.execute(AGREED)}
 
 
 @dataclass(frozen=True)

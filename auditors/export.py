@@ -97,10 +97,11 @@ def export(
 
 def _settled(audit: str) -> Reviewed:
     """What people decided. Raises DataError where nobody decided anything."""
-    said = decisions.chosen(audit, Choice.DROP), decisions.chosen(audit, Choice.KEEP)
-    if not any(said):
+    said = decisions.settled(audit)
+    if not said:
         raise DataError(f"{audit}: nobody has reviewed this audit yet, run: foretaste review {audit}")
-    return Reviewed(*map(frozenset, said))
+    drop, keep = (frozenset(row for row, one in said.items() if one is way) for way in (Choice.DROP, Choice.KEEP))
+    return Reviewed(drop, keep)
 
 
 # What was audited

@@ -13,7 +13,7 @@ from auditors import tables
 from auditors.batch import Groups
 from auditors.plan import Decide
 from auditors.stats.significance import benjamini_hochberg
-from auditors.values import Dataset, Group, Kind, Run, Status, Verdict
+from auditors.values import Dataset, Group, Kind, Run, Status, Verdict, mostly_blind
 
 
 @dataclass(frozen=True)
@@ -303,8 +303,8 @@ def _apart(  # noqa: PLR0911
     label = int(best["label"])
     total = dataset.class_rows[label] if dataset.class_rows and label >= 0 else dataset.rows
     who = f"class {name}" if name is not None else "the dataset"
-    views = ", ".join(dict.fromkeys(part["embedder"]))
     family = best["family"]
+    views = ", ".join(dict.fromkeys(part.filter(pl.col("family") == family)["embedder"]))
     if family == "spectral":
         return (
             f"{rows} of {total} rows of {who} share a pattern: along one direction ({views}) the class reaches "
@@ -365,4 +365,8 @@ def verdict(
         return Verdict.FAILED, failing[0]
     if warning:
         return Verdict.WARNED, warning[0]
-    return Verdict.PASSED, f"none of the {len(completed)} completed looks found a suspicious group among {rows} rows"
+    looks = "the only completed look found no" if len(completed) == 1 else f"none of {len(completed)} looks found a"
+    reason = f"{looks} suspicious group among {rows} rows"
+    if mostly_blind(len(completed), len(runs)):
+        reason += f", but {len(runs) - len(completed)} of {len(runs)} looks do not apply to this dataset"
+    return Verdict.PASSED, reason

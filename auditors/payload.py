@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -175,7 +176,9 @@ def _decode(pictures: list[bytes | None], size: int) -> tuple[Tensor, dict[int, 
         try:
             out[position] = _pixels(data, size)
         except Exception as error:  # Pillow raises many kinds; whatever it is, the row is reported
-            broken[position] = f"does not decode: {type(error).__name__}: {error}"[:200]
+            # Pillow names the buffer it read by its address, which is another in every run.
+            said = re.sub(r" <_io\.BytesIO object at 0x[0-9a-f]+>", "", f"{type(error).__name__}: {error}")
+            broken[position] = f"does not decode: {said}"[:200]
     return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous(), broken
 
 

@@ -56,6 +56,11 @@ class Verdict(StrEnum):
     FAILED = "failed"
 
 
+def mostly_blind(completed: int, looks: int) -> bool:
+    """Whether so few of an audit's looks were possible that a pass says little."""
+    return 2 * completed < looks
+
+
 @dataclass(frozen=True)
 class Digest:
     """A digest that names its own recipe: `algorithm` records everything that influences `value`.

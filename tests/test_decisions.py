@@ -3,13 +3,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditors.decisions import NAME, Choice, Decision, Precision, decide, latest, precision, settled, tally
+from auditors.decisions import NAME, Choice, Precision, decide, latest, precision, settled, tally
 from auditors.errors import DataError, PlanError
 
 
@@ -30,7 +33,7 @@ def test_the_latest_word_of_each_reviewer_counts(audit):
     decide(audit, [3], Choice.DROP, reviewer="bob")
     found = [(one.row, one.choice, one.reviewer, one.note) for one in latest(audit)]
     assert found == [(1, "drop", "ada", ""), (3, "keep", "ada", "a real 3"), (3, "drop", "bob", "")]
-    assert settled(latest(audit)) == {1: Choice.DROP, 3: Choice.UNSURE}
+    assert settled(audit) == {1: Choice.DROP, 3: Choice.UNSURE}
     assert tally(audit, "ada") == ({Choice.KEEP: 0, Choice.DROP: 1, Choice.UNSURE: 1}, 2)
     assert [one.row for one in latest(audit, [3, 4])] == [3, 3]
 
@@ -91,13 +94,19 @@ def test_bad_decisions_are_refused_whole(audit, tmp_path):
 choices = st.sampled_from([Choice.KEEP, Choice.DROP, Choice.UNSURE])
 
 
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 5), choices, st.sampled_from("ab")), unique_by=lambda one: (one[0], one[2])))
 def test_a_row_is_settled_as_all_agree(words):
-    found = settled([Decision(row, choice, who, "", "") for row, choice, who in words])
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "report.json").write_text("{}")
+        for row, choice, who in words:
+            decide(folder, [row], choice, reviewer=who)
+        found, (counts, _) = settled(folder), tally(folder, "a")
     for row, choice in found.items():
         said = {one for other, one, _ in words if other == row}
         assert choice is (said.pop() if len(said) == 1 else Choice.UNSURE)
     assert set(found) == {row for row, _, _ in words}
+    assert {choice: number for choice, number in counts.items() if number} == Counter(found.values())
 
 
 def test_precision_is_what_people_confirmed():

@@ -264,7 +264,7 @@ def test_only_completed_runs_speak_for_the_data():
     assert decided(runs=(IDLE,))[0] is Verdict.FAILED
     assert decided(runs=())[0] is Verdict.FAILED
     assert "nothing can be said" in decided(runs=(IDLE,))[1]
-    assert "1 completed looks" in decided(runs=(DONE, IDLE))[1]
+    assert "the only completed look" in decided(runs=(DONE, IDLE))[1]
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ class TriggerScorer:
         simes = (ranked * dim / torch.arange(1, dim + 1, device=ranked.device)).amin(1).clamp(max=1.0)
         accused = (own & (self.q_value <= self.fdr)).sum(1)
         label = torch.arange(classes, device=leads.device)
-        return Groups(label, -simes.clamp_min(1e-300).log10(), simes, {"phrases": accused.double()})
+        return Groups(label, simes.clamp_min(1e-300).log10().abs(), simes, {"phrases": accused.double()})
 
     def score(self, batch: Batch) -> Scores:
         known = batch.label >= 0

@@ -16,7 +16,8 @@ def advice(document: Mapping[str, Any], folder: str) -> list[tuple[str, str]]:
         return []
     kinds = [kind for kind, rows in document.get("counts", {}).items() if rows]
     commands = [
-        ("Look at the most suspicious rows", f"foretaste show {where} --top 50"),
+        ("Look at them, and decide", f"foretaste review {where}"),
+        ("The most suspicious as a list", f"foretaste show {where} --top 50"),
         ("Take the flagged rows elsewhere", f"foretaste show {where} --csv > flagged.csv"),
     ]
     if any(Kind(kind).fails_audit for kind in kinds):

@@ -7,7 +7,7 @@ from importlib.resources import files
 from auditors.report import words
 from auditors.report.advice import advice
 from auditors.report.document import document
-from auditors.report.page import HEADLINE, KINDS, environment
+from auditors.report.page import KINDS, environment, headline
 from auditors.values import Report
 
 GROUPS = 20
@@ -19,7 +19,7 @@ def cell(report: Report) -> str:
     return _TEMPLATE.render(
         report=found,
         folder=report.folder,
-        headline=HEADLINE[found["verdict"]],
+        headline=headline(found),
         kinds=KINDS,
         groups=found["groups"][:GROUPS],
         more=max(0, len(found["groups"]) - GROUPS),

@@ -18,7 +18,7 @@ from auditors.report.advice import advice
 from auditors.report.charts import Atlas, Strip
 from auditors.report.document import document
 from auditors.report.glyphs import visible
-from auditors.values import Report
+from auditors.values import Report, mostly_blind
 
 PICTURES = 24  # of a group; all rows are in flagged.parquet
 TEXTS = 8
@@ -32,6 +32,7 @@ HEADLINE = {
     "warned": "This dataset deserves a look before training.",
     "failed": "Do not train on this dataset as it is.",
 }
+BLIND = "Nothing was found, but most checks could not look."
 KINDS = {
     "backdoor": "Backdoor",
     "label": "Wrong labels",
@@ -109,7 +110,7 @@ def page(
     return _TEMPLATE.render(
         report=found,
         folder=report.folder,
-        headline=HEADLINE[found["verdict"]],
+        headline=headline(found),
         kinds=KINDS,
         groups=groups,
         drawn=drawn,
@@ -119,6 +120,14 @@ def page(
         problems=[run for run in found["runs"] if run["status"] != "completed"],
         total=sum(seconds for seconds in found["seconds"].values() if seconds is not None),
     )
+
+
+def headline(found: Mapping[str, Any]) -> str:
+    """The verdict as a sentence; `found` is report.json."""
+    completed = sum(run["status"] == "completed" for run in found["runs"])
+    if found["verdict"] == "passed" and mostly_blind(completed, len(found["runs"])):
+        return BLIND
+    return HEADLINE[found["verdict"]]
 
 
 def _belongs(one: Sample, group: dict[str, Any]) -> bool:
@@ -181,7 +190,8 @@ def environment() -> Environment:
     made = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=_inert, trim_blocks=True, lstrip_blocks=True
     )
-    made.globals.update({"words": words, "excerpt": excerpt, "source": source, "brief": brief})
+    palette = Markup((files("auditors.report") / "palette.css").read_text(encoding="utf-8"))
+    made.globals.update({"palette": palette, "words": words, "excerpt": excerpt, "source": source, "brief": brief})
     return made
 
 

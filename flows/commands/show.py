@@ -59,12 +59,12 @@ def _reviewed(folder: str) -> None:
     from auditors import decisions
     from auditors.report.rows import flagged
 
-    said = decisions.settled(decisions.latest(folder))
+    said = decisions.settled(folder)
     if not said:
         return
     accusers = {row["row"]: row["detectors"] for row in flagged(folder) if row["row"] in said}
     for name, one in decisions.precision(said, accusers).items():
-        print_text(f"{one.confirmed} of the {one.reviewed} rows that {name} accuses were confirmed by reviewers\n")
+        print_text(f"{one.confirmed} of the {one.reviewed} reviewed rows that {name} accuses were confirmed\n")
 
 
 def _card(found: Mapping[str, Any]) -> int:

@@ -78,8 +78,8 @@ class Desk:
             part = part.filter(pl.col("detectors").list.contains(wanted.detector))
         rows: list[int] = part["row"].to_list()
         if wanted.state:
-            said = decisions.chosen(self.folder, Choice(wanted.state))
-            rows = [row for row in rows if (row in said) != (wanted.state == Choice.OPEN)]
+            state, said = Choice(wanted.state), decisions.settled(self.folder)
+            rows = [row for row in rows if said.get(row, Choice.OPEN) is state]
         return rows
 
     def cards(self, rows: Sequence[int], reviewer: str) -> list[dict[str, Any]]:

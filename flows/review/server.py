@@ -32,7 +32,11 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-STATIC = {"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
+STATIC = {
+    "palette.css": ("auditors.report", "text/css; charset=utf-8"),
+    "page.css": ("flows.review", "text/css; charset=utf-8"),
+    "page.js": ("flows.review", "text/javascript; charset=utf-8"),
+}
 LARGEST_BODY = 1 << 16
 
 
@@ -54,7 +58,10 @@ def application(desk: Desk, *, reviewer: str, token: str, hosts: frozenset[str])
 
     async def static(request: Request) -> Response:
         name = request.path_params["name"]
-        return Response(_file(name), media_type=STATIC[name]) if name in STATIC else _said(404, "there is no such file")
+        if name not in STATIC:
+            return _said(404, "there is no such file")
+        package, kind = STATIC[name]
+        return Response(_file(name, package), media_type=kind)
 
     def start(_: Request) -> Response:
         shown = {key: desk.report[key] for key in ("verdict", "reason")}
@@ -144,5 +151,5 @@ def _said(status: int, sentence: str) -> Response:
     return JSONResponse({"error": sentence}, status_code=status)
 
 
-def _file(name: str) -> str:
-    return (files("flows.review") / name).read_text(encoding="utf-8")
+def _file(name: str, package: str = "flows.review") -> str:
+    return (files(package) / name).read_text(encoding="utf-8")
