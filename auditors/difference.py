@@ -5,15 +5,18 @@ Rows are matched by id where there is one; without, by content, as often as it o
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from auditors import manifest
 from auditors.errors import PlanError
 from auditors.manifest import Manifest
 from auditors.stats.significance import hypergeometric_tail
@@ -96,6 +99,20 @@ def difference(old: Manifest, new: Manifest, *, top: int = 10) -> Difference:
         files=_files(old.facts["files"], new.facts["files"]),
         fresh=pairs.filter(pl.any_horizontal(*map(pl.col, FRESH)))["row_new"].alias("row"),
     )
+
+
+def within(old: Manifest, root: str, names: Sequence[str]) -> Difference:
+    """What became of the rows of a few files, by name below `root`; the others are not read.
+
+    Raises DataError where a file cannot be read any more, PlanError as `difference` does.
+    """
+    with TemporaryDirectory() as folder:
+        path = os.path.join(folder, manifest.NAME)
+        manifest.of_dataset([f"{root}/{name}" for name in names], path, request=manifest.request(old.facts["roles"]))
+        new = manifest.stored(path)
+        assert new is not None
+        part = Manifest(old.place, old.facts, old.rows.filter(pl.col("file").is_in(list(names))))
+        return difference(part, new, top=0)
 
 
 @dataclass(frozen=True)
@@ -217,10 +234,10 @@ def _by_content(old: Manifest, new: Manifest) -> pl.DataFrame:
 def _told(found: pl.DataFrame, old: Manifest, new: Manifest) -> list[dict[str, Any]]:
     """Place, id and label of rows before and after."""
     sides = {}
-    for name, rows, manifest in (("old", found["row"], old), ("new", found["row_new"], new)):
-        named = [column for column in (*PLACE, "id", "label") if column in _names(manifest)]
+    for name, rows, held in (("old", found["row"], old), ("new", found["row_new"], new)):
+        named = [column for column in (*PLACE, "id", "label") if column in _names(held)]
         wanted = rows.drop_nulls().to_list()
-        table = manifest.rows.filter(pl.col("row").is_in(wanted)).select(named).collect()
+        table = held.rows.filter(pl.col("row").is_in(wanted)).select(named).collect()
         sides[name] = {row["row"]: row for row in table.iter_rows(named=True)}
     return [
         {"old": sides["old"].get(before), "new": sides["new"].get(after)}

@@ -241,7 +241,8 @@ def _judged(call: _Call, root: str, files: Mapping[str, Digest], size: int) -> D
         if attestation is None and newest is not None:
             attestation = ledger.located(ledger.path(), newest)
         if attestation is None:
-            reasons += _nothing(call, root, files, entries)
+            nothing, attestation = _nothing(call, root, files, entries)
+            reasons += nothing
         else:
             facts, reasons = _one(call, attestation, files, None if call.attestation else newest)
             if call.attestation and newest is not None and facts is not None and newest.ended > facts.ended:
@@ -294,8 +295,10 @@ def _one(
     return facts, list(changed) or list(policy.decide(call.policy, facts, call.now))
 
 
-def _nothing(call: _Call, root: str, files: Mapping[str, Digest], entries: Sequence[ledger.Entry]) -> tuple[str, ...]:
-    """Why there is no attestation for these bytes: they changed since their audit, or were never audited."""
+def _nothing(
+    call: _Call, root: str, files: Mapping[str, Digest], entries: Sequence[ledger.Entry]
+) -> tuple[tuple[str, ...], str | None]:
+    """Why there is no attestation for these bytes: they changed since their audit, which is named, or had none."""
     here = os.path.realpath(root) if "://" not in root else root
     for entry in sorted(entries, key=lambda one: one.ended, reverse=True):
         if entry.root != here:
@@ -306,13 +309,13 @@ def _nothing(call: _Call, root: str, files: Mapping[str, Digest], entries: Seque
             signed = attest.subjects(body)[1]
             if set(signed) & set(files):
                 since = f"since it was audited at {attest.stamp(entry.ended)} the dataset changed; {_command(call)}"
-                return (*changes(signed, files), since)
+                return (*changes(signed, files), since), path
     log, digest = ledger.path(), root_digest(files.items())
     strangers = sorted({one.keyid[:8] for one in ledger.read(log) if one.dataset == digest})
     if strangers:
         whose = f"signed with another key ({', '.join(strangers)}), not with that of {call.key}"
-        return (f"the audits of these bytes in {log} were {whose}; {_command(call)}",)
-    return (f"there is no signed audit of these bytes in {ledger.path()}; {_command(call)}",)
+        return (f"the audits of these bytes in {log} were {whose}; {_command(call)}",), None
+    return (f"there is no signed audit of these bytes in {log}; {_command(call)}",), None
 
 
 def _command(call: _Call) -> str:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 # A module imports from its own line or from below; "x/*" are the package x and its modules.
 LEVELS = """
 7  flows/*
-6  auditors  auditing
+6  auditors  auditing  rowwise
 5  stages  difference  recency  gate  passage
 4  sweep  atlas  findings  natural  evidence  manifest  export  signature  ledger  comparison
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest

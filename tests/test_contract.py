@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
-from worlds import CPU, TARGET, auroc, backdoored, chain, clean, flipped, folded, learned, schema_of, shards
+from worlds import CPU, TARGET, auroc, backdoored, chain, clean, flipped, folded, learned, phrased, schema_of, shards
 
 from auditors import plan
 from auditors.batch import Groups, Scores
@@ -37,6 +37,8 @@ def planted(name, **how):
     kind = DETECTORS[name].kind
     if DETECTORS[name].family == "contrast":  # which needs rows of every class that are doubted for honest reasons
         how = {"apart": 2.5, "rows": 400, "poison": 100, "shift": 9.0} | how
+    if DETECTORS[name].family == "trigger":  # which reads p-values of phrases, and they point nowhere in particular
+        return phrased(how.get("seed", 0))
     if kind not in POISON:
         pytest.skip(f"nobody has written poison of the kind {kind} into worlds.py")
     return POISON[kind](**how)
@@ -200,8 +202,6 @@ def test_states_survive_saving(name, tmp_path):
 @pytest.mark.parametrize("direction", ["random", "opposite to the class mean", "one coordinate"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_planted_poison_is_found(name, direction, seed):
-    if name == "trigger-enrichment":
-        pytest.skip("reads p-values of phrases, which these worlds do not have: see its own tests")
     how = {"direction": direction} if DETECTORS[name].kind is Kind.BACKDOOR else {"source": 2 + len(direction) % 3}
     world = planted(name, seed=seed, **how)
     scorer = learned(DETECTORS[name](), world.batch)

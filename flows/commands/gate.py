@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -34,6 +35,10 @@ def gate(  # noqa: PLR0917
     if json and junit:
         raise PlanError("one of --json and --junit can be chosen, got both")
     decision = decide(dataset, policy=policy, attestation=attestation, key=key)
+    if not decision.allowed:
+        from auditors.rowwise import rowwise
+
+        decision = replace(decision, reasons=(*decision.reasons, *rowwise(decision)))
     if junit_file:
         _written(junit_file, "w", passage.junit(decision))
     if json:

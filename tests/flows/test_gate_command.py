@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from xml.etree import ElementTree as Tree
 
+import pyarrow.parquet as pq
 import pytest
 from attested import Workshop
 
@@ -37,6 +38,40 @@ def here(tmp_path, monkeypatch):
 
 def audit(*options: str) -> int:
     return main(["audit", "train", "--plan", "plan.toml", *options])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda table: table.take(list(reversed(range(len(table))))),
+            "same rows in another order, 1,796 of them moved",
+        ),
+        (lambda table: table.slice(1), "of its rows 1 removed"),
+        (lambda table: table.replace_schema_metadata({"a": "b"}), "same rows in the same order, written otherwise"),
+    ],
+)
+def test_a_refusal_says_what_became_of_the_rows(here, capsys, change, said):
+    assert main(["keygen"]) == 0
+    assert audit("--out", "audits/1") == 0
+    path = here / "train" / "digits.parquet"
+    pq.write_table(change(pq.read_table(path)), path)
+    capsys.readouterr()
+    assert main(["gate", "train"]) == 1
+    out = capsys.readouterr().out
+    assert "digits.parquet: its bytes changed since the audit" in out
+    assert said in out
+
+
+def test_a_refusal_does_without_a_manifest_and_without_parquet(here, capsys):
+    assert main(["keygen"]) == 0
+    assert audit("--out", "audits/1") == 0
+    (here / "train" / "digits.parquet").write_bytes(b"PAR1 no more PAR1")
+    assert main(["gate", "train"]) == 1
+    assert "its rows cannot be compared with those that were audited" in capsys.readouterr().out
+    (here / "audits/1/rows.parquet").unlink()
+    assert main(["gate", "train"]) == 1
+    assert "its bytes changed since the audit" in capsys.readouterr().out
 
 
 def test_from_nothing_to_a_training_job_that_starts_or_does_not(here, capsys):
