@@ -201,7 +201,9 @@ class Stages:
         content = encoders.get(self.plan.decide.content)
         if content is None or isinstance(content, Ended):
             return groups, []
-        accused = findings.members(groups, os.path.join(folder, "scores.parquet"), self.plan.decide)
+        # Whether a phrase is the language's own or was put in is what that test itself tells.
+        groups_tested = groups.filter(pl.col("family") != "trigger")
+        accused = findings.members(groups_tested, os.path.join(folder, "scores.parquet"), self.plan.decide)
         if accused.is_empty():
             return groups, []
         candidates = {

@@ -51,8 +51,8 @@ class SpectralSignature:
     family: ClassVar[str] = "spectral"
 
     def begin(self, schema: Schema) -> Aggregator:
-        if self.whiten and schema.classes < 2:
-            raise NotApplicable("whitening needs at least two classes: one class whitened by itself shows nothing")
+        if schema.classes < 2:
+            raise NotApplicable("needs at least two classes: how far out is far is what the other classes say")
         if schema.rows < 4 * FEWEST:
             raise NotApplicable(f"needs at least {4 * FEWEST} rows, the dataset has {schema.rows}")
         return _Within(self, schema)

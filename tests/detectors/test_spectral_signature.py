@@ -112,8 +112,7 @@ def test_says_where_it_does_not_apply():
         learned(SpectralSignature(), constant)
 
 
-def test_one_unlabelled_class_is_looked_at_plainly():
-    world = backdoored(0, shift=14.0, poison=20)
-    batch = Batch(world.batch.row, torch.zeros_like(world.batch.label), world.batch.embedding)
-    groups = learned(SpectralSignature(whiten=False), batch, schema_of(batch, 1, labelled=False)).groups
-    assert groups.p_value.shape == (1,)
+@pytest.mark.parametrize("whiten", [True, False])
+def test_one_class_has_nothing_to_be_compared_with(whiten):
+    with pytest.raises(NotApplicable, match="what the other classes say"):
+        SpectralSignature(whiten=whiten).begin(schema_of(clean().batch, 1, labelled=False))
