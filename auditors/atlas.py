@@ -72,6 +72,13 @@ def atlas(
     return Atlas(view, guided, dataset.rows, places)
 
 
+def write(drawn: Atlas, rows: pl.LazyFrame, path: str) -> None:
+    """The map as a table: the rows on it as `rows` (in the columns of samples.parquet) have them, with x and y."""
+    at = pl.DataFrame([(one.row, one.x, one.y) for one in drawn.places], schema=["row", "x", "y"], orient="row")
+    at = at.with_columns(pl.col("x", "y").cast(pl.Float32))
+    rows.join(at.lazy(), on="row").sort("row").collect().write_parquet(path)
+
+
 def plane(value: Tensor, label: Tensor, inside: Tensor | None) -> Tensor:
     """Rows [N, D] with labels [N] on a plane, [N, 2] in [0, 1]; without `inside` [N] on the principal one."""
     value = value - value.mean(0)

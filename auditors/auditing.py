@@ -159,14 +159,17 @@ def _conclude(
 
 
 def _map(stages: Stages, encoders: Mapping[str, Encoder | Ended], found: Sequence[Group], folder: str) -> Atlas | None:
-    """The map in the view that the strongest finding was made in, else in the first that there is."""
+    """The map in the view of the strongest finding, else in the first that there is; atlas.parquet holds it too."""
     tests = [test for one in found for test in one.evidence.get("tests", ())]
     ready = {name: one.digest for name, one in encoders.items() if not isinstance(one, Ended)}
     view = next((test["embedder"] for test in tests if test["embedder"] in ready), next(iter(ready), None))
     if view is None:
         return None
     rows = pl.scan_parquet(os.path.join(folder, "samples.parquet"))
-    return atlas.atlas(stages.dataset, rows, found, view=view, digest=ready[view], folder=stages.cache)
+    drawn = atlas.atlas(stages.dataset, rows, found, view=view, digest=ready[view], folder=stages.cache)
+    if drawn is not None:
+        atlas.write(drawn, rows, os.path.join(folder, "atlas.parquet"))
+    return drawn
 
 
 class _Clock:

@@ -44,8 +44,11 @@ def chosen(flagged: pl.DataFrame) -> pl.DataFrame:
     return ranked.filter(order < PER_GROUP).head(AT_MOST)
 
 
-def samples(dataset: Dataset, flagged: pl.DataFrame) -> Sequence[Sample]:
-    """The rows of `flagged` (in the columns of samples.parquet) with their payload; each shard is read once."""
+def samples(dataset: Dataset, flagged: pl.DataFrame, *, side: int = 96) -> Sequence[Sample]:
+    """The rows of `flagged` (in the columns of samples.parquet) with their payload; each shard is read once.
+
+    `side` is the longer one of a picture, in pixels.
+    """
     facts = {int(one["row"]): one for one in flagged.to_dicts()}
     out = []
     for shard in dataset.shards:
@@ -74,7 +77,7 @@ def samples(dataset: Dataset, flagged: pl.DataFrame) -> Sequence[Sample]:
                         kinds=tuple(one["kinds"]),
                         detectors=tuple(one["detectors"]),
                         reason=one["reason"],
-                        picture=picture(content) if isinstance(content, bytes) else None,
+                        picture=picture(content, side) if isinstance(content, bytes) else None,
                         text=content if isinstance(content, str) else None,
                     )
                 )

@@ -124,6 +124,18 @@ def request(roles: Mapping[str, Any]) -> Request:
             return replace(said, **{str(modality): payload[0]})
 
 
+def reopened(report: Mapping[str, Any]) -> Dataset:
+    """The dataset of a stored audit, from its report.json. Raises DataError where it is not what was audited."""
+    data = report["dataset"]
+    places = [f"{data['root'].rstrip('/')}/{one['name']}" for one in data["files"]]
+    dataset = open_dataset(places, request=request(report["roles"]))
+    audited = {one["digest"] for one in data["files"]}
+    changed = [file.name for file in dataset.files if str(file.digest) not in audited]
+    if changed:
+        raise DataError(f"{changed[0]}: is not what was audited any more, its rows cannot be shown: audit it again")
+    return dataset
+
+
 def _schema(dataset: Dataset) -> pa.Schema:
     return tables.manifest(pa.type_for_alias(dataset.id_type) if dataset.id_type else None)
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = """
 7  flows/*
 6  auditors  auditing  rowwise
-5  stages  difference  recency  gate  passage
+5  stages  handover  difference  recency  gate  passage
 4  sweep  atlas  findings  natural  evidence  manifest  export  signature  ledger  comparison
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest
 2  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held  rows

@@ -13,11 +13,9 @@ import polars as pl
 
 from auditors import decisions, evidence, manifest
 from auditors.decisions import Choice
-from auditors.errors import DataError
 from auditors.report.document import read
 from auditors.report.glyphs import visible
 from auditors.report.page import Sample
-from auditors.source import open_dataset
 from auditors.values import Dataset
 
 PAGE = 48
@@ -50,14 +48,7 @@ class Desk:
     def of(cls, folder: str) -> Desk:
         """Open an audit. Raises DataError where it is none, or its dataset no longer holds the audited bytes."""
         report = read(folder)
-        found = report["dataset"]
-        places = [f"{found['root'].rstrip('/')}/{one['name']}" for one in found["files"]]
-        dataset = open_dataset(places, request=manifest.request(report["roles"]))
-        audited = {one["digest"] for one in found["files"]}
-        changed = [file.name for file in dataset.files if str(file.digest) not in audited]
-        if changed:
-            raise DataError(f"{changed[0]}: is not what was audited any more, its rows cannot be shown: audit it again")
-        return cls(Path(folder), report, dataset, pl.read_parquet(Path(folder) / "flagged.parquet"))
+        return cls(Path(folder), report, manifest.reopened(report), pl.read_parquet(Path(folder) / "flagged.parquet"))
 
     def choices(self) -> dict[str, list[str]]:
         """What can be filtered by."""

@@ -1,0 +1,32 @@
+"""foretaste handover."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from auditors.values import Kind
+from flows.commands.output import print_text
+
+
+def handover(
+    audit: Annotated[str, typer.Argument(metavar="AUDIT", help="The folder of an audit.")],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder.")],
+    top: Annotated[int, typer.Option(min=1, help="How many flagged rows, the most suspicious first.")] = 2000,
+    kind: Annotated[Kind | None, typer.Option(help="Only rows of this kind.")] = None,
+) -> int:
+    """Write what was found for embedding-atlas, FiftyOne and Label Studio."""
+    from auditors.handover import hand_over
+    from auditors.report import words
+    from auditors.report.glyphs import visible
+
+    done = hand_over(audit, folder, top=top, kind=kind)
+    where = visible(folder.rstrip("/"))
+    opens = {
+        "atlas.parquet": f"embedding-atlas {where}/atlas.parquet --x x --y y",
+        "fiftyone": "fiftyone.Dataset.from_dir(DIR, dataset_type=fiftyone.types.FiftyOneImageClassificationDataset)",
+        "label-studio.json": "import it into a project whose labelling interface is label-studio.xml",
+    }
+    print_text("".join(f"{where}/{name}: {words.plural(rows, 'row')}; {opens[name]}\n" for name, rows in done.items()))
+    return 0
