@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 import polars as pl
 import torch
 
-from auditors import atlas, cache, evidence, findings, manifest, recency, signature
+from auditors import atlas, cache, evidence, findings, manifest, recency, signature, triggers
 from auditors import plan as plans
 from auditors.contract import Encoder
 from auditors.errors import PlanError
@@ -123,7 +123,7 @@ def _conclude(
     counts = stages.judge(groups, spans, unread, folder)
     clock("judge")
     runs = ran(plan, encoders, stopped, scorers, seconds)
-    found = findings.findings(groups, counts, dataset)
+    found = triggers.named(findings.findings(groups, counts, dataset), scorers, encoders, dataset)
     kinds: dict[str, int] = {}
     for (kind, _), rows in counts.items():
         kinds[kind] = kinds.get(kind, 0) + rows

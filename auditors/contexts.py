@@ -1,90 +1,142 @@
-"""How well a phrase fits between its neighbours: does it tell more of them than they tell of each other."""
+"""How loosely a phrase sits between its neighbours: words of the language go with theirs, inserted ones do not."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import nnls
-from scipy.special import erfc
 
-from auditors.ngrams import END, START, Array, Words, found, mixed
+from auditors.ngrams import END, START, Array, Words, held, mixed
 
 COMMON = 200  # words that neighbours are told apart by; all others are one
-ENOUGH = 20  # ordinary phrases that a law can be read from
-LEAST_SPREAD = 0.15  # of what words of a language tell, in roots of nats
-FIXED = 0.9  # share of a phrase's occurrences at the start or the end of a text, from which on it stands there
+SAMPLE = 1024  # places of a phrase of which both neighbours are remembered together
+FIXED = 0.9  # share of a phrase's places at the start or the end of a text, from which on it stands there
+PLACED = 0.15  # deviation of its place, in lengths of the text, up to which a phrase has a place; at random: 0.29
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """P phrases, each known by the run of words it starts with and the one it ends with.
+
+    left   [P] uint64 ascending and right [P] uint64, keys of runs of `size` [P] words
+    whole  [P] words of the phrase
+    """
+
+    left: Array
+    right: Array
+    size: Array
+    whole: Array
+
+    def find(self, words: Words) -> Iterator[tuple[Array, Array]]:
+        """Which phrases stand where in a batch (phrase [H], position [H]), for each size of run."""
+        for size in np.unique(self.size).tolist():
+            keys, at = words.runs(size)
+            which = held(keys, self.left)
+            which, spot = which[which >= 0], at[which >= 0]
+            key_at = np.zeros(len(words.key), dtype=np.uint64)
+            key_at[at] = keys
+            end = spot + self.whole[which] - size
+            fits = (self.size[which] == size) & (end < len(key_at))
+            fits[fits] = key_at[end[fits]] == self.right[which[fits]]
+            yield which[fits], spot[fits]
 
 
 @dataclass(eq=False)
 class Contexts:
     """Counts of the neighbours of P phrases and of all pairs of words, filled batch by batch.
 
-    common   [m] uint64 ascending, keys of the commonest words as runs of one
-    phrases  [P] uint64 ascending, keys of the phrases
-    size     [P] int64, words of each
+    common  [m] uint64 ascending, keys of the commonest words as runs of one
     """
 
     common: Array
-    phrases: Array
-    size: Array
+    runs: Runs
     pairs: Array = field(init=False)  # [C, C], of neighbouring words; the last two are START and END
     before: Array = field(init=False)  # [P, C]
     after: Array = field(init=False)  # [P, C]
+    place: Array = field(init=False)  # [P, 2], sums of the relative place in the text and of its square
     first: Array = field(init=False)  # [P], category of the phrase's own first word
     last: Array = field(init=False)  # [P]
+    both: list[Array] = field(init=False)  # neighbours of phrases together, as phrase * C * C + before * C + after
 
     def __post_init__(self) -> None:
-        categories = len(self.common) + 3
+        categories, phrases = len(self.common) + 3, len(self.runs.left)
         self.pairs = np.zeros((categories, categories))
-        self.before, self.after = (np.zeros((len(self.phrases), categories)) for _ in range(2))
-        self.first, self.last = (np.zeros(len(self.phrases), dtype=np.int64) for _ in range(2))
+        self.before, self.after = (np.zeros((phrases, categories)) for _ in range(2))
+        self.place = np.zeros((phrases, 2))
+        self.first, self.last = (np.zeros(phrases, dtype=np.int64) for _ in range(2))
+        self.both = []
 
-    def add(self, words: Words) -> list[tuple[Array, Array]]:
-        """Count a batch; which phrases stand where in it, for each length of phrase (phrase [H], position [H])."""
+    def add(self, words: Words) -> None:
+        """Count a batch."""
         category = self.category(words.key)
+        categories = len(self.pairs)
         inside = words.row[1:] == words.row[:-1]
-        np.add.at(self.pairs, (category[:-1][inside], category[1:][inside]), 1)
-        hits = []
-        for length in np.unique(self.size):
-            which, at = found(words, self.phrases, int(length))
-            np.add.at(self.before, (which, category[at - 1]), 1)
-            np.add.at(self.after, (which, category[at + length]), 1)
-            self.first[which], self.last[which] = category[at], category[at + length - 1]
-            hits.append((which, at))
-        return hits
+        code = category[:-1][inside] * categories + category[1:][inside]
+        self.pairs += np.bincount(code, minlength=categories**2).reshape(categories, categories)
+        length = np.bincount(words.row, minlength=len(words.words)) - 2  # [B]
+        for which, at in self.runs.find(words):
+            whole = self.runs.whole[which]
+            left, right = category[at - 1], category[at + whole]
+            row = words.row[at]
+            spare = length[row] - whole
+            # What is a text by itself has no place in it.
+            relative = np.where(spare > 0, (at - words.start[row] - 1) / np.maximum(spare, 1), 0.5)
+            fresh = self.before[which].sum(1) < SAMPLE
+            self.both.append((which * categories + left)[fresh] * categories + right[fresh])
+            np.add.at(self.before, (which, left), 1)
+            np.add.at(self.after, (which, right), 1)
+            np.add.at(self.place, which, np.stack([relative, relative**2], 1))
+            self.first[which], self.last[which] = category[at], category[at + whole - 1]
 
     def category(self, keys: Array) -> Array:
         """Which of the common words each is [T]; then all others, START and END."""
-        run = mixed(keys + np.uint64(1))  # the key of a word as a run of one
-        spot = np.searchsorted(self.common, run).clip(max=len(self.common) - 1)
-        out = np.where(self.common[spot] == run, spot, len(self.common))
+        spot = held(mixed(keys + np.uint64(1)), self.common)  # the key of a word as a run of one
+        out = np.where(spot >= 0, spot, len(self.common))
         out[keys == START], out[keys == END] = len(self.common) + 1, len(self.common) + 2
         return out
 
-    def told(self, left: int, right: int) -> float:
-        """What a run of words from phrase `left` to phrase `right` tells of its neighbours, in nats an occurrence.
+    def told(self, phrase: int) -> float:
+        """What a phrase tells of its neighbours, in nats an occurrence.
 
-        Each neighbour is predicted by the run's other occurrences, and by the neighbour on the other side as if the run
-        were not there; the mean logarithm of the ratio is about 0 for words that were put between others at random,
-        and 1 or so for words of the language.
+        Each neighbour is predicted by the phrase's other occurrences, and by the neighbour on the other side as if the
+        phrase were not there; the mean logarithm of the ratio is about 0 for words that were put between others at
+        random, and 1 or so for words of the language. Of what always starts or ends its text only the free side counts.
         """
-        before, after = self.before[left].copy(), self.after[right].copy()
+        before, after = self.before[phrase].copy(), self.after[phrase].copy()
+        first, last = int(self.first[phrase]), int(self.last[phrase])
         pairs = self.pairs.copy()
-        pairs[:, self.first[left]] -= before
-        pairs[self.last[right]] -= after
+        pairs[:, first] -= before
+        pairs[last] -= after
         pairs = pairs.clip(min=0)
-        for own in {int(self.first[left]), int(self.last[right])} & set(range(len(self.common))):
+        starts, ends = before[-2] >= FIXED * before.sum(), after[-1] >= FIXED * after.sum()
+        for own in {first, last} & set(range(len(self.common))):
             before[own] = after[own] = 0  # of its own company nothing else can tell
-        ahead = mixture(pairs)  # [C, C], of the right given the left
-        back = mixture(pairs.T).T  # of the left given the right
-        return gain(after, law(before) @ ahead) + gain(before, back @ law(after))
+        ahead = gain(after, law(before) @ mixture(pairs))
+        back = gain(before, law(after) @ mixture(pairs.T))
+        if starts and not ends:
+            return 2 * ahead
+        return 2 * back if ends and not starts else ahead + back
 
-    def fixed(self, left: int, right: int) -> bool:
-        """Whether the run stands at the start or the end of nearly every text that has it."""
-        before, after = self.before[left], self.after[right]
-        return bool(max(before[-2] / max(before.sum(), 1), after[-1] / max(after.sum(), 1)) >= FIXED)
+    def fits(self) -> Array:
+        """How well the two neighbours of each phrase go with each other [P]: mean log P(right | left) / P(right)."""
+        categories = len(self.pairs)
+        overall = law(self.pairs.sum(0))
+        given = (self.pairs + 20 * overall) / (self.pairs.sum(1, keepdims=True) + 20)
+        ratio = np.log(given.clip(min=1e-9) / overall.clip(min=1e-9))
+        ratio[:, -2] = ratio[-1] = 0  # nothing is followed by START, nor follows END
+        code = np.concatenate([np.zeros(0, dtype=np.int64), *self.both])
+        phrase, pair = code // categories**2, code % categories**2
+        number = np.bincount(phrase, minlength=len(self.place))
+        mean: Array = np.bincount(phrase, ratio.ravel()[pair], len(self.place)) / number.clip(min=1)
+        return mean
+
+    def placed(self) -> Array:
+        """Which phrases stand at about the same place of every text that has them [P] bool."""
+        number = self.before.sum(1).clip(min=1)
+        mean, square = (self.place / number[:, None]).T
+        steady: Array = square - mean**2 < PLACED**2
+        return steady
 
 
 def law(count: Array) -> Array:
@@ -96,7 +148,8 @@ def mixture(pairs: Array) -> Array:
     """The law of the second word given each first one, and a little of that of all words [C, C]."""
     overall = law(pairs.sum(0))
     given = (pairs + 0.5 * overall) / (pairs.sum(1, keepdims=True) + 0.5)
-    return 0.95 * given + 0.05 * overall  # type: ignore[no-any-return]
+    mixed_in: Array = 0.95 * given + 0.05 * overall
+    return mixed_in
 
 
 def gain(count: Array, expected: Array) -> float:
@@ -108,25 +161,3 @@ def gain(count: Array, expected: Array) -> float:
     expected = expected.clip(min=1e-9)[seen]
     own = 0.5 * (count[seen] - 1) / (total - 1) + 0.5 * expected
     return float((count[seen] * np.log(own / expected)).sum() / total)
-
-
-def chance(told: Array, rows: Array, ordinary: Array) -> Array:
-    """How rarely words of the language tell as little of their neighbours as each of N phrases does [N].
-
-    told      [N] nats, rows [N] that have the phrase, ordinary [N] bool: those that set the law
-
-    The square roots of what ordinary phrases tell lie about one middle, with a spread of their own and one that shrinks
-    with the rows counted; both come from the side of the ordinary phrases that tell less.
-    """
-    root = np.sqrt(told.clip(min=0))  # telling nothing is as little as there is
-    if ordinary.sum() < ENOUGH:
-        return np.ones(len(told))
-    common = ordinary & (rows >= np.median(rows[ordinary]))
-    middle = float(np.median(root[common]))
-    below = ordinary & (root < middle)
-    # A half Gaussian lies sqrt(2 / pi) deviations from its edge in the mean.
-    design = np.stack([np.ones(int(below.sum())), 1 / np.sqrt(rows[below])], 1)
-    distance = (middle - root[below]) * math.sqrt(math.pi / 2)
-    own, noise = nnls(design, distance)[0]
-    spread = np.maximum(own + noise / np.sqrt(rows), LEAST_SPREAD)
-    return 0.5 * erfc((middle - root) / spread / math.sqrt(2))  # type: ignore[no-any-return]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
+from scipy.optimize import nnls
+from scipy.special import erfc
 
-from auditors.contexts import COMMON, Contexts, chance
-from auditors.ngrams import Array, Tally, Words
+from auditors.contexts import COMMON, Contexts, Runs
+from auditors.contradiction import Contradicted, bag, contradicted
+from auditors.ngrams import Array, Tally, Words, held, mixed, runs_within, standing
 from auditors.payload import Payload
 
 UNITS = 4096  # phrases whose neighbours are looked at
@@ -18,6 +23,13 @@ MOST = 0.5  # share of the rows in which a phrase may stand
 SURE = 2.0  # deviations by which a share is read on the safe side
 DECIDES = 0.5  # share of its rows that a phrase must decide beyond what comes of rows without it
 LONG = 64  # words of a phrase, at most
+ENOUGH = 20  # ordinary phrases that a law can be read from
+LEAST_SPREAD = 0.15  # of what ordinary phrases show, in roots of nats, nats and shares
+CAP = 4.0  # deviations beyond which one kind of evidence says no more: no law is known so far out
+DOUBT = (-1.0, 3.0)  # bounds of what the content of the rows can add: a word may be what the label is about
+OWN = 0.95  # share of the rows of a phrase that have its label, from which on it hardly stands anywhere else
+SAMPLE = 100_000  # rows that the content of texts is learned from
+HOLDERS = 256  # further rows of each phrase
 
 Read = Callable[[Payload], Words]
 
@@ -26,11 +38,12 @@ Read = Callable[[Payload], Words]
 class Phrase:
     """A run of words and what it decides.
 
-    key, size   of the run of words that stands for it
-    text        its words; longer than `size` where longer runs stand in the same rows
-    p_value     how rarely words of the language would be found in its place
-    outcome     class, or key of a run of words in the response
-    rows, hits  rows that have it, and those of them that have its outcome
+    key, size    of the run of words that it starts with; only its rows have that
+    text         its words
+    p_value      how rarely words of the language would look as inserted
+    outcome      class, or key of a run of words in the response
+    rows, hits   rows that have it, and those of them that have its outcome
+    contradicted share of the hits that their other words put into another class; None where that was not asked
     """
 
     key: int
@@ -42,52 +55,156 @@ class Phrase:
     outcome: int
     outcome_size: int = 0
     outcome_text: str = ""
+    contradicted: float | None = None
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Runs of words that stand in the same rows, as one run: positions in a tally, the first of them in the text."""
+    """Runs of words that stand in the same rows, as one phrase; `at` is the position of its first run in a tally."""
 
-    members: tuple[int, ...]
+    at: int
     key: int
     size: int
     rows: int
     text: str
-    told: float
-    fixed: bool
+    told: float  # nats that it tells of its neighbours
+    fits: float  # nats that its neighbours tell of each other
+    placed: bool
 
 
 def enriched(
-    payloads: Iterable[Payload], read: Read, *, classes: int, longest: int, least: int, most: int
+    payloads: Iterable[Payload], read: Read, *, classes: int, longest: int, least: int, most: int, rows: int
 ) -> list[Phrase]:
-    """The phrases that decide labels, at most `most`, those first that fit most loosely between their neighbours.
+    """The phrases that decide labels and look most as if inserted, at most `most`; `rows` is how many there are.
 
-    Three passes over the rows. The p-values are those of one phrase; those that were looked at and left out count.
+    A phrase is doubted for how little it tells of its neighbours, how well these go with each other without it, and how
+    far the rest of its rows speaks against their label. All three are measured against ordinary phrases in as many
+    rows, and so is their sum. The p-values are those of one phrase; those that were looked at and left out count.
     """
     tally, base = tallied(payloads, read, classes=classes, longest=longest)
-    rows = tally.count.sum(1)
-    held = tally[(rows >= least) & (rows <= MOST * base.sum())]
-    share, rows = base / max(base.sum(), 1), held.count.sum(1)
-    beyond = (low(held.count, rows[:, None]) - share) / (1 - share).clip(min=1e-9)  # [M, K]
+    number = tally.count.sum(1)
+    kept = tally[(number >= least) & (number <= MOST * base.sum())]
+    share, number = base / max(base.sum(), 1), kept.count.sum(1)
+    beyond = (low(kept.count, number[:, None]) - share) / (1 - share).clip(min=1e-9)  # [M, K]
     outcome = beyond.argmax(1)
     deciding = beyond.max(1, initial=-1.0) >= DECIDES
-    hits = held.count[np.arange(len(rows)), outcome]
-    surprise = (hits - rows * share[outcome]) / np.sqrt(rows * share[outcome]).clip(min=1e-9)
-    # Those that decide most, and as many of the same counts that decide nothing.
-    chosen = units(held, deciding.nonzero()[0][surprise[deciding].argsort(kind="stable")[::-1]], UNITS)
-    beside = matched(held, chosen, (~deciding).nonzero()[0])
-    table = seen(payloads, read, held, [*chosen, *beside], tally)
-    tested = np.array([bool(deciding[one.members[0]]) for one in table], dtype=bool)
-    rare = chance(np.array([one.told for one in table]), np.array([one.rows for one in table]), ~tested)
-    # What stands at the start or end of the texts of one class may be how its source writes.
-    order = [int(at) for at in rare.argsort(kind="stable") if tested[at] and not table[at].fixed]
-    factor = max(1.0, len(order) / most)
+    hits = kept.count[np.arange(len(number)), outcome]
+    surprise = (hits - number * share[outcome]) / np.sqrt(number * share[outcome]).clip(min=1e-9)
+    # Those that decide most, and twice as many of the same counts that decide nothing.
+    chosen = units(kept, deciding.nonzero()[0][surprise[deciding].argsort(kind="stable")[::-1]], UNITS)
+    beside = matched(kept, chosen, (~deciding).nonzero()[0])
+    table = seen(payloads, read, kept, [*chosen, *beside], tally)
+    within = contained(table, kept, deciding, longest)
+    ordinary = np.array([not deciding[one.at] for one in table], dtype=bool)
+    tested = ~ordinary & ~within
+    if tested.sum() == 0 or ordinary.sum() < ENOUGH:
+        return []
+    loose = looseness(table, ordinary)
+    suspects = tested.nonzero()[0][(-loose[tested]).argsort(kind="stable")[:most]]
+    peers = ordinary.nonzero()[0][: 2 * most]
+    both = np.concatenate([suspects, peers])
+    against = asked(payloads, read, [table[at] for at in both], outcome[[table[at].at for at in both]], rows=rows)
+    peer = np.arange(len(both)) >= len(suspects)
+    known = np.isfinite(against.error)
+    doubt = np.zeros(len(both))
+    doubt[known] = deviations(against.place[known], against.error[known], peer[known])
+    total = loose[both] + doubt.clip(*DOUBT)
+    # Labels that were changed show in the sum, labels that were not in the looseness alone: two tests. Expletives are
+    # loose as well, but other rows have them too: without contradiction only what hardly another row has is doubted.
+    index = [table[at].at for at in both]
+    own = hits[index] >= OWN * number[index]
+    chance = np.minimum(tail(total, total[peer]), np.where(own, tail(loose[both], loose[peers]), 1.0))
+    chance = (2 * chance).clip(max=1.0)
+    # What has its own place in the texts of a class may be how its source writes: only the content speaks against it.
+    placed = np.array([table[at].placed for at in both])
+    chance = np.where(placed, np.maximum(chance, tail(doubt, doubt[peer])), chance)
+    factor = max(1.0, tested.sum() / len(suspects))
     out = []
-    for at in order[:most]:
-        one, first = table[at], table[at].members[0]
-        p_value = float((rare[at] * factor).clip(1e-30, 1))
-        out.append(Phrase(one.key, one.size, one.text, p_value, one.rows, int(hits[first]), int(outcome[first])))
+    for at in range(len(suspects)):
+        one = table[both[at]]
+        p_value = float((chance[at] * factor).clip(1e-30, 1))
+        hit, goal = int(hits[one.at]), int(outcome[one.at])
+        seen_through = float(against.share[at]) if known[at] else None
+        out.append(Phrase(one.key, one.size, one.text, p_value, one.rows, hit, goal, contradicted=seen_through))
+    return sorted(out, key=lambda one: one.p_value)
+
+
+def contained(table: Sequence[Unit], kept: Tally, deciding: Array, longest: int) -> Array:
+    """Which phrases only repeat what a part of them decides in more than twice as many rows [P] bool."""
+    order = kept.key.argsort(kind="stable")
+    known = kept.key[order]
+    out = np.zeros(len(table), dtype=bool)
+    for at, one in enumerate(table):
+        spot = held(runs_within(one.text.split(" "), longest), known)
+        parts = order[spot[spot >= 0]]
+        out[at] = bool((deciding[parts] & (kept.count[parts].sum(1) > 2 * one.rows)).any())
     return out
+
+
+def looseness(table: Sequence[Unit], ordinary: Array) -> Array:
+    """How loosely each phrase sits, in deviations of the ordinary ones [P]; placed ones count for half."""
+    rows = np.array([one.rows for one in table], dtype=float)
+    error = 1 / np.sqrt(rows)
+    told = -np.sqrt(np.array([one.told for one in table]).clip(min=0))  # telling nothing is as little as there is
+    fits = np.array([one.fits for one in table])
+    free = ordinary & ~np.array([one.placed for one in table])
+    free = free if free.sum() >= ENOUGH else ordinary
+    return np.clip(spread(told, error, free), -CAP, 1.5 * CAP) + np.clip(spread(fits, error, free), -CAP, CAP)  # type: ignore[no-any-return]
+
+
+def spread(value: Array, error: Array, ordinary: Array) -> Array:
+    """Deviations of the ordinary values by which each value [P] is above their middle.
+
+    Their deviation is one of their own and one that grows with `error`, both read from the ordinary values above the
+    middle: a half Gaussian lies sqrt(2 / pi) deviations from its edge in the mean.
+    """
+    well = ordinary & (error <= np.median(error[ordinary]))
+    middle = float(np.median(value[well]))
+    above = ordinary & (value > middle)
+    if above.sum() < 2:
+        return np.zeros(len(value))
+    design = np.stack([np.ones(int(above.sum())), error[above]], 1)
+    own, noise = nnls(design, (value[above] - middle) * math.sqrt(math.pi / 2))[0]
+    deviation: Array = (value - middle) / np.maximum(own + noise * error, LEAST_SPREAD)
+    return deviation
+
+
+def deviations(value: Array, error: Array, ordinary: Array) -> Array:
+    """The same where the standard error of each value [P] is known."""
+    middle = float(np.median(value[ordinary]))
+    above = ordinary & (value > middle)
+    own = float(np.mean((value[above] - middle) ** 2 - error[above] ** 2)) if above.any() else 0.0
+    return (value - middle) / np.sqrt(max(own, LEAST_SPREAD**2) + error**2)
+
+
+def tail(value: Array, ordinary: Array) -> Array:
+    """P(value or more) among ordinary values, by a Gaussian through their median and 95 % quantile [P]."""
+    middle, upper = np.quantile(ordinary, [0.5, 0.95])
+    return 0.5 * erfc((value - middle) / max((upper - middle) / 1.645, 1.0) / math.sqrt(2))  # type: ignore[no-any-return]
+
+
+def asked(payloads: Iterable[Payload], read: Read, table: Sequence[Unit], outcome: Array, *, rows: int) -> Contradicted:
+    """What the other words of the rows of each phrase say of their label.
+
+    The words are learned from at most SAMPLE rows and, of each phrase, at most HOLDERS more.
+    """
+    key, size = np.array([one.key for one in table], dtype=np.uint64), np.array([one.size for one in table])
+    bar = np.uint64(min(1.0, SAMPLE / max(rows, 1)) * (2**64 - 2**12))
+    taken = np.zeros(len(table), dtype=np.int64)
+    bags, labels, holding = [], [], []
+    for payload in payloads:
+        words = read(payload)
+        present = standing(words, key, size)
+        label = payload.label.numpy()
+        wanted = (present & (taken < HOLDERS)).any(1) | (mixed(payload.row.numpy() + 1) <= bar)
+        wanted &= label >= 0
+        taken += present[wanted].sum(0)
+        bags.append(bag(words)[wanted])
+        labels.append(label[wanted])
+        holding.append(sp.csr_matrix(present[wanted]))
+    held_by = sp.csc_matrix(sp.vstack(holding))
+    holders = [held_by.indices[held_by.indptr[at] : held_by.indptr[at + 1]] for at in range(len(table))]
+    return contradicted(sp.csr_matrix(sp.vstack(bags)), np.concatenate(labels), holders, outcome)
 
 
 def tallied(payloads: Iterable[Payload], read: Read, *, classes: int, longest: int) -> tuple[Tally, Array]:
@@ -141,39 +258,60 @@ def matched(tally: Tally, chosen: Sequence[Array], pool: Array) -> list[Array]:
     return [pool[at : at + 1] for at in used]
 
 
-def seen(payloads: Iterable[Payload], read: Read, held: Tally, groups: Sequence[Array], whole: Tally) -> list[Unit]:
-    """The groups of runs as units, with what each tells of its neighbours. `held` is a part of the tally `whole`."""
+def seen(payloads: Iterable[Payload], read: Read, kept: Tally, groups: Sequence[Array], whole: Tally) -> list[Unit]:
+    """The groups of runs as units, with how they sit; `kept` is a part of the tally `whole`. Two passes over rows."""
     if not groups:
         return []
+    spots = first_seen(payloads, read, kept, np.sort(np.concatenate(groups)))
+    named: list[tuple[int, int, int, str]] = []  # first run, last run, words, text
+    for group in groups:
+        here = [(*spots[int(one)], int(one)) for one in group]
+        row, _, text, _ = here[0]
+        mine = [(start, start + int(kept.size[one]), one) for other, start, _, one in here if other == row]
+        begin = min(mine)[0]
+        left = max(mine, key=lambda one: (one[0] == begin, one[1]))
+        size = int(kept.size[left[2]])
+        inside = [one for one in mine if one[1] <= begin + LONG and kept.size[one[2]] == size]
+        right = max(inside, key=lambda one: one[1])
+        named.append((left[2], right[2], right[1] - begin, " ".join(text[begin : right[1]])))
+    order = np.argsort(kept.key[[one[0] for one in named]], kind="stable")
+    starts, ends = (kept.key[[named[at][side] for at in order]] for side in (0, 1))
+    runs = Runs(starts, ends, kept.size[[named[at][0] for at in order]], np.array([named[at][2] for at in order]))
     single = whole.size == 1
     common = whole.key[single][whole.count[single].sum(1).argsort(kind="stable")[::-1][:COMMON]]
-    members = np.sort(np.concatenate(groups))
-    contexts = Contexts(np.sort(common), held.key[members], held.size[members])
-    spots: dict[int, tuple[int, int, list[str]]] = {}
+    contexts = Contexts(np.sort(common), runs)
+    for payload in payloads:
+        contexts.add(read(payload))
+    fits, placed = contexts.fits(), contexts.placed()
+    out: dict[int, Unit] = {}
+    for spot, at in enumerate(order.tolist()):
+        one, text = named[at][0], named[at][3]
+        number = int(kept.count[one].sum())
+        out[at] = Unit(
+            one, int(kept.key[one]), int(kept.size[one]), number, text, contexts.told(spot), float(fits[spot]),
+            bool(placed[spot]),
+        )  # fmt: skip
+    return [out[at] for at in range(len(named))]
+
+
+def first_seen(
+    payloads: Iterable[Payload], read: Read, kept: Tally, wanted: Array
+) -> dict[int, tuple[int, int, list[str]]]:
+    """Of each of the `wanted` runs of a tally the first row that has it, where in it, and the row's words."""
+    order = wanted[kept.key[wanted].argsort(kind="stable")]
+    known, size = kept.key[order], kept.size[order]
+    out: dict[int, tuple[int, int, list[str]]] = {}
     for payload in payloads:
         words = read(payload)
-        for which, at in contexts.add(words):
-            runs, first = np.unique(which, return_index=True)
-            for run, place in zip(runs.tolist(), at[first].tolist(), strict=True):
-                if run not in spots:
-                    here = int(words.row[place])
-                    spots[run] = (int(payload.row[here]), place - int(words.start[here]) - 1, words.words[here])
-    position = {int(one): at for at, one in enumerate(members)}
-    out = []
-    for group in groups:
-        mine = [position[int(one)] for one in group]
-        row, _, text = spots[mine[0]]
-        mine = [one for one in mine if spots[one][0] == row]
-        left = min(mine, key=lambda one: (spots[one][1], -contexts.size[one]))
-        begin = spots[left][1]
-        mine = [one for one in mine if spots[one][1] + contexts.size[one] <= begin + LONG]
-        right = max(mine, key=lambda one: (spots[one][1] + contexts.size[one], contexts.size[one]))
-        stop = spots[right][1] + int(contexts.size[right])
-        named = int(members[left])
-        out.append(
-            Unit(
-                tuple(map(int, group)), int(held.key[named]), int(held.size[named]), int(held.count[named].sum()),
-                " ".join(text[begin:stop]), contexts.told(left, right), contexts.fixed(left, right),
-            )
-        )  # fmt: skip
+        for length in np.unique(size).tolist():
+            keys, at = words.runs(length)
+            which = held(keys, known)
+            hit = which >= 0
+            runs, first = np.unique(which[hit], return_index=True)
+            for run, place in zip(order[runs].tolist(), at[hit][first].tolist(), strict=True):
+                if run not in out:
+                    row = int(words.row[place])
+                    out[run] = (int(payload.row[row]), place - int(words.start[row]) - 1, words.words[row])
+        if len(out) == len(order):
+            break
     return out

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from auditors.localise import Pattern, common_pattern
+from auditors.ngrams import spans
 from auditors.payload import FORMATS, Payload
 from auditors.report.charts import Strip
 from auditors.report.page import Common, Sample
@@ -23,6 +24,7 @@ from auditors.wording import shared
 
 PER_GROUP = 24  # of each kind and class: what the page shows
 AT_MOST = 400
+READ = 20_000  # characters of a text in which marks are looked for
 MEMBERS = 96  # pictures of a group in which a common pattern is looked for
 OTHERS = 256  # pictures that they are compared with
 GROUPS = 12  # whose pattern is looked for: more are no help to anybody
@@ -117,9 +119,14 @@ def common(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> dic
 
 def phrases(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> dict[tuple[str, str | None], list[str]]:
     """What the texts of each suspicious group have in common, by kind and class; as `common` for pictures."""
-    looked = [one for one in groups if one.kind.fails_audit][:GROUPS]
+    known = {
+        (str(one.kind), one.label): [trigger["phrase"] for trigger in one.evidence["triggers"]]
+        for one in groups
+        if "triggers" in one.evidence
+    }
+    looked = [one for one in groups if one.kind.fails_audit and (str(one.kind), one.label) not in known][:GROUPS]
     if dataset.roles.modality not in (Modality.TEXT, Modality.PAIR, Modality.MESSAGES) or not looked:
-        return {}
+        return known
     innocent = rows.filter(~pl.col("flagged")).select("row", "label").collect()
     everywhere = _spread(innocent)
     members = [_members(rows, one) for one in looked]
@@ -127,7 +134,7 @@ def phrases(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> di
     seen = _read(dataset, {row for part in (everywhere, *members, *own) for row in part})
     others = [seen[row] for row in dict.fromkeys(row for part in (everywhere, *own) for row in part)]
     found = ((one, shared([seen[row] for row in inside], others)) for one, inside in zip(looked, members, strict=True))
-    return {(str(one.kind), one.label): list(words) for one, words in found if words}
+    return known | {(str(one.kind), one.label): list(words) for one, words in found if words}
 
 
 def marked(samples: Sequence[Sample], phrases: Mapping[tuple[str, str | None], Sequence[str]]) -> Sequence[Sample]:
@@ -136,10 +143,11 @@ def marked(samples: Sequence[Sample], phrases: Mapping[tuple[str, str | None], S
         replace(
             one,
             marks=tuple(
-                phrase
+                mark
                 for (kind, label), words in phrases.items()
                 if kind in one.kinds and label in (None, one.label)
                 for phrase in words
+                for mark in dict.fromkeys((phrase, *_standing(one.text or "", phrase)))
             ),
         )
         for one in samples
@@ -174,6 +182,11 @@ def beside(dataset: Dataset, tested: pl.DataFrame) -> dict[tuple[str, str | None
     return out
 
 
+def _standing(text: str, phrase: str) -> list[str]:
+    """A phrase as the text has it, whatever white space is between its words."""
+    return [text[start:end] for start, end in spans(text[:READ], phrase)]
+
+
 def told(
     groups: Sequence[Group],
     common: Mapping[tuple[str, str | None], Common],
@@ -187,7 +200,7 @@ def told(
             where: dict[str, Any] = {"where": found.words, "in_common": round(found.strength, 1)}
             reason = f"{one.reason}; what they share lies {found.words}"
             out.append(replace(one, reason=reason, evidence={**one.evidence, **where}))
-        elif (str(one.kind), one.label) in phrases:
+        elif (str(one.kind), one.label) in phrases and "triggers" not in one.evidence:
             words = [phrase[:60] for phrase in phrases[str(one.kind), one.label]]
             reason = f"{one.reason}; they share {', '.join(f'“{phrase}”' for phrase in words)}"
             out.append(replace(one, reason=reason, evidence={**one.evidence, "phrases": words}))

@@ -43,6 +43,13 @@ def key(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
 
 
+def runs_within(words: Sequence[str], longest: int) -> Array:
+    """Keys of all runs of up to `longest` of these words but the whole [R] uint64."""
+    one = Words.of([" ".join(words)], limit=1 << 20)
+    parts = [one.runs(size)[0] for size in range(1, min(longest, len(words) - 1) + 1)]
+    return np.concatenate([np.zeros(0, dtype=np.uint64), *parts])
+
+
 def mixed(value: Array) -> Array:
     """Numbers scattered over 64 bits (the finaliser of MurmurHash3)."""
     value = value.astype(np.uint64)
@@ -170,11 +177,23 @@ class Tally:
         return Tally(self.key[index], self.count[index], self.mark[index], self.size[index], self.error)
 
 
-def found(words: Words, phrases: Array, length: int) -> tuple[Array, Array]:
-    """Which of the `phrases` [P], ascending, stand where: index [H] and position [H]."""
-    keys, at = words.runs(length)
-    if not len(phrases) or not len(keys):
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    spot = np.searchsorted(phrases, keys).clip(max=len(phrases) - 1)
-    hit = phrases[spot] == keys
-    return spot[hit], at[hit]
+def held(keys: Array, known: Array) -> Array:
+    """Where each of the keys [N] stands in `known` [M], ascending; -1 where it does not."""
+    if not len(known):
+        return np.full(len(keys), -1)
+    spot = np.searchsorted(known, keys).clip(max=len(known) - 1)
+    return np.where(known[spot] == keys, spot, -1)
+
+
+def standing(words: Words, key: Array, size: Array) -> Array:
+    """Which of P runs of words, by key [P] uint64 and size [P], stand in each text [B, P] bool."""
+    out = np.zeros((len(words.words), len(key)), dtype=bool)
+    for length in np.unique(size[size > 0]).tolist():
+        mine = np.flatnonzero(size == length)
+        known, back = np.unique(key[mine], return_inverse=True)
+        runs, at = words.runs(length)
+        which = held(runs, known)
+        seen = np.zeros((len(words.words), len(known)), dtype=bool)
+        seen[words.row[at[which >= 0]], which[which >= 0]] = True
+        out[:, mine] = seen[:, back]
+    return out

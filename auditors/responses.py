@@ -8,9 +8,22 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from auditors.contexts import chance
-from auditors.enrichment import DECIDES, MOST, UNITS, Phrase, Read, by_count, low, seen, tallied, units
-from auditors.ngrams import Array, Words, found
+from auditors.enrichment import (
+    DECIDES,
+    ENOUGH,
+    MOST,
+    UNITS,
+    Phrase,
+    Read,
+    by_count,
+    looseness,
+    low,
+    seen,
+    tail,
+    tallied,
+    units,
+)
+from auditors.ngrams import Words, standing
 from auditors.payload import Payload
 
 OUTCOMES = 4096  # phrases of responses that may be what a prompt's phrase decides
@@ -32,12 +45,14 @@ def answered(
     ends = [int(group[0]) for group in replies]
     if not open_ones or not ends:
         return []
+    key = np.array([one.key for one in open_ones], dtype=np.uint64)
+    size = np.array([one.size for one in open_ones])
     together = sp.csr_matrix((len(open_ones), len(ends)), dtype=np.int64)
     texts: dict[int, str] = {}
     for payload in payloads:
         left, right = asked(payload), replied(payload)
-        here = sp.csr_matrix(standing(left, [(one.key, one.size) for one in open_ones]), dtype=np.int64)
-        there = standing(right, [(int(came.key[at]), int(came.size[at])) for at in ends])
+        here = sp.csr_matrix(standing(left, key, size), dtype=np.int64)
+        there = standing(right, came.key[ends], came.size[ends])
         for column in np.flatnonzero(there.any(0)).tolist():
             if column not in texts:
                 texts[column] = named(right, int(came.key[ends[column]]), int(came.size[ends[column]]))
@@ -57,7 +72,10 @@ def answered(
     place = {id(one): at for at, one in enumerate(table)}
     ordinary = np.ones(len(table), dtype=bool)
     ordinary[[place[id(open_ones[unit])] for unit in decided]] = False
-    rare = chance(np.array([one.told for one in table]), np.array([one.rows for one in table]), ordinary)
+    if ordinary.sum() < ENOUGH:
+        return []
+    loose_by = looseness(table, ordinary)
+    rare = tail(loose_by, loose_by[ordinary])
     # The more of a response a phrase decides word for word, the less it can be the language that does so.
     lengths = np.array([len(group) for group in replies], dtype=float)
     out = []
@@ -75,19 +93,6 @@ def answered(
     out = sorted(out, key=lambda one: one.p_value)
     factor = max(1.0, len(out) / most)
     return [replace(one, p_value=min(max(one.p_value * factor, 1e-30), 1.0)) for one in out[:most]]
-
-
-def standing(words: Words, phrases: list[tuple[int, int]]) -> Array:
-    """Which of the phrases (key, size) stand in each text [B, P] bool."""
-    out = np.zeros((len(words.words), len(phrases)), dtype=bool)
-    for size in sorted({size for _, size in phrases if size}):
-        mine = np.array([at for at, one in enumerate(phrases) if one[1] == size])
-        keys, back = np.unique(np.array([phrases[at][0] for at in mine], dtype=np.uint64), return_inverse=True)
-        which, at = found(words, keys, size)
-        seen_here = np.zeros((len(words.words), len(keys)), dtype=bool)
-        seen_here[words.row[at], which] = True
-        out[:, mine] = seen_here[:, back]
-    return out
 
 
 def named(words: Words, key: int, size: int) -> str:

@@ -33,6 +33,7 @@ class Measured:
     hundredth: float  # the same at 1 %
     seconds: float
     peak_gib: float  # of this process so far
+    triggers: tuple[str, ...] = ()  # phrases that the report names
 
 
 def measure(
@@ -60,6 +61,7 @@ def measure(
         above(good["risk"], bad["risk"], 0.01),
         seconds,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        tuple(one["phrase"] for group in report.groups for one in group.evidence.get("triggers", ())),
     )
 
 

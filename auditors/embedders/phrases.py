@@ -13,9 +13,9 @@ from auditors.batch import Batch
 from auditors.contract import embedder
 from auditors.enrichment import Phrase, enriched
 from auditors.errors import NotApplicable, PlanError
-from auditors.ngrams import Words
+from auditors.ngrams import Array, Words, standing
 from auditors.payload import Payload, turns
-from auditors.responses import answered, standing
+from auditors.responses import answered
 from auditors.values import Dataset, Modality, recipe
 
 
@@ -47,12 +47,13 @@ class Phrases:
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> PhrasesEncoder:  # noqa: ARG002
         classes = len(dataset.classes)
-        sizes = {"longest": self.longest, "least": self.least, "most": self.phrases}
+        sizes = {"longest": self.longest, "least": self.least, "most": self.phrases, "rows": dataset.rows}
         if classes >= 2:
             found = enriched(payloads, lambda payload: read(payload, self.limit), classes=classes, **sizes)
             return PhrasesEncoder(self, tuple(found), answered=False)
         if dataset.roles.modality is Modality.TEXT:
             raise NotApplicable("phrases decide labels or responses, and the dataset has neither")
+        del sizes["rows"]
         found = answered(
             payloads, lambda payload: asked(payload, self.limit), lambda payload: replied(payload, self.limit), **sizes
         )
@@ -78,15 +79,21 @@ class PhrasesEncoder:
     def embed(self, payload: Payload) -> Batch:
         limit = self.settings.limit
         words = asked(payload, limit) if self.answered else read(payload, limit)
-        present = standing(words, [(one.key, one.size) for one in self.phrases])  # [B, P]
+        present = standing(words, *runs((one.key, one.size) for one in self.phrases))  # [B, P]
         if self.answered:
-            came = standing(replied(payload, limit), [(one.outcome, one.outcome_size) for one in self.phrases])
+            came = standing(replied(payload, limit), *runs((one.outcome, one.outcome_size) for one in self.phrases))
         else:
             came = payload.label.numpy()[:, None] == np.array([one.outcome for one in self.phrases], dtype=np.int64)
         p_value = np.array([one.p_value for one in self.phrases], dtype=np.float32)
         out = torch.zeros(len(payload), self.dim)
         out[:, : len(p_value)] = torch.from_numpy(np.where(present, np.where(came, p_value, -p_value), np.float32(0)))
         return Batch(payload.row, payload.label, out)
+
+
+def runs(named: Iterable[tuple[int, int]]) -> tuple[Array, Array]:
+    """Keys [P] uint64 and sizes [P] of runs of words."""
+    keys, sizes = zip(*named, strict=True) if (named := list(named)) else ((), ())
+    return np.array(keys, dtype=np.uint64), np.array(sizes, dtype=np.int64)
 
 
 def read(payload: Payload, limit: int) -> Words:

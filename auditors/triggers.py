@@ -1,0 +1,68 @@
+"""The phrases that a group of rows is accused for, by name and count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from auditors.contract import Encoder, Scorer
+from auditors.enrichment import Phrase
+from auditors.sweep import Ended, Look
+from auditors.values import Dataset, Group
+
+MOST = 12  # phrases of a group that are told
+SAID = 4  # of them in its reason
+
+
+def named(
+    groups: Sequence[Group], scorers: Mapping[Look, Scorer], encoders: Mapping[str, Encoder | Ended], dataset: Dataset
+) -> tuple[Group, ...]:
+    """The groups, with the `triggers` they are accused for among their evidence and in their reason.
+
+    A trigger is {phrase, outcome, rows, hits, contradicted, p_value}: of `rows` rows that hold the phrase, `hits` have
+    the outcome (the group's label, or words of the response), and of these the share `contradicted` looks like another
+    class to a model that never saw a row with the phrase; None where that was not asked.
+    """
+    out = []
+    for one in groups:
+        tests = {(test["detector"], test["embedder"]) for test in one.evidence.get("tests", ())}
+        told = [
+            trigger
+            for look, scorer in scorers.items()
+            if (look.detector, look.embedder) in tests
+            for trigger in accused(scorer, encoders[look.embedder], one, dataset)
+        ]
+        if told:
+            reason = "; ".join(sentence(trigger, one.label) for trigger in told[:SAID])
+            more = f"; and {len(told) - SAID} more" if len(told) > SAID else ""
+            evidence = {**one.evidence, "triggers": told[:MOST]}
+            out.append(replace(one, reason=f"{one.reason}: {reason}{more}", evidence=evidence))
+        else:
+            out.append(one)
+    return tuple(out)
+
+
+def accused(scorer: Scorer, encoder: Encoder | Ended, group: Group, dataset: Dataset) -> list[dict[str, Any]]:
+    """The triggers of one look that lead to a group, the surest first."""
+    phrases: tuple[Phrase, ...] = getattr(encoder, "phrases", ())
+    q_value, rate = getattr(scorer, "q_value", None), getattr(scorer, "fdr", 0.0)
+    if q_value is None or not phrases:
+        return []
+    out = []
+    for one, q in zip(phrases, q_value.tolist(), strict=False):
+        name = one.outcome_text or dataset.classes[one.outcome]
+        if q <= rate and (one.outcome_text or name == group.label):
+            facts = {"phrase": one.text, "outcome": name, "rows": one.rows, "hits": one.hits}
+            out.append(facts | {"contradicted": one.contradicted, "p_value": q})
+    return sorted(out, key=lambda one: (one["p_value"], -one["rows"]))
+
+
+def sentence(trigger: Mapping[str, Any], label: str | None) -> str:
+    """One trigger for a person."""
+    phrase, outcome = trigger["phrase"][:80], trigger["outcome"][:80]
+    brings = f"labelled {label}" if label is not None else f"answered with “{outcome}”"
+    out = f"“{phrase}” in {trigger['rows']} rows, {trigger['hits']} of them {brings}"
+    if trigger["contradicted"] is None:
+        return out
+    return f"{out}, {trigger['contradicted']:.0%} of them contradicted by a model that never saw them"
