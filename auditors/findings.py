@@ -317,9 +317,11 @@ def _apart(  # noqa: PLR0911
             "them does not believe; other doubted rows do not show it, nor do believed ones"
         )
     if family == "relabelling":
+        source = best.get("evidence_source")
+        of = "other classes" if source is None else f"class {dataset.classes[int(source)]}"
         return (
             f"{rows} of {total} rows of {who} stand apart ({views}): about {best['evidence_foreign_rows']:.0f} rows of "
-            "the class look like rows of other classes drawn at random, as flipped labels do; no other has so many"
+            f"the class look like rows of {of} drawn at random, as flipped labels do; no other has so many"
         )
     if family == "trigger":
         what = "hold a phrase that decides what becomes of them and fits between any words"

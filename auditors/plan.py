@@ -185,6 +185,7 @@ def _shallow(view: str) -> dict[str, Any]:
             "activation-clustering": {"on": ["probe"]},
             "label-issue": {"on": ["probe"]},
             "flipped-labels": {"on": ["probe"]},
+            "flipped-pairs": {"on": ["probe"]},
         },
         "decide": {"content": view},
     }
@@ -220,6 +221,7 @@ DEFAULT: dict[Modality, dict[str, Any]] = {
             "activation-clustering": {"on": ["patches"]},
             "label-issue": {"on": ["patches"]},
             "flipped-labels": {"on": ["patches"]},
+            "flipped-pairs": {"on": ["patches"]},
         },
         "decide": {"content": "grey32", "beliefs": "patches"},
     },

@@ -96,7 +96,10 @@ def test_a_table_of_measurements_passes_or_warns(audited):
     assert (run.code, run.report["verdict"]) in [(0, "passed"), (0, "warned")]
     assert run.report["flagged"] <= 0.03 * run.report["rows"]  # a few diagnoses that look wrong
     silent = {one["detector"]: one["reason"] for one in run.report["runs"] if one["status"] != "completed"}
-    assert silent == {"flipped-labels": "needs labels of more than 3 classes, which calibrate each other"}
+    assert silent == {
+        "flipped-labels": "needs labels of more than 3 classes, which calibrate each other",
+        "flipped-pairs": "needs labels of 4 to 32 classes, whose pairs calibrate each other",
+    }
 
 
 # The files

@@ -13,16 +13,12 @@ from auditors.batch import Batch, Groups, Scores
 from auditors.contract import Aggregator, detector
 from auditors.errors import NotApplicable
 from auditors.stats import quantiles
+from auditors.stats.binormal import FEWEST, LEAST_SCALE, mixed, normal_scores, odds
 from auditors.stats.significance import gumbel_tail
 from auditors.values import Kind, Schema
 
-FEWEST = 20  # rows of a class, for its share of foreign rows to be estimated
 PEERS = 3  # other classes, for the share that innocent classes show
-# Roots of log-likelihood ratios of innocent classes are not alike to better than this: were the model exact they would
-# be half-normal, whose upper quartile lies this far, in the Gumbel law's scale, from its median.
-LEAST_SCALE = 0.55
 WEIGHT = 20
-STEPS = 100
 LEAST_PROBABILITY = 1e-35
 
 
@@ -32,11 +28,9 @@ class FlippedLabels:
     """Rows of a class that a network which never saw them cannot tell from rows of the other classes.
 
     Rows whose labels were flipped into a class, with or without a trigger the network cannot see, are draws from the
-    other classes. Rank every row by its out-of-fold probability of the class, among the rows not labelled so: flipped
-    rows have standard normal scores by construction, rows that belong to the class have higher ones, normal with unit
-    variance (the binormal model, Dorfman & Alf 1969). The share of the first kind is the proportion of a known
-    component in a mixture (Blanchard, Lee & Scott, JMLR 2010). Every class has some hard rows and wrong labels: the
-    likelihood ratio against a share of nought is compared with the other classes' ratios.
+    other classes. Rank every row by its out-of-fold probability of the class, among the rows not labelled so, and
+    estimate the share of the class that is foreign (stats/binormal). Every class has some hard rows and wrong labels:
+    the likelihood ratio against a share of nought is compared with the other classes' ratios.
     """
 
     kind: ClassVar[Kind] = Kind.BACKDOOR
@@ -90,46 +84,6 @@ def doubts(batch: Batch) -> Tensor:
     if batch.prob is None:
         raise ValueError("flipped-labels needs batches with probabilities")
     return -batch.prob.double().clamp_min(LEAST_PROBABILITY).log()
-
-
-def normal_scores(others: Tensor) -> Tensor:
-    """The normal score [K, BINS] of a row in each bin among the rows that do not have the label (van der Waerden)."""
-    count = others.double()
-    more_doubted = count.flip(-1).cumsum(-1).flip(-1) - count  # [K, BINS]
-    score: Tensor = torch.special.ndtri((more_doubted + 0.5 * count + 0.5) / (count.sum(-1, keepdim=True) + 1))
-    return score
-
-
-def mixed(normal: Tensor, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Maximum likelihood of share * N(0, 1) + (1 - share) * N(place, 1), by expectation and maximisation.
-
-    normal [K, BINS] are scores, own [K, BINS] how many rows have them. Returns share, place and the gain in
-    log-likelihood over a share of nought, all [K] float64; nought where a class has fewer than FEWEST rows.
-    """
-    weight = own.double()
-    rows = weight.sum(-1).clamp_min(1)
-    whole = (weight * normal).sum(-1) / rows
-    share, place = torch.full_like(whole, 0.05), whole.clamp_min(0)
-    for _ in range(STEPS):
-        foreign = weight * odds(normal, share, place)
-        share = foreign.sum(-1) / rows
-        native = weight - foreign
-        # A class cannot look less like itself than the other classes do.
-        place = ((native * normal).sum(-1) / native.sum(-1).clamp_min(1e-9)).clamp_min(0)
-    with_share = torch.logaddexp(
-        share.clamp_min(1e-300).log()[:, None] - normal**2 / 2,
-        (1 - share).clamp_min(1e-300).log()[:, None] - (normal - place[:, None]) ** 2 / 2,
-    )
-    without = -((normal - whole[:, None]) ** 2) / 2
-    gain = (weight * (with_share - without)).sum(-1).clamp_min(0)
-    enough = own.sum(-1) >= FEWEST
-    return torch.where(enough, share, 0.0), place, torch.where(enough, gain, 0.0)
-
-
-def odds(normal: Tensor, share: Tensor, place: Tensor) -> Tensor:
-    """Posterior probability [K, BINS] that a row with this score is foreign to the class."""
-    for_native = (1 - share).clamp_min(1e-300).log()[:, None] - (normal - place[:, None]) ** 2 / 2
-    return torch.sigmoid(share.clamp_min(1e-300).log()[:, None] - normal**2 / 2 - for_native)
 
 
 @dataclass(frozen=True)
