@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from auditors.payload import FORMATS, Payload
 from auditors.report.charts import Strip
 from auditors.report.page import Common, Sample
 from auditors.report.thumbnails import picture
-from auditors.source import payloads
+from auditors.source import payloads, picked
 from auditors.values import Dataset, Group, Modality
 from auditors.wording import shared
 
@@ -47,43 +47,36 @@ def chosen(flagged: pl.DataFrame) -> pl.DataFrame:
 
 
 def samples(dataset: Dataset, flagged: pl.DataFrame, *, side: int = 96) -> Sequence[Sample]:
-    """The rows of `flagged` (in the columns of samples.parquet) with their payload; each shard is read once.
+    """The rows of `flagged` (in the columns of samples.parquet) with their payload, ascending; few row groups are read.
 
     `side` is the longer one of a picture, in pixels.
     """
     facts = {int(one["row"]): one for one in flagged.to_dicts()}
-    out = []
-    for shard in dataset.shards:
-        wanted = {row for row in facts if shard.first_row <= row < shard.first_row + shard.rows}
-        if not wanted:
-            continue
-        for payload in payloads(dataset, [shard]):
-            first = int(payload.row[0]) if len(payload) else 0
-            here = sorted(row for row in wanted if first <= row < first + len(payload))
-            if not here:
-                continue
-            image = dataset.roles.modality is Modality.IMAGE
-            shown = payload.pictures() if image else _texts(dataset, payload)
-            for row in here:
-                one, content = facts[row], shown[row - first]
-                out.append(
-                    Sample(
-                        row=row,
-                        file=one["file"],
-                        row_group=one["row_group"],
-                        row_in_group=one["row_in_group"],
-                        id=None if one.get("id") is None else str(one["id"]),
-                        label=one["label"],
-                        risk=one["risk"],
-                        p_value=one["p_value"],
-                        kinds=tuple(one["kinds"]),
-                        detectors=tuple(one["detectors"]),
-                        reason=one["reason"],
-                        picture=picture(content, side) if isinstance(content, bytes) else None,
-                        text=content if isinstance(content, str) else None,
-                    )
-                )
-    return out
+    return [
+        Sample(
+            row=row,
+            file=facts[row]["file"],
+            row_group=facts[row]["row_group"],
+            row_in_group=facts[row]["row_in_group"],
+            id=None if facts[row].get("id") is None else str(facts[row]["id"]),
+            label=facts[row]["label"],
+            risk=facts[row]["risk"],
+            p_value=facts[row]["p_value"],
+            kinds=tuple(facts[row]["kinds"]),
+            detectors=tuple(facts[row]["detectors"]),
+            reason=facts[row]["reason"],
+            picture=picture(content, side) if isinstance(content, bytes) else None,
+            text=content if isinstance(content, str) else None,
+        )
+        for row, content in contents(dataset, facts.keys())
+    ]
+
+
+def contents(dataset: Dataset, rows: Collection[int]) -> Iterator[tuple[int, bytes | str | None]]:
+    """What these rows hold, ascending: the file of a picture (None where there is none to read) or a text."""
+    for payload in picked(dataset, rows):
+        image = dataset.roles.modality is Modality.IMAGE
+        yield from zip(payload.row.tolist(), payload.pictures() if image else _texts(dataset, payload), strict=True)
 
 
 def common(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> dict[tuple[str, str | None], Common]:
@@ -197,7 +190,7 @@ def told(
     for one in groups:
         found = common.get((str(one.kind), one.label))
         if found is not None:
-            where: dict[str, Any] = {"where": found.words, "in_common": round(found.strength, 1)}
+            where: dict[str, Any] = {"where": found.words, "in_common": round(found.strength, 1), "box": found.box}
             reason = f"{one.reason}; what they share lies {found.words}"
             out.append(replace(one, reason=reason, evidence={**one.evidence, **where}))
         elif (str(one.kind), one.label) in phrases and "triggers" not in one.evidence:
@@ -272,7 +265,9 @@ def _shown(found: Pattern, members: Tensor) -> Common:
     average = members.float().mean((0, 1)).expand(3, -1, -1)
     glow = torch.tensor(GLOW).view(3, 1, 1).float()
     where = (average + found.heat * (glow - average)).round().to(torch.uint8)
-    return Common(words=found.words, strength=found.strength, pattern=_png(found.picture), where=_png(where))
+    side = members.shape[-1]
+    top, left, bottom, right = (round(edge / side, 4) for edge in found.box)
+    return Common(found.words, found.strength, _png(found.picture), _png(where), (top, left, bottom, right))
 
 
 def _png(pixels: Tensor) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -94,6 +94,25 @@ class Payloads:
 def payloads(dataset: Dataset, shards: Sequence[Shard] | None = None, *, rows: int = 1024) -> Payloads:
     """The payloads of `shards` (all by default), up to `rows` rows each."""
     return Payloads(dataset, dataset.shards if shards is None else tuple(shards), rows)
+
+
+def picked(dataset: Dataset, rows: Collection[int]) -> Iterator[Payload]:
+    """The payloads of a few rows, ascending; only the row groups that hold them are read."""
+    wanted = np.array(sorted(set(rows)), dtype=np.int64)
+    for shard in dataset.shards:
+        first, in_file = shard.first_row, shard.first_row_in_file
+        for group, size in enumerate(shard.groups, shard.first_group):
+            if np.searchsorted(wanted, first) < np.searchsorted(wanted, first + size):
+                part = replace(shard, first_group=group, groups=(size,), first_row=first, first_row_in_file=in_file)
+                for payload in payloads(dataset, [part]):
+                    at = np.flatnonzero(np.isin(payload.row.numpy(), wanted))
+                    if len(at):
+                        columns = {name: column.take(pa.array(at)) for name, column in payload.columns.items()}
+                        here = torch.from_numpy(at)
+                        yield Payload(
+                            payload.row[here], payload.label[here], columns, dataset.roles, payload.where, dataset.root
+                        )
+            first, in_file = first + size, in_file + size
 
 
 def identities(dataset: Dataset, shard: Shard) -> pa.Table:

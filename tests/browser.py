@@ -68,6 +68,7 @@ class Tab:
 
     def press(self, key: str) -> None:
         text = {"text": key} if len(key) == 1 else {}
+        text |= {"code": "Tab", "windowsVirtualKeyCode": 9} if key == "Tab" else {}  # which the browser itself acts on
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 

@@ -75,12 +75,14 @@ class Common:
     strength  how many times more it is than the most that random rows have in common
     pattern   a PNG of what it is
     where     a PNG of where it is, over the average of the pictures
+    box       the same in shares of the picture: top, left, bottom, right; the whole where it is everywhere
     """
 
     words: str
     strength: float
     pattern: bytes
     where: bytes
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
 
 def page(

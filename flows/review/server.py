@@ -8,11 +8,12 @@ pictures that were decoded and encoded anew ever reach the browser.
 from __future__ import annotations
 
 import hmac
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
@@ -22,6 +23,7 @@ from starlette.routing import Route
 from auditors import decisions
 from auditors.decisions import Choice
 from auditors.errors import ForetasteError, PlanError
+from auditors.report.glyphs import visible
 from flows.review.desk import PAGE, Desk, Filter
 
 HEADERS = {
@@ -36,6 +38,7 @@ STATIC = {
     "palette.css": ("auditors.report", "text/css; charset=utf-8"),
     "page.css": ("flows.review", "text/css; charset=utf-8"),
     "page.js": ("flows.review", "text/javascript; charset=utf-8"),
+    "cards.js": ("flows.review", "text/javascript; charset=utf-8"),
 }
 LARGEST_BODY = 1 << 16
 
@@ -45,78 +48,129 @@ def cookie(host: str) -> str:
     return f"foretaste-{host.rpartition(':')[2]}"
 
 
-def application(desk: Desk, *, reviewer: str, token: str, hosts: frozenset[str]) -> Starlette:
-    """The page for one reviewer. `hosts` are the Host headers it answers to, such as 127.0.0.1:8765."""
+@dataclass(frozen=True)
+class Answers:
+    """What the page of one reviewer asks for."""
 
-    async def guard(request: Request, call: RequestResponseEndpoint) -> Response:
-        response = await call(request) if (refusal := _refusal(request, token, hosts)) is None else refusal
-        response.headers.update(HEADERS)
-        return response
+    desk: Desk
+    reviewer: str
 
-    async def index(_: Request) -> Response:
+    async def index(self, _: Request) -> Response:
         return Response(_file("page.html"), media_type="text/html; charset=utf-8")
 
-    async def static(request: Request) -> Response:
+    async def static(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in STATIC:
             return _said(404, "there is no such file")
         package, kind = STATIC[name]
         return Response(_file(name, package), media_type=kind)
 
-    def start(_: Request) -> Response:
-        shown = {key: desk.report[key] for key in ("verdict", "reason")}
-        return JSONResponse({**shown, "reviewer": reviewer, "filters": desk.choices(), **desk.progress(reviewer)})
+    def start(self, _: Request) -> Response:
+        shown = {key: self.desk.report[key] for key in ("verdict", "reason")}
+        return JSONResponse(
+            {**shown, "reviewer": self.reviewer, "filters": self.desk.choices(), **self.desk.progress(self.reviewer)}
+        )
 
-    def rows(request: Request) -> Response:
+    def rows(self, request: Request) -> Response:
         asked = request.query_params
         try:
-            first = max(0, int(asked.get("first", "0")))
-        except ValueError:
-            return _said(400, "first must be a number")
-        try:
-            found = desk.rows(_filter(asked))
-        except ValueError:
-            return _said(400, "state must be open, keep, drop or unsure")
-        cards = desk.cards(found[first : first + PAGE], reviewer)
+            first, row = max(0, int(asked.get("first", "0"))), asked.get("row")
+            found = self.desk.rows(_filter(asked))
+            if row is not None and int(row) in self.desk.known:
+                place = found.index(int(row)) if int(row) in set(found) else 0
+                first = place - place % PAGE
+        except (ValueError, OverflowError):
+            return _said(400, "first and row must be numbers, state must be open, keep, drop or unsure")
+        cards = self.desk.cards(found[first : first + PAGE], self.reviewer)
         return JSONResponse({"total": len(found), "first": first, "page": PAGE, "cards": cards})
 
-    def picture(request: Request) -> Response:
-        found = desk.samples([request.path_params["row"]])
-        if not found or found[0].picture is None:
-            return _said(404, "there is no such picture")
-        return Response(found[0].picture, media_type="image/png")
+    def beside(self, request: Request) -> Response:
+        row = request.path_params["row"]
+        return (
+            JSONResponse(self.desk.beside(row, self.reviewer))
+            if row in self.desk.known
+            else _said(404, "the row is not flagged")
+        )
 
-    async def decide(request: Request) -> Response:
-        if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-            return _said(415, "a decision must be JSON")
-        body = await request.body()
-        if len(body) > LARGEST_BODY:
-            return _said(413, "a decision is not so long")
+    def near(self, request: Request) -> Response:
+        row = request.path_params["row"]
+        if row not in self.desk.known:
+            return _said(404, "the row is not flagged")
         try:
-            given = await request.json()
-            choice, note = Choice(given["choice"]), str(given.get("note", ""))
-            note.encode()  # half of a surrogate pair can be written in JSON, but cannot be stored
+            return JSONResponse(self.desk.near(row))
+        except ForetasteError as error:
+            return JSONResponse({"sentence": visible(str(error)), "cards": []})
+
+    def text(self, request: Request) -> Response:
+        row = request.path_params["row"]
+        return JSONResponse(self.desk.text(row)) if row < self.desk.dataset.rows else _said(404, "there is no such row")
+
+    def picture(self, request: Request) -> Response:
+        row = request.path_params["row"]
+        shown = None
+        if row < self.desk.dataset.rows:
+            found = self.desk.samples([row])
+            shown = self.desk.large(row) if "large" in request.query_params else found[0].picture if found else None
+        if shown is None:
+            return _said(404, "there is no such picture")
+        return Response(shown, media_type="image/png")
+
+    async def decide(self, request: Request) -> Response:
+        given = await _json(request)
+        if isinstance(given, Response):
+            return given
+        try:
+            choice, note = Choice(given["choice"]), given.get("note")
+            note = None if note is None else str(note)
+            (note or "").encode()  # half of a surrogate pair can be written in JSON, but cannot be stored
             asked = given.get("rows")
-            chosen = desk.rows(_filter(given["group"])) if asked is None else [int(row) for row in asked]
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            chosen = self.desk.rows(_filter(given["group"])) if asked is None else [int(row) for row in asked]
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return _said(400, "a decision must name rows, or a group, and a choice")
-        known = set(desk.flagged["row"].to_list())
-        if not chosen or not known.issuperset(chosen):
+        if not chosen or not self.desk.known.issuperset(chosen):
             return _said(400, "only flagged rows can be decided about")
+        if given.get("left"):
+            chosen = self.desk.left(chosen, self.reviewer)
         try:
-            decisions.decide(desk.folder, chosen, choice, reviewer=reviewer, note=note)
+            await run_in_threadpool(
+                decisions.decide, self.desk.folder, chosen, choice, reviewer=self.reviewer, note=note
+            )
         except ForetasteError as error:
             return _said(400 if isinstance(error, PlanError) else 500, str(error))
-        # Counting takes longer than deciding: who has more to send is told at the end.
-        return JSONResponse({"rows": len(chosen), **({} if given.get("more") else desk.progress(reviewer))})
+        return JSONResponse({"rows": len(chosen), **self.desk.progress(self.reviewer)})
+
+    async def undo(self, request: Request) -> Response:
+        given = await _json(request)
+        if isinstance(given, Response):
+            return given
+        try:
+            done = await run_in_threadpool(decisions.undo, self.desk.folder, self.reviewer)
+        except ForetasteError as error:
+            return _said(500, str(error))
+        said = {} if done is None else {"row": done.rows[0], "choice": str(done.choice)}
+        return JSONResponse({"rows": len(done.rows) if done else 0, **said, **self.desk.progress(self.reviewer)})
+
+
+def application(desk: Desk, *, reviewer: str, token: str, hosts: frozenset[str]) -> Starlette:
+    """The page for one reviewer. `hosts` are the Host headers it answers to, such as 127.0.0.1:8765."""
+    answers = Answers(desk, reviewer)
+
+    async def guard(request: Request, call: RequestResponseEndpoint) -> Response:
+        response = await call(request) if (refusal := _refusal(request, token, hosts)) is None else refusal
+        response.headers.update(HEADERS)
+        return response
 
     routes = [
-        Route("/", index),
-        Route("/static/{name}", static),
-        Route("/start", start),
-        Route("/rows", rows),
-        Route("/picture/{row:int}", picture),
-        Route("/decide", decide, methods=["POST"]),
+        Route("/", answers.index),
+        Route("/static/{name}", answers.static),
+        Route("/start", answers.start),
+        Route("/rows", answers.rows),
+        Route("/beside/{row:int}", answers.beside),
+        Route("/near/{row:int}", answers.near),
+        Route("/text/{row:int}", answers.text),
+        Route("/picture/{row:int}", answers.picture),
+        Route("/decide", answers.decide, methods=["POST"]),
+        Route("/undo", answers.undo, methods=["POST"]),
     ]
     return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard)])
 
@@ -137,6 +191,20 @@ def _refusal(request: Request, token: str, hosts: frozenset[str]) -> Response | 
     if not _same(request.cookies.get(cookie(host), ""), token):
         return _said(403, "open the address that foretaste review printed: it holds the token")
     return None
+
+
+async def _json(request: Request) -> Any:
+    """The JSON object that a request brings, or the refusal of it."""
+    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        return _said(415, "a decision must be JSON")
+    body = await request.body()
+    if len(body) > LARGEST_BODY:
+        return _said(413, "a decision is not so long")
+    try:
+        given = await request.json()
+    except (ValueError, RecursionError):
+        given = None
+    return given if isinstance(given, dict) else _said(400, "a decision must be a JSON object")
 
 
 def _same(given: str, token: str) -> bool:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from browser import CHROMIUM, browser
+from reviewed import audited, group
 from starlette.testclient import TestClient
 
 import auditors
@@ -33,23 +34,12 @@ def audit(tmp_path_factory):
     """An audit of texts; its flagged rows are written as a detector that flags the first ROWS would."""
     folder = tmp_path_factory.mktemp("review")
     text = [f"{HOSTILE} {n}" if n % 3 == 0 else f"row {n}" for n in range(200)]
-    table = pa.table({"text": text, "label": ["cat", "<b>dog</b>"] * 100})
-    pq.write_table(table, folder / "data.parquet", row_group_size=40)
-    plan = folder / "plan.toml"
-    plan.write_text('[embedders.tokens]\n[detectors.spectral-signature]\n[decide]\ncontent = "tokens"\n')
-    auditors.audit(str(folder / "data.parquet"), plan=str(plan), out=str(folder / "audit"))
-    samples = pq.read_table(folder / "audit/samples.parquet")
-    made = samples.slice(0, ROWS)
-    for name, value in (
-        ("flagged", [True] * ROWS),
-        ("risk", [1 - n / 100 for n in range(ROWS)]),
-        ("kinds", [["backdoor"] if n % 2 else ["label"] for n in range(ROWS)]),
-        ("detectors", [["spectral-signature"]] * ROWS),
-    ):
-        column = made.schema.field(name)
-        made = made.set_column(made.schema.get_field_index(name), column, pa.array(value, column.type))
-    pq.write_table(made, folder / "audit/flagged.parquet")
-    return folder / "audit"
+    table = pa.table(
+        {"text": text, "label": ["cat", "<b>dog</b>"] * 100, "source": [f"site {n % 5}" for n in range(200)]}
+    )
+    plan = '[embedders.tokens]\n[detectors.spectral-signature]\n[decide]\ncontent = "tokens"\n'
+    found = [group("backdoor", "<b>dog</b>", ROWS // 2, phrases=["row"])]
+    return audited(folder, table, plan, rows=ROWS, groups=found)
 
 
 @pytest.fixture
@@ -118,6 +108,12 @@ def test_rows_come_in_pages_by_risk_and_filter(page):
     assert [card["row"] for card in rest["cards"]] == list(range(48, ROWS))
     assert page.get("/rows", params={"kind": "label"}).json()["total"] == ROWS // 2
     assert page.get("/rows", params={"label": "cat", "kind": "backdoor"}).json()["total"] == 0
+    assert page.get("/rows", params={"source": "site 1"}).json()["total"] == ROWS // 5
+    assert page.get("/rows", params={"file": "data.parquet"}).json()["total"] == ROWS
+    rising = page.get("/rows", params={"order": "rising"}).json()["cards"]
+    assert [card["row"] for card in rising] == list(range(ROWS - 1, ROWS - 49, -1))
+    around = page.get("/rows", params={"row": 50}).json()
+    assert (around["first"], around["cards"][2]["row"]) == (48, 50)
     assert page.get("/rows", params={"first": "x"}).status_code == 400
     assert page.get("/rows", params={"state": "x"}).status_code == 400
 
@@ -132,6 +128,61 @@ def test_decisions_are_made_and_told(page, desk):
     assert page.post("/decide", json=group).json()["rows"] == ROWS // 2
     page.post("/decide", json={"rows": [3], "choice": "open"})
     assert 3 not in settled(desk.folder)
+
+
+def test_filters_are_offered_where_there_is_something_to_choose(page):
+    offered = page.get("/start").json()["filters"]
+    assert offered["kind"] == [["backdoor", "backdoor", ROWS // 2], ["label", "label", ROWS // 2]]
+    assert [value for value, _, _ in offered["source"]] == [f"site {n}" for n in range(5)]
+    assert offered["file"] == offered["detector"] == []
+
+
+def test_a_row_is_shown_beside_its_group_and_the_nearest_rows(page):
+    said = page.get("/beside/1").json()
+    assert said["group"] == {"kind": "backdoor", "label": "<b>dog</b>"}
+    assert (said["rows"], said["left"], said["reason"]) == (ROWS // 2, ROWS // 2, "they share a pattern")
+    assert [card["row"] for card in said["cards"]] == list(range(3, 27, 2))
+    near = page.get("/near/1").json()
+    assert (near["view"], near["looked"], near["rows"]) == ("tokens", 200, 200)
+    assert len(near["cards"]) == 8
+    alike = [card["alike"] for card in near["cards"]]
+    assert alike == sorted(alike, reverse=True)
+    assert all(card["text"][0][0].startswith("row") for card in near["cards"])  # the hostile ones are others
+    assert {card["flagged"] for card in near["cards"]} <= {True, False}
+    assert page.get("/beside/199").status_code == page.get("/near/199").status_code == 404
+    assert page.get("/near/99999999999999999999").status_code == 404
+
+
+def test_what_the_group_shares_is_marked_in_the_text(page):
+    one, other = page.get("/rows").json()["cards"][1:3]
+    assert one["text"] == [["row", True], [" 1", False]]
+    assert other["text"] == [["row 2", False]]  # of another group
+    assert page.get("/text/1").json() == {"pieces": [["row", True], [" 1", False]], "characters": 5}
+
+
+def test_one_undo_takes_back_one_act_however_many_rows(page, desk):
+    page.post("/decide", json={"rows": [1], "choice": "keep", "note": "mine"})
+    group = {"kind": "backdoor", "label": "<b>dog</b>"}
+    assert page.get("/beside/1").json()["left"] == ROWS // 2 - 1
+    assert page.post("/decide", json={"group": group, "choice": "drop", "left": True}).json()["rows"] == ROWS // 2 - 1
+    assert settled(desk.folder)[1] is Choice.KEEP
+    said = page.post("/undo", json={}).json()
+    assert (said["rows"], said["row"], said["choice"], said["mine"]) == (ROWS // 2 - 1, 3, "drop", 1)
+    assert page.post("/undo", json={}).json()["mine"] == 0
+    assert page.post("/undo", json={}).json()["rows"] == 0
+    assert page.post("/undo", content="{}", headers={"Content-Type": "text/plain"}).status_code == 415
+
+
+def test_a_note_without_a_choice_is_kept_and_seen_by_others(page, desk):
+    page.post("/decide", json={"rows": [2], "choice": "open", "note": "ask <i>Bob</i>"})
+    card = page.get("/rows").json()["cards"][2]
+    assert (card["choice"], card["note"]) == (None, "ask <i>Bob</i>")
+    assert page.get("/start").json()["mine"] == 0
+    other = client(desk, "bob")
+    other.cookies.set(cookie(HOST), TOKEN)
+    assert other.get("/rows").json()["cards"][2]["others"] == [
+        {"who": "ada", "choice": "open", "note": "ask <i>Bob</i>"}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +233,7 @@ def test_data_that_changed_is_not_shown(audit, tmp_path):
 
 def test_a_hundred_thousand_flagged_rows_stay_quick(desk):
     decide(desk.folder, range(100_000), Choice.DROP, reviewer="ada")
-    desk.cards(range(48), "ada")  # the data is read once
+    desk.cards(range(48), "ada")  # the data and what was decided are read once
     start = time.monotonic()
     decide(desk.folder, [1], Choice.KEEP, reviewer="ada")
     assert desk.progress("ada")["settled"] == {"keep": 1, "drop": 99_999, "unsure": 0}
@@ -303,4 +354,8 @@ def test_pictures_reach_the_browser_as_new_pngs_only(tmp_path):
     answer = shown.get(f"/picture/{row}")
     assert answer.headers["content-type"] == "image/png"
     assert answer.content.startswith(b"\x89PNG")
-    assert shown.get("/picture/0").status_code == 404  # not flagged
+    large = shown.get(f"/picture/{row}?large")
+    assert large.content.startswith(b"\x89PNG")
+    assert len(large.content) != len(answer.content)
+    assert shown.get("/picture/0").status_code == 200  # a neighbour, perhaps
+    assert shown.get("/picture/1797").status_code == 404
