@@ -148,22 +148,26 @@ def judge(
         {"row": list(broken), "broken": list(broken.values())}, schema={"row": pl.Int64, "broken": pl.String}
     )
     rows = rows.join(unread, on="row", how="left").sort("row")
-    backdoor, label = (
+    backdoor, copied, label = (
         pl.col("attack").fill_null(0) >= decide.posterior,
+        pl.col("copied").fill_null(0) >= decide.posterior,
         pl.col("wrong").fill_null(0) >= decide.label_posterior,
     )
     integrity = pl.col("broken").is_not_null()
     kinds = pl.concat_list(
         pl.when(backdoor).then(pl.lit(str(Kind.BACKDOOR))),
+        pl.when(copied).then(pl.lit(str(Kind.DUPLICATE))),
         pl.when(label).then(pl.lit(str(Kind.LABEL))),
         pl.when(integrity).then(pl.lit(str(Kind.INTEGRITY))),
     ).list.drop_nulls()
     accusers = pl.concat_list(
         pl.when(backdoor).then(pl.col("attackers")).otherwise(pl.lit([], dtype=pl.List(pl.String))),
+        pl.when(copied).then(pl.col("copiers")).otherwise(pl.lit([], dtype=pl.List(pl.String))),
         pl.when(label).then(pl.col("doubters")).otherwise(pl.lit([], dtype=pl.List(pl.String))),
     ).list.unique(maintain_order=True)
     certainty = pl.max_horizontal(
         pl.when(backdoor).then(pl.col("attack")),
+        pl.when(copied).then(pl.col("copied")),
         pl.when(label).then(0.8 * pl.col("wrong")),
         pl.when(integrity).then(0.5),
     )
@@ -173,12 +177,13 @@ def judge(
                 "stands apart in class {} ({})", pl.col("label").fill_null("?"), pl.col("attackers").list.join(", ")
             )
         ),
+        pl.when(copied).then(pl.lit("one of too many near copies of one text")),
         pl.when(label).then(pl.format("labelled {}, but a network that never saw it disagrees", pl.col("label"))),
         pl.col("broken"),
         separator="; ",
         ignore_nulls=True,
     )
-    flagged = backdoor | label | integrity
+    flagged = backdoor | copied | label | integrity
     return rows.with_columns(
         pl.when(flagged).then(0.5 + 0.5 * certainty).otherwise(0.5 * pl.col("hint").fill_null(0)).clip(0, 1)
         .cast(pl.Float32).alias("risk"),
@@ -193,10 +198,12 @@ def judge(
 _NEEDED = ["row", "detector", "embedder", "score", "p_value", "posterior", "group"]
 _EMPTY: dict[str, pl.DataType | type[pl.DataType]] = {
     "attack": pl.Float64,
+    "copied": pl.Float64,
     "wrong": pl.Float64,
     "hint": pl.Float64,
     "p_row": pl.Float64,
     "attackers": pl.List(pl.String),
+    "copiers": pl.List(pl.String),
     "doubters": pl.List(pl.String),
 }
 
@@ -204,6 +211,7 @@ _EMPTY: dict[str, pl.DataType | type[pl.DataType]] = {
 def _summed(seen: pl.DataFrame) -> pl.DataFrame:
     """Per row: posterior of an attack and of a wrong label, a hint for the ranking, the least p-value, who accuses."""
     attack, label = pl.col("kind") != str(Kind.LABEL), pl.col("kind") == str(Kind.LABEL)
+    copies = (pl.col("kind") == str(Kind.DUPLICATE)).alias("copies")
     posterior = pl.col("posterior").cast(pl.Float64).clip(0, 1)
     accuses = attack & pl.col("suspicious")
     # Unsuspicious rows are ranked by how odd both they and their group are; a wrong label counts for less.
@@ -213,15 +221,19 @@ def _summed(seen: pl.DataFrame) -> pl.DataFrame:
         .otherwise(0.4 * posterior)
     )
     weight = pl.when(accuses).then(-pl.col("p_group").clip(1e-300, 0.999).log()).otherwise(0.0)
-    families = seen.group_by("row", "family").agg(
+    families = seen.group_by("row", "family", copies).agg(
         ((weight * posterior).sum() / weight.sum()).fill_nan(0.0).alias("accusing")
     )
-    attacked = families.group_by("row").agg((1 - (1 - pl.col("accusing")).product()).alias("attack"))
+    jointly = (1 - pl.col("accusing")).filter
+    attacked = families.group_by("row").agg(
+        (1 - jointly(~pl.col("copies")).product()).alias("attack"), (1 - jointly("copies").product()).alias("copied")
+    )
     others = seen.group_by("row").agg(
         pl.when(label).then(posterior).otherwise(0.0).max().alias("wrong"),
         hint.max().alias("hint"),
         (pl.col("p_value").min() * pl.len()).clip(0, 1).alias("p_row"),
-        pl.col("detector").filter(accuses & (posterior >= 0.1)).unique().sort().alias("attackers"),
+        pl.col("detector").filter(accuses & ~copies & (posterior >= 0.1)).unique().sort().alias("attackers"),
+        pl.col("detector").filter(accuses & copies & (posterior >= 0.1)).unique().sort().alias("copiers"),
         pl.col("detector").filter(label & (posterior >= 0.5)).unique().sort().alias("doubters"),
     )
     return attacked.join(others, on="row")
@@ -326,6 +338,9 @@ def _apart(  # noqa: PLR0911
     if family == "trigger":
         what = "hold a phrase that decides what becomes of them and fits between any words"
         return f"{rows} of {total} rows of {who} {what}"
+    if family == "copies":
+        texts = "one text" if best["evidence_floods"] == 1 else f"{best['evidence_floods']:.0f} texts"
+        return f"{rows} of {total} rows of {who} are near copies of {texts}, far more than its other duplicates explain"
     if family == "clustering":
         return (
             f"{rows} of {total} rows of {who} form a cluster of their own ({views}), and "

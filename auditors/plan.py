@@ -172,7 +172,8 @@ def near(name: str, names: Any) -> str:
 def default(dataset: Dataset) -> Plan:
     """The plan of an audit without a plan file, by modality."""
     discover()
-    return parse(DEFAULT[dataset.roles.modality])
+    bare = dataset.roles.modality is Modality.TEXT and not dataset.classes
+    return parse(BARE if bare else DEFAULT[dataset.roles.modality])
 
 
 def _shallow(view: str) -> dict[str, Any]:
@@ -197,11 +198,19 @@ def _words() -> dict[str, Any]:
     # The probe of texts with two or three classes has long tails of its own: spectral looks at it accused clean rows.
     spectral = {name: {**one, "on": ["tokens"]} for name, one in plain["detectors"].items() if "spectral" in name}
     return {
-        "embedders": {**plain["embedders"], "phrases": {}},
-        "detectors": {"trigger-enrichment": {"on": ["phrases"]}, **plain["detectors"], **spectral},
+        "embedders": {**plain["embedders"], "phrases": {}, "copies": {}},
+        "detectors": {
+            "trigger-enrichment": {"on": ["phrases"]},
+            "flood": {"on": ["copies"]},
+            **plain["detectors"],
+            **spectral,
+        },
         "decide": plain["decide"],
     }
 
+
+# Texts with neither labels nor responses: what is left to say is which of them repeat each other.
+BARE: dict[str, Any] = {"embedders": {"copies": {}}, "detectors": {"flood": {"on": ["copies"]}}}
 
 DEFAULT: dict[Modality, dict[str, Any]] = {
     Modality.IMAGE: {

@@ -201,8 +201,8 @@ class Stages:
         content = encoders.get(self.plan.decide.content)
         if content is None or isinstance(content, Ended):
             return groups, []
-        # Whether a phrase is the language's own or was put in is what that test itself tells.
-        groups_tested = groups.filter(pl.col("family") != "trigger")
+        # Whether a phrase is the language's own, or copies are honest ones, is what these tests themselves tell.
+        groups_tested = groups.filter(~pl.col("family").is_in(["trigger", "copies"]))
         accused = findings.members(groups_tested, os.path.join(folder, "scores.parquet"), self.plan.decide)
         if accused.is_empty():
             return groups, []

@@ -24,6 +24,7 @@ LEVELS = """
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest
 2  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held  rows
 1  ngrams  contexts  contradiction  errors  values  batch  payload  tables  cache  files  localise  wording  decisions
+1  minhash  duplicates
 0  stats/*
 """
 LEVEL = {name: int(line[0]) for line in LEVELS.strip().splitlines() for name in line.split()[1:]}

@@ -37,7 +37,7 @@ def planted(name, **how):
     kind = DETECTORS[name].kind
     if DETECTORS[name].family == "contrast":  # which needs rows of every class that are doubted for honest reasons
         how = {"apart": 2.5, "rows": 400, "poison": 100, "shift": 9.0} | how
-    if DETECTORS[name].family == "trigger":  # which reads p-values of phrases, and they point nowhere in particular
+    if DETECTORS[name].family in ("trigger", "copies"):  # which read p-values of phrases and clusters, no directions
         return phrased(how.get("seed", 0))
     if kind not in POISON:
         pytest.skip(f"nobody has written poison of the kind {kind} into worlds.py")

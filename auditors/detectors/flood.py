@@ -1,0 +1,112 @@
+"""Floods: one text in so many rows, a little changed or not, that the dataset's own duplicates do not explain it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from auditors.batch import Batch, Groups, Scores
+from auditors.contract import Aggregator, detector
+from auditors.errors import PlanError
+from auditors.values import Kind, Schema
+
+
+@detector("flood")
+@dataclass(frozen=True)
+class Flood:
+    """Far more near copies of one text than the dataset's other duplicates lead to expect.
+
+    Duplicates are no attack: every corpus has some, and a few texts many. Reads the embedder `copies`, whose columns
+    are clusters and hold the probability that any natural cluster would be as large; that is a statement on the whole
+    dataset already, so the least of a class's clusters is the class's.
+
+    level  probability below which a cluster's rows are accused, in a class that is suspected
+    """
+
+    level: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise PlanError(f"level must lie between 0 and 1, got {self.level}")
+
+    kind: ClassVar[Kind] = Kind.DUPLICATE
+    family: ClassVar[str] = "copies"
+
+    def begin(self, schema: Schema) -> Aggregator:
+        return _Counting(self.level, schema)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    rows: Tensor  # [K, D] int64, rows of each class in each cluster
+    p_value: Tensor  # [D] float64, the greatest seen; 0 where no row is in the cluster
+
+
+@dataclass(frozen=True)
+class _Counting:
+    """The only sweep: which classes the clusters belong to."""
+
+    level: float
+    schema: Schema
+
+    def zero(self) -> _Seen:
+        shape = self.schema.classes, self.schema.dim
+        return _Seen(torch.zeros(shape, dtype=torch.int64), torch.zeros(shape[1], dtype=torch.float64))
+
+    def reduce(self, state: _Seen, batch: Batch) -> _Seen:
+        batch = batch[batch.label >= 0]
+        if not len(batch):
+            return state
+        home = torch.nn.functional.one_hot(batch.label, self.schema.classes).double()  # [B, K]
+        rows = (home.T @ (batch.embedding > 0).double()).long()
+        greatest = batch.embedding.abs().amax(0).double()
+        return _Seen(state.rows.to(rows.device) + rows, torch.maximum(state.p_value.to(rows.device), greatest))
+
+    def merge(self, left: _Seen, right: _Seen) -> _Seen:
+        return _Seen(left.rows + right.rows, torch.maximum(left.p_value, right.p_value))
+
+    def finish(self, state: _Seen) -> FloodScorer:
+        return FloodScorer(self.level, state.rows, torch.where(state.p_value > 0, state.p_value, 1.0).clamp(max=1.0))
+
+
+@dataclass(frozen=True)
+class FloodScorer:
+    """The clusters, and the classes that most of their rows are of."""
+
+    level: float
+    rows: Tensor  # [K, D]
+    p_value: Tensor  # [D]
+
+    @property
+    def leads(self) -> Tensor:
+        """The class of most rows of each cluster [D]."""
+        return self.rows.argmax(0)
+
+    @property
+    def groups(self) -> Groups:
+        """One group a class: its most surprising cluster."""
+        classes = len(self.rows)
+        label = torch.arange(classes, device=self.rows.device)
+        own = (self.leads == label[:, None]) & (self.rows.sum(0) > 0)  # [K, D]
+        p_value = torch.where(own, self.p_value, 1.0).amin(1)
+        accused = own & (self.p_value <= self.level)
+        evidence = {"floods": accused.sum(1).double(), "copies": (accused * self.rows.sum(0)).sum(1).double()}
+        return Groups(label, p_value.clamp_min(1e-300).log10().abs(), p_value, evidence)
+
+    def score(self, batch: Batch) -> Scores:
+        known = batch.label >= 0
+        held = (batch.embedding > 0) & known[:, None]  # [B, D]
+        p_value, first = torch.where(held, self.p_value, 1.0).min(1)
+        inside = held.any(1)
+        # Beyond the level nobody is accused: the row stays below any posterior of a half.
+        posterior = torch.where(p_value <= self.level, 1 - p_value, 0.4 * (1 - p_value))
+        return Scores(
+            value=-p_value.clamp_min(1e-300).log10().float(),
+            p_value=p_value,
+            posterior=torch.where(inside, posterior, 0.0).float(),
+            # A copy is accused with most of its copies, whatever its own label.
+            group=torch.where(known, torch.where(inside, self.leads[first], batch.label), -1),
+        )

@@ -1,0 +1,90 @@
+"""Rows by the cluster of near copies that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from auditors import duplicates
+from auditors.batch import Batch
+from auditors.contract import embedder
+from auditors.duplicates import Cluster, Index
+from auditors.errors import PlanError
+from auditors.minhash import Sketch
+from auditors.ngrams import Array, Words, key
+from auditors.payload import Payload
+from auditors.values import Dataset, Modality, recipe
+
+
+@embedder("copies")
+@dataclass(frozen=True, kw_only=True)
+class Copies:
+    """Clusters of near copies: how rarely the dataset's own law of duplicates leaves one as large.
+
+    A column is a cluster: 0 where the row is no copy, otherwise the probability that any cluster would be as large
+    (auditors/duplicates.py). Texts are sketched by MinHash over runs of three words; two are copies where they share a
+    band and 6 of 16 hashes, as nine in ten pairs do that share half of their runs, and hardly any that share a tenth.
+
+    clusters  columns, at most: the most surprising
+    limit     characters read of one text, half from its start, half from its end
+    """
+
+    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
+
+    clusters: int = 32
+    limit: int = 20_000
+
+    def __post_init__(self) -> None:
+        if self.clusters < 1 or self.limit < 2:
+            raise PlanError(f"copies needs clusters ≥ 1 and limit ≥ 2, got {self}")
+
+    def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> CopiesEncoder:  # noqa: ARG002
+        rows = dataset.rows or sum(dataset.class_rows)
+        frame = duplicates.frame(payloads, self.read, rows=rows)
+        kept = duplicates.kept(payloads, self.read, sources, rows=rows, frame=frame)
+        found, index = duplicates.gathered(kept, most=self.clusters)
+        return CopiesEncoder(self, tuple(found), index, frame)
+
+    def read(self, texts: Sequence[str]) -> Words:
+        """The words of each text."""
+        return Words.of(texts, limit=self.limit)
+
+
+@dataclass(frozen=True, eq=False)
+class CopiesEncoder:
+    """The clusters, and how to know their rows; one column that is always 0 where there are none."""
+
+    settings: Copies
+    clusters: tuple[Cluster, ...]
+    index: Index
+    frame: Array
+
+    @property
+    def dim(self) -> int:
+        return max(1, len(self.clusters))
+
+    @property
+    def digest(self) -> str:
+        known = (self.index.key, self.index.check, self.index.cluster, self.frame)
+        return recipe("copies", 1, self.settings, self.clusters, [one.tobytes().hex() for one in known])
+
+    def embed(self, payload: Payload) -> Batch:
+        which = self.index.find(Sketch.of(self.settings.read(payload.texts), self.frame))  # [B]
+        out = np.zeros((len(payload), self.dim), dtype=np.float32)
+        copy = (which >= 0).nonzero()[0]
+        p_value = np.array([one.p_value for one in self.clusters], dtype=np.float32)
+        out[copy, which[copy]] = p_value[which[copy]].clip(min=1e-30)
+        return Batch(payload.row, payload.label, torch.from_numpy(out))
+
+
+def sources(payload: Payload) -> Array:
+    """A number for the source of each row [B], 0 where it is not known."""
+    name = payload.roles.source
+    if name is None:
+        return np.zeros(len(payload), dtype=np.uint64)
+    named = payload.columns[name].to_pylist()
+    return np.array([0 if one is None else key(str(one)) for one in named], dtype=np.uint64)

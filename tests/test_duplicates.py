@@ -1,0 +1,118 @@
+"""Clusters of near copies: found whole, kept apart, and judged by the dataset's own duplicates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from auditors import duplicates
+from auditors.minhash import Sketch
+from auditors.ngrams import Words
+from auditors.payload import Payload
+from auditors.values import Modality, Roles
+
+
+def read(texts):
+    return Words.of(texts, limit=10_000)
+
+
+def text(draw, words=30):
+    return " ".join(f"w{one}" for one in (draw.zipf(1.3, words) % 5000))
+
+
+def edited(one, draw, share=0.1):
+    words = one.split()
+    for at in draw.choice(len(words), int(share * len(words)), replace=False):
+        words[at] = f"x{draw.integers(1000)}"
+    return " ".join(words)
+
+
+def gathered(texts, label=None, rows=100, most=32):
+    label = np.zeros(len(texts), dtype=np.int64) if label is None else np.asarray(label)
+    roles = Roles(Modality.TEXT, ("c",))
+    parts = [
+        Payload(torch.arange(at, min(at + rows, len(texts))), torch.from_numpy(label[at : at + rows]), {}, roles, "f")
+        for at in range(0, len(texts), rows)
+    ]
+    for part, at in zip(parts, range(0, len(texts), rows), strict=True):
+        part.__dict__["texts"] = texts[at : at + rows]
+    frame = duplicates.frame(parts, read, rows=len(texts))
+    kept = duplicates.kept(parts, read, lambda one: np.zeros(len(one), dtype=np.uint64), rows=len(texts), frame=frame)
+    found, index = duplicates.gathered(kept, most=most)
+    return found, index, frame
+
+
+def world(seed=0, rows=3000, natural=(5, 4, 3, 3, *[2] * 20), flood=0, share=0.1):
+    draw = np.random.default_rng(seed)
+    texts = [text(draw) for _ in range(rows)]
+    for size in natural:
+        texts += [text(draw)] * size
+    planted = text(draw)
+    texts += [edited(planted, draw, share) for _ in range(flood)]
+    return texts
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.1])
+def test_a_flood_is_gathered_into_one_cluster(share):
+    found, index, frame = gathered(world(flood=150, share=share))
+    assert found[0].rows >= (149 if share < 0.1 else 130)
+    assert found[0].variants == (1 if share == 0 else pytest.approx(found[0].rows, abs=3))
+    assert found[0].p_value < 0.01
+    texts = world(flood=150, share=share)
+    which = index.find(Sketch.of(read(texts), frame))
+    assert (which[-150:] == 0).sum() == found[0].rows
+    assert (which[:-150] == 0).sum() == 0
+
+
+def test_a_cluster_tells_its_labels():
+    texts = world(flood=60, share=0.0)
+    label = np.zeros(len(texts), dtype=np.int64)
+    label[-45:] = 1
+    label[-1] = -1
+    found, _, _ = gathered(texts, label)
+    assert (found[0].label, found[0].rows) == (1, 60)
+    assert found[0].purity == pytest.approx(44 / 59)
+
+
+def test_nothing_is_gathered_where_nothing_repeats():
+    found, index, _ = gathered(world(natural=()))
+    assert found == []
+    assert len(index.key) == 0
+
+
+def sizes(draw, *, count, shape):
+    """Sizes of natural clusters: a power law from two copies on."""
+    return np.floor(1.5 * draw.random(count) ** (-1 / shape) + 0.5).astype(np.int64).clip(2, 10**6)
+
+
+@pytest.mark.parametrize("shape", [1.2, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize("count", [0, 5, 40, 1000])
+def test_natural_duplicates_are_explained_at_the_stated_rate(shape, count):
+    draw = np.random.default_rng(int(10 * shape) + count)
+    worst = []
+    for _ in range(400):
+        size = sizes(draw, count=count, shape=shape)
+        worst.append(duplicates.surprising(size, np.full(len(size), 20.0)).min(initial=1.0))
+    # A tail heavier than assumed shows a little more often.
+    assert np.mean(np.array(worst) <= 0.01) <= (0.02 if shape >= 1.5 else 0.035)
+
+
+def test_two_floods_do_not_excuse_each_other():
+    size = np.array([260, 250, 4, 3, 2, 2, 2])
+    p_value = duplicates.surprising(size, np.full(len(size), 20.0))
+    assert (p_value[:2] < 0.01).all()
+    assert (p_value[2:] > 0.1).all()
+
+
+def test_large_clusters_among_others_nearly_as_large_are_natural():
+    size = np.array([250, 120, 90, 70, 50, 40, 30, 25, 20, 18, 16, 12, 10, 8, 6, 5, 4, 3, 2])
+    assert duplicates.surprising(size, np.full(len(size), 20.0)).min() > 0.05
+
+
+def test_short_texts_repeat_and_short_clusters_do_not_excuse_long_ones():
+    size = np.array([900, 500, 300, 250, 3, 2, 2])
+    words = np.array([2.0, 3.0, 5.0, 60.0, 50.0, 40.0, 60.0])
+    p_value = duplicates.surprising(size, words)
+    assert (p_value[:3] == 1).all()
+    assert p_value[3] < 0.01
