@@ -62,9 +62,17 @@ class Tab:
     def wait(self, script: str, seconds: float = 20) -> None:
         """Until the expression is true."""
         end = time.monotonic() + seconds
-        while not self.run(script):
+        while not self._holds(script):
             assert time.monotonic() < end, f"not within {seconds} s: {script}; {self.errors}"
             time.sleep(0.05)
+
+    def _holds(self, script: str) -> bool:
+        try:
+            return bool(self.run(script))
+        except AssertionError as error:
+            if "navigated" not in str(error):
+                raise
+            return False  # asked of a page that is on its way out
 
     def press(self, key: str) -> None:
         text = {"text": key} if len(key) == 1 else {}

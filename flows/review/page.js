@@ -124,19 +124,18 @@ function choose(choice) {
   const one = card();
   if (state.armed) return chooseAll(choice);
   if (!one) return;
-  const before = one.choice;
-  one.choice = choice;
-  one.note = at("note").value;
+  const before = one.choice, note = at("note").value, noted = note === one.note ? {} : { note };
+  Object.assign(one, { choice, note });
   redraw(one);
   say(`${choice}: row ${one.row}`);
   // Sent before moving on, for the rows that come next are those that are left after this decision.
-  state.busy = send({ rows: [one.row], choice, note: one.note }).catch(() => { one.choice = before; draw(); });
+  state.busy = send({ rows: [one.row], choice, ...noted }).catch(() => { one.choice = before; draw(); });
   move(1);
 }
 
-function takeNote(one) {
-  if (!one || one.note === at("note").value) return;
-  one.note = at("note").value;
+function takeNote(one, note = at("note").value) {
+  if (!one || one.note === note) return;
+  one.note = note;
   redraw(one);
   state.busy = send({ rows: [one.row], choice: one.choice ?? "open", note: one.note }).catch(() => {});
 }
@@ -269,8 +268,12 @@ at("strokes").addEventListener("click", (event) => {
 let noting = null;
 at("note").addEventListener("focus", () => { noting = card(); });
 at("note").addEventListener("blur", () => { takeNote(noting); noting = null; });
-// What was written or decided and is not on disk yet would be lost.
-addEventListener("pagehide", () => takeNote(noting));
+// What was written or decided and is not on disk yet would be lost. A page that is loaded again may be there before
+// its note is, and then says it once more.
+addEventListener("pagehide", () => {
+  if (noting) sessionStorage.setItem("note", JSON.stringify([noting.row, at("note").value]));
+  takeNote(noting);
+});
 addEventListener("beforeunload", (event) => { if (state.waiting) event.preventDefault(); });
 at("filters").addEventListener("change", () => { at("grid").focus(); arm(null); go(() => ({ first: 0 })); });
 at("back").addEventListener("click", () => turn(-1));
@@ -298,5 +301,8 @@ for (const select of document.querySelectorAll("select")) {
 state.list = place.get("view") === "list";
 tell(said);
 await load(place.has("row") ? { row: place.get("row") } : { first: 0 });
+const [noted, note] = JSON.parse(sessionStorage.getItem("note") ?? "[]");
+sessionStorage.removeItem("note");
+if (card() && card().row === noted) { takeNote(card(), note); at("note").value = note; }
 at("grid").focus({ preventScroll: true });
 document.body.dataset.ready = "yes";
