@@ -110,7 +110,9 @@ def _fiftyone(shown: Sequence[Sample], folder: str) -> int:
         with open(os.path.join(folder, "data", f"{one.row}.png"), "wb") as file:
             file.write(one.picture)
         facts = _facts(one)
-        attributes = {name: facts[name] for name in ("row", "id", "risk", "kinds", "detectors", "reason", "file")}
+        # FiftyOne gives a label an `id` of its own, which must be one of its database's.
+        attributes = {"sample_id": facts["id"]}
+        attributes |= {name: facts[name] for name in ("row", "risk", "kinds", "detectors", "reason", "file")}
         labels[str(one.row)] = {"label": facts["label"] or "unlabelled", "attributes": attributes}
     with open(os.path.join(folder, "labels.json"), "w", encoding="utf-8") as file:
         json.dump({"classes": None, "labels": labels}, file, ensure_ascii=True, allow_nan=False)

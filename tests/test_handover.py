@@ -56,6 +56,8 @@ def test_fiftyone_finds_a_picture_for_every_label(handed):
     assert all(max(Image.open(io.BytesIO(path.read_bytes())).size) >= SIDE // 2 for path in files.values())
     assert all(one["label"].startswith("3<script>") for one in labels.values())
     assert "\u202e" not in json.dumps(labels, ensure_ascii=False)
+    taken = {"id", "tags", "label", "confidence", "logits", "instance", "attributes"}  # by fiftyone.Classification
+    assert not any(taken & one["attributes"].keys() for one in labels.values())
 
 
 def test_the_atlas_has_position_payload_and_verdict_of_every_row_on_the_map(handed):

@@ -23,8 +23,9 @@ def handover(
 
     done = hand_over(audit, folder, top=top, kind=kind)
     where = visible(folder.rstrip("/"))
+    shown = "image" if "fiftyone" in done else "text"
     opens = {
-        "atlas.parquet": f"embedding-atlas {where}/atlas.parquet --x x --y y",
+        "atlas.parquet": f"embedding-atlas {where}/atlas.parquet --x x --y y --{shown} {shown}",
         "fiftyone": "fiftyone.Dataset.from_dir(DIR, dataset_type=fiftyone.types.FiftyOneImageClassificationDataset)",
         "label-studio.json": "import it into a project whose labelling interface is label-studio.xml",
     }

@@ -56,6 +56,7 @@ COMMANDS = [
     "detectors",
     "embedders",
     "export",
+    "handover",
     "diff",
     "manifest",
 ]
