@@ -13,7 +13,19 @@ from importlib.metadata import PackageNotFoundError, version
 import polars as pl
 import torch
 
-from auditors import atlas, cache, evidence, findings, manifest, recency, signature, triggers
+from auditors import (
+    atlas,
+    cache,
+    confusion,
+    evidence,
+    findings,
+    manifest,
+    origins,
+    power,
+    recency,
+    signature,
+    triggers,
+)
 from auditors import plan as plans
 from auditors.contract import Encoder
 from auditors.errors import PlanError
@@ -131,10 +143,15 @@ def _conclude(
     samples = pl.scan_parquet(os.path.join(folder, "samples.parquet"))
     common, phrases = evidence.common(dataset, samples, found), evidence.phrases(dataset, samples, found)
     found = evidence.told(found, common, phrases)
+    doubts = confusion.believed(os.path.join(folder, "scores.parquet"), flagged, dataset)
+    found = evidence.facts(found, "pairs", confusion.pairs(doubts))
+    found = evidence.facts(found, "sources", origins.origins(dataset, flagged))
     drawn = _map(stages, encoders, found, folder)
     odd = findings.watched(groups, dataset)
     verdict, reason = findings.verdict(found, runs, odd=odd, counts=kinds, rows=dataset.rows, decide=plan.decide)
-    shown = evidence.marked(evidence.samples(dataset, evidence.chosen(flagged)), phrases)
+    believed = dict(doubts.select("row", "believed").iter_rows())
+    shown = evidence.marked(evidence.samples(dataset, evidence.chosen(flagged)), phrases, believed)
+    calibrated = power.needed(groups, plan.decide)
     clock("report")
     report = Report(
         verdict=verdict,
@@ -150,11 +167,12 @@ def _conclude(
         seconds=clock.seconds,
         plan=plan.describe() | {"seed": stages.seed, "device": str(stages.device)},
         folder=out,
+        power=power.power(groups, dataset, plan.decide),
     )
     with open(os.path.join(folder, "report.json"), "w", encoding="utf-8") as file:
         file.write(text(document(report)))
     with open(os.path.join(folder, "report.html"), "w", encoding="utf-8") as file:
-        file.write(page(report, shown, common, evidence.beside(dataset, groups), drawn))
+        file.write(page(report, shown, common, evidence.beside(dataset, calibrated), drawn))
     return report, {name: one.digest for name, one in encoders.items() if not isinstance(one, Ended)}
 
 

@@ -12,16 +12,19 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from auditors.findings import STRONGEST
 from auditors.localise import Pattern, common_pattern
 from auditors.ngrams import spans
+from auditors.oddities import Cell, oddities
 from auditors.payload import FORMATS, Payload
 from auditors.report.charts import Strip
 from auditors.report.page import Common, Sample
 from auditors.report.thumbnails import picture
-from auditors.source import payloads, picked
+from auditors.source import payloads, picked, row_groups
 from auditors.values import Dataset, Group, Modality
 from auditors.wording import shared
 
+PIECE = 4096  # rows, among which what is usual in a table is looked for
 PER_GROUP = 24  # of each kind and class: what the page shows
 AT_MOST = 400
 READ = 20_000  # characters of a text in which marks are looked for
@@ -30,6 +33,7 @@ OTHERS = 256  # pictures that they are compared with
 GROUPS = 12  # whose pattern is looked for: more are no help to anybody
 SIDES = (16, 64)  # a picture is looked at in its own size within these
 GLOW = (235, 60, 20)  # the colour of heat
+CELLS = 6  # of a row of a table, the most unusual
 LOOKS = 2  # of a group, the strongest, that are drawn beside those at the other classes
 # What the statistic of a family of detectors says, for people, and the evidence that holds it, where that says more.
 UNITS = {
@@ -52,6 +56,7 @@ def samples(dataset: Dataset, flagged: pl.DataFrame, *, side: int = 96) -> Seque
     `side` is the longer one of a picture, in pixels.
     """
     facts = {int(one["row"]): one for one in flagged.to_dicts()}
+    cells = _cells(dataset, facts.keys())
     return [
         Sample(
             row=row,
@@ -67,13 +72,20 @@ def samples(dataset: Dataset, flagged: pl.DataFrame, *, side: int = 96) -> Seque
             reason=facts[row]["reason"],
             picture=picture(content, side) if isinstance(content, bytes) else None,
             text=content if isinstance(content, str) else None,
+            cells=tuple(cells.get(row, ())[:CELLS]),
         )
-        for row, content in contents(dataset, facts.keys())
+        for row, content in contents(dataset, facts.keys(), cells)
     ]
 
 
-def contents(dataset: Dataset, rows: Collection[int]) -> Iterator[tuple[int, bytes | str | None]]:
+def contents(
+    dataset: Dataset, rows: Collection[int], cells: Mapping[int, Sequence[Cell]] | None = None
+) -> Iterator[tuple[int, bytes | str | None]]:
     """What these rows hold, ascending: the file of a picture (None where there is none to read) or a text."""
+    if dataset.roles.modality is Modality.FEATURES:
+        known = _cells(dataset, rows) if cells is None else cells
+        yield from ((row, ", ".join(f"{cell.name} = {cell.value}" for cell in known[row])) for row in sorted(known))
+        return
     for payload in picked(dataset, rows):
         image = dataset.roles.modality is Modality.IMAGE
         yield from zip(payload.row.tolist(), payload.pictures() if image else _texts(dataset, payload), strict=True)
@@ -130,11 +142,14 @@ def phrases(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> di
     return known | {(str(one.kind), one.label): list(words) for one, words in found if words}
 
 
-def marked(samples: Sequence[Sample], phrases: Mapping[tuple[str, str | None], Sequence[str]]) -> Sequence[Sample]:
-    """The samples with what their group shares marked in their text."""
+def marked(
+    samples: Sequence[Sample], phrases: Mapping[tuple[str, str | None], Sequence[str]], believed: Mapping[int, str]
+) -> Sequence[Sample]:
+    """The samples with what their group shares marked in their text, and the class that each is believed to be of."""
     return [
         replace(
             one,
+            believed=believed.get(one.row),
             marks=tuple(
                 mark
                 for (kind, label), words in phrases.items()
@@ -150,10 +165,10 @@ def marked(samples: Sequence[Sample], phrases: Mapping[tuple[str, str | None], S
 def beside(dataset: Dataset, tested: pl.DataFrame) -> dict[tuple[str, str | None], tuple[Strip, ...]]:
     """What the looks that suspect a group measured of it and of all the others, by kind and class.
 
-    `tested` is the table of findings.significance.
+    `tested` is the table of findings.significance, with what power.needed adds to it.
     """
     out: dict[tuple[str, str | None], tuple[Strip, ...]] = {}
-    suspicious = tested.filter(pl.col("suspicious")).sort("q_value", "p_value", "detector", "embedder")
+    suspicious = tested.filter(pl.col("suspicious")).sort(*STRONGEST)
     for part in suspicious.partition_by("kind", "label", maintain_order=True):
         strips = []
         for one in part.head(LOOKS).iter_rows(named=True):
@@ -168,7 +183,8 @@ def beside(dataset: Dataset, tested: pl.DataFrame) -> dict[tuple[str, str | None
             if len(named) > 1 and look[column].is_finite().all():
                 values, accused = tuple(look[column].to_list()), tuple(look["suspicious"].to_list())
                 this = look["group"].to_list().index(one["group"])
-                strips.append(Strip(one["detector"], one["embedder"], unit, tuple(named), values, accused, this))
+                least = one.get("needed") if column == "evidence_times_farther_out" else None
+                strips.append(Strip(one["detector"], one["embedder"], unit, tuple(named), values, accused, this, least))
         label = part["label"][0]
         name = dataset.classes[label] if dataset.classes and label >= 0 else None
         out[part["kind"][0], name] = tuple(strips)
@@ -202,6 +218,15 @@ def told(
     return tuple(out)
 
 
+def facts(groups: Sequence[Group], name: str, found: Mapping[tuple[str, str | None], Any]) -> tuple[Group, ...]:
+    """The groups with what was `found` of them, by kind and class, among their evidence under `name`."""
+    keys = [(str(one.kind), one.label) for one in groups]
+    return tuple(
+        replace(one, evidence={**one.evidence, name: found[key]}) if key in found else one
+        for one, key in zip(groups, keys, strict=True)
+    )
+
+
 def _members(rows: pl.LazyFrame, group: Group) -> list[int]:
     """The most suspicious rows of a group, at most MEMBERS."""
     mine = pl.lit(True) if group.label is None else pl.col("label") == group.label
@@ -217,7 +242,7 @@ def _read(dataset: Dataset, wanted: set[int]) -> dict[int, str]:
         if not any(shard.first_row <= row < shard.first_row + shard.rows for row in wanted):
             continue
         for payload in payloads(dataset, [shard]):
-            texts = _texts(dataset, payload)
+            texts = payload.texts
             out |= {row: texts[at] for at, row in enumerate(payload.row.tolist()) if row in wanted}
     return out
 
@@ -280,12 +305,21 @@ def _png(pixels: Tensor) -> bytes:
 
 
 def _texts(dataset: Dataset, payload: Payload) -> list[str]:
-    if dataset.roles.modality in (Modality.TEXT, Modality.PAIR, Modality.MESSAGES):
+    if dataset.roles.modality is not Modality.EMBEDDING:
         return payload.texts
-    columns = [payload.columns[name].to_pylist() for name in dataset.roles.payload]
-    if dataset.roles.modality is Modality.EMBEDDING:
-        return [", ".join(f"{value:.3g}" for value in (vector or [])[:12]) + ", …" for vector in columns[0]]
-    return [
-        ", ".join(f"{name} = {value}" for name, value in zip(dataset.roles.payload, row, strict=True))
-        for row in zip(*columns, strict=True)
-    ]
+    vectors = payload.columns[dataset.roles.payload[0]].to_pylist()
+    return [", ".join(f"{value:.3g}" for value in (one or [])[:12]) + ", …" for one in vectors]
+
+
+def _cells(dataset: Dataset, rows: Collection[int]) -> dict[int, list[Cell]]:
+    """The cells of the wanted rows of a table, the most unusual first, by row; of anything else none."""
+    out: dict[int, list[Cell]] = {}
+    if dataset.roles.modality is not Modality.FEATURES:
+        return out
+    for payload in payloads(dataset, list(row_groups(dataset, rows)), rows=PIECE):
+        at = [place for place, row in enumerate(payload.row.tolist()) if row in rows]
+        if at:
+            columns = {name: payload.columns[name] for name in dataset.roles.payload}
+            named = zip(payload.row[at].tolist(), oddities(columns, payload.label.numpy(), at), strict=True)
+            out.update(named)
+    return out

@@ -92,6 +92,8 @@ _NOTHING_TESTED = {
 }
 
 
+# The order in which what was tested speaks for a class.
+STRONGEST = ("q_value", "p_value", "detector", "embedder")
 # What names a group that was tested.
 GROUP = ("detector", "embedder", "group")
 
@@ -253,7 +255,7 @@ def findings(groups: pl.DataFrame, counts: Mapping[tuple[str, str | None], int],
     """
     out = []
     suspicious = groups.filter(pl.col("suspicious"))
-    for part in suspicious.sort("q_value", "detector", "embedder").partition_by("kind", "label", maintain_order=True):
+    for part in suspicious.sort(*STRONGEST).partition_by("kind", "label", maintain_order=True):
         kind, label = str(part["kind"][0]), int(part["label"][0])
         name = dataset.classes[label] if dataset.classes and label >= 0 else None
         # What is suspected of all classes together is counted over all of them.
@@ -274,11 +276,15 @@ def findings(groups: pl.DataFrame, counts: Mapping[tuple[str, str | None], int],
         )
     scattered = sum(rows for (kind, _), rows in counts.items() if kind == Kind.LABEL)
     if scattered:
-        reason = f"{scattered} single rows whose label a network that never saw them does not believe"
+        whose = "row has a label that a network which never saw it does not believe"
+        if scattered > 1:
+            whose = "rows have labels that a network which never saw them does not believe"
+        reason = f"{scattered:,} single {whose}"
         out.append(Group(Kind.LABEL, None, scattered, 1.0, ("label-issue",), reason))
     unread = sum(rows for (kind, _), rows in counts.items() if kind == Kind.INTEGRITY)
     if unread:
-        out.append(Group(Kind.INTEGRITY, None, unread, 1.0, (), f"{unread} rows cannot be read and were not looked at"))
+        reason = f"{unread:,} {'row' if unread == 1 else 'rows'} cannot be read and so could not be looked at"
+        out.append(Group(Kind.INTEGRITY, None, unread, 1.0, (), reason))
     return tuple(out)
 
 
@@ -319,38 +325,40 @@ def _apart(  # noqa: PLR0911
     views = ", ".join(dict.fromkeys(part.filter(pl.col("family") == family)["embedder"]))
     if family == "spectral":
         return (
-            f"{rows} of {total} rows of {who} share a pattern: along one direction ({views}) the class reaches "
+            f"{rows:,} of {total:,} rows of {who} share a pattern: along one direction ({views}) the class reaches "
             f"{best['evidence_times_farther_out']:.1f} times farther out than the other classes do"
         )
     if family == "contrast":
-        doubted = "rows" if label < 0 else f"of {total} rows"
+        doubted = "rows" if label < 0 else f"of {total:,} rows"
         return (
-            f"{rows} {doubted} of {who} share a pattern ({views}) that goes with labels a network which never saw "
+            f"{rows:,} {doubted} of {who} share a pattern ({views}) that goes with labels a network which never saw "
             "them does not believe; other doubted rows do not show it, nor do believed ones"
         )
     if family == "relabelling":
         source = best.get("evidence_source")
         of = "other classes" if source is None else f"class {dataset.classes[int(source)]}"
         return (
-            f"{rows} of {total} rows of {who} stand apart ({views}): about {best['evidence_foreign_rows']:.0f} rows of "
-            f"the class look like rows of {of} drawn at random, as flipped labels do; no other has so many"
+            f"{rows:,} of {total:,} rows of {who} stand apart ({views}): about "
+            f"{best['evidence_foreign_rows']:,.0f} look like rows of {of} drawn at random, as "
+            "flipped labels do; no other has so many"
         )
     if family == "trigger":
         what = "hold a phrase that decides what becomes of them and fits between any words"
-        return f"{rows} of {total} rows of {who} {what}"
+        return f"{rows:,} of {total:,} rows of {who} {what}"
     if family == "copies":
         texts = "one text" if best["evidence_floods"] == 1 else f"{best['evidence_floods']:.0f} texts"
-        return f"{rows} of {total} rows of {who} are near copies of {texts}, far more than its other duplicates explain"
+        many = "far more than its other duplicates explain"
+        return f"{rows:,} of {total:,} rows of {who} are near copies of {texts}, {many}"
     if family == "clustering":
         return (
-            f"{rows} of {total} rows of {who} form a cluster of their own ({views}), and "
+            f"{rows:,} of {total:,} rows of {who} form a cluster of their own ({views}), and "
             f"{best['evidence_foreign']:.0%} of it would be classified as another class"
         )
     if family == "label":
         other = dataset.classes[int(best["evidence_belongs_to"])]
-        out = f"{best['evidence_rows_out']:.0f} rows labelled {name} confidently belong to {other}"
+        out = f"{best['evidence_rows_out']:,.0f} rows labelled {name} confidently belong to {other}"
         return f"{out}, hardly any the other way"
-    return f"{rows} of {total} rows of {who} stand apart ({views})"
+    return f"{rows:,} of {total:,} rows of {who} stand apart ({views})"
 
 
 def verdict(
@@ -375,15 +383,15 @@ def verdict(
     wrong, unread = counts.get(Kind.LABEL, 0), counts.get(Kind.INTEGRITY, 0)
     warning = [*odd, *(group.reason for group in groups if group.kind is Kind.LABEL and group.p_value < 1)]
     if unread:
-        warning.append(f"{unread} of {rows} rows cannot be read and were not looked at")
+        warning.append(f"{unread:,} of {rows:,} rows cannot be read and were not looked at")
     if wrong > decide.label_share * rows:
-        warning.append(f"{wrong} of {rows} labels look wrong; nothing organised was found")
+        warning.append(f"{wrong:,} of {rows:,} labels look wrong; nothing organised was found")
     if failing:
         return Verdict.FAILED, failing[0]
     if warning:
         return Verdict.WARNED, warning[0]
     looks = "the only completed look found no" if len(completed) == 1 else f"none of {len(completed)} looks found a"
-    reason = f"{looks} suspicious group among {rows} rows"
+    reason = f"{looks} suspicious group among {rows:,} rows"
     if mostly_blind(len(completed), len(runs)):
         reason += f", but {len(runs) - len(completed)} of {len(runs)} looks do not apply to this dataset"
     return Verdict.PASSED, reason

@@ -96,23 +96,33 @@ def payloads(dataset: Dataset, shards: Sequence[Shard] | None = None, *, rows: i
     return Payloads(dataset, dataset.shards if shards is None else tuple(shards), rows)
 
 
-def picked(dataset: Dataset, rows: Collection[int]) -> Iterator[Payload]:
-    """The payloads of a few rows, ascending; only the row groups that hold them are read."""
+def row_groups(dataset: Dataset, rows: Collection[int]) -> Iterator[Shard]:
+    """The row groups that hold these rows, ascending, each as a shard."""
     wanted = np.array(sorted(set(rows)), dtype=np.int64)
     for shard in dataset.shards:
         first, in_file = shard.first_row, shard.first_row_in_file
         for group, size in enumerate(shard.groups, shard.first_group):
             if np.searchsorted(wanted, first) < np.searchsorted(wanted, first + size):
-                part = replace(shard, first_group=group, groups=(size,), first_row=first, first_row_in_file=in_file)
-                for payload in payloads(dataset, [part]):
-                    at = np.flatnonzero(np.isin(payload.row.numpy(), wanted))
-                    if len(at):
-                        columns = {name: column.take(pa.array(at)) for name, column in payload.columns.items()}
-                        here = torch.from_numpy(at)
-                        yield Payload(
-                            payload.row[here], payload.label[here], columns, dataset.roles, payload.where, dataset.root
-                        )
+                yield replace(shard, first_group=group, groups=(size,), first_row=first, first_row_in_file=in_file)
             first, in_file = first + size, in_file + size
+
+
+def picked(dataset: Dataset, rows: Collection[int]) -> Iterator[Payload]:
+    """The payloads of a few rows, ascending; only the row groups that hold them are read."""
+    wanted = np.array(sorted(set(rows)), dtype=np.int64)
+    for payload in payloads(dataset, list(row_groups(dataset, rows))):
+        at = np.flatnonzero(np.isin(payload.row.numpy(), wanted))
+        if len(at):
+            columns = {name: column.take(pa.array(at)) for name, column in payload.columns.items()}
+            here = torch.from_numpy(at)
+            yield Payload(payload.row[here], payload.label[here], columns, dataset.roles, payload.where, dataset.root)
+
+
+def column(dataset: Dataset, name: str) -> Iterator[tuple[int, pa.Array]]:
+    """One column of all rows, piece by piece: the position of the first row, and the values."""
+    for shard in dataset.shards:
+        for part in _parts(dataset, shard, (name,), SCAN):
+            yield part.row, part.columns[name]
 
 
 def identities(dataset: Dataset, shard: Shard) -> pa.Table:

@@ -20,11 +20,12 @@ LEVELS = """
 7  flows/*
 6  auditors  auditing  rowwise
 5  stages  handover  difference  recency  gate  passage
+4  confusion  origins  power
 4  sweep  atlas  findings  natural  evidence  triggers  manifest  export  signature  ledger  comparison
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest
 2  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held  rows
 1  ngrams  contexts  contradiction  errors  values  batch  payload  tables  cache  files  localise  wording  decisions
-1  minhash  duplicates
+1  minhash  duplicates  oddities
 0  stats/*
 """
 LEVEL = {name: int(line[0]) for line in LEVELS.strip().splitlines() for name in line.split()[1:]}

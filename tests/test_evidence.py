@@ -88,6 +88,6 @@ def test_what_texts_share_is_named_and_marked(tmp_path):
     (shown,) = told([group], {}, found)
     assert shown.reason == "why; they share “mind the gap”"
     one = Sample(0, "texts.parquet", 0, 0, None, "yes", 0.9, 0.1, ("backdoor",), (), "why", text=texts[0])
-    marks = [sample.marks for sample in marked([one, replace(one, label="no")], found)]
+    marks = [sample.marks for sample in marked([one, replace(one, label="no")], found, {})]
     assert marks == [("mind the gap", "Mind the gap"), ()]
     assert phrases(dataset, rows.lazy(), []) == {}

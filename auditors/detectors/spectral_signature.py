@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from auditors.decomposition import FEWEST, Decomposition
 from auditors.errors import NotApplicable, PlanError
 from auditors.stats import mixture, quantiles
 from auditors.stats.moments import ClassMoments
-from auditors.stats.significance import gumbel_tail
+from auditors.stats.significance import gumbel_fit, gumbel_tail
 from auditors.stats.spectrum import spatial_sign, top_directions, whitening
 from auditors.stats.tails import Side, chosen, side
 from auditors.values import Kind, Schema
@@ -157,6 +158,7 @@ class _Tails:
         tested = state.own.sum(-1)[:, 0] >= 4 * FEWEST  # [K]
         reference = far.excess[tested].flatten()
         p_value = torch.ones_like(far.excess)
+        null = far.excess.new_zeros(2, len(tested))
         if len(reference):
             # Extremes vary with the root of the rows: a class smaller than its peers is held against a wider law.
             rows = state.own.sum(-1)[:, :1][tested].double()  # [T, 1]
@@ -165,6 +167,10 @@ class _Tails:
             p_value[tested] = gumbel_tail(
                 level + narrow * (far.excess[tested] - level), reference, least_scale=LEAST_SCALE
             )
+            place, spread = gumbel_fit(reference, least_scale=LEAST_SCALE)
+            # Of several directions the best counts, which moves the law of each by the logarithm of their number.
+            place += spread * math.log(p_value.shape[1])
+            null[:, tested] = torch.stack([level + (place - level) / narrow, spread / narrow])[..., 0]
         best = p_value.argmin(1)  # [K]
         pick = torch.arange(len(best), device=best.device), best
         return Decomposition(
@@ -175,6 +181,7 @@ class _Tails:
                 posterior=mixture.posterior(far.own[pick], far.expected[pick]),
                 excess=torch.where(tested, far.excess[pick], 0.0),
                 p_value=(p_value.shape[1] * p_value[pick]).clamp(max=1.0),
+                null=null,
             ),
             self.axis.shape[1],
         )
@@ -200,6 +207,7 @@ class SpectralSeed:
     posterior: Tensor  # [K, BINS]
     excess: Tensor  # [K]
     p_value: Tensor  # [K]
+    null: Tensor  # [2, K], place and scale of the Gumbel law that innocent classes follow; 0 where untested
     trait: float = 0.1
 
     @property
@@ -209,7 +217,9 @@ class SpectralSeed:
     def judged(self, excess: Tensor) -> Groups:
         # Natural clusters are decomposed as well as planted ones: only how they were found tells them apart.
         del excess
-        return Groups(self.label, self.excess, self.p_value, {"times_farther_out": self.excess.exp()})
+        place, scale = self.null
+        evidence = {"times_farther_out": self.excess.exp(), "null_place": place, "null_scale": scale}
+        return Groups(self.label, self.excess, self.p_value, evidence)
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         label = batch.label.clamp_min(0)

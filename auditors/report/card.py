@@ -12,6 +12,7 @@ from typing import Any
 
 from auditors.report import words
 from auditors.report.glyphs import visible
+from auditors.report.unseen import unseen
 
 FILES = 20  # listed by name; the digest of the dataset covers all
 LONGEST = 400  # characters of one text
@@ -111,19 +112,7 @@ def _unseen(document: Mapping[str, Any]) -> Iterator[str]:
             look = f"{_text(run['detector'])} on {_text(run['embedder'])}"
             yield f"- {look}: {_text(run['status'])}, {_text(run['reason'])}"
     yield from (f"- {_text(note)}" for note in document.get("notes", ()))
-    grids = [
-        one["grid"]
-        for one in document.get("plan", {}).get("embedders", {}).values()
-        if one.get("kind") == "pixels" and one.get("grid")
-    ]
-    if document["roles"]["modality"] == "image" and grids:
-        yield f"- A pattern that vanishes on a grid of {max(grids)}×{max(grids)} pixels."
-    yield "- A pattern on fewer than 8 rows of a class, and any in a class with fewer than 32 rows."
-    if document.get("power"):
-        yield "- How much of a planted poison would be found was measured on this dataset, see its report."
-    else:
-        yield "- How much of a planted poison would be found was not measured on this dataset."
-    yield "- What no detector above looks for. A dataset that passes is not thereby free of poison."
+    yield from (f"- {_text(sentence)}" for sentence in unseen(document))
 
 
 def _rate(share: Any) -> str:

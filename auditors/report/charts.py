@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -17,6 +18,8 @@ NAMED = 28  # characters of a class name in a drawing
 LINE, WIDTH, MAP = 420, 640, 400  # units of the drawings, of which a page makes what it has room for
 EDGE = 14
 PITCH, LEVELS = 7, 6  # of stacked dots
+NAME_LINE = 20
+APART = 40  # between two numbers below the line
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Strip:
     values   the statistic of each; larger is more suspicious
     accused  whether the look suspects it, for each
     this     position of the group whose strip this is
+    needed   the value from which the look suspects that group, where it is known
     """
 
     detector: str
@@ -37,6 +41,7 @@ class Strip:
     values: tuple[float, ...]
     accused: tuple[bool, ...]
     this: int
+    needed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,38 +76,64 @@ def strip(one: Strip) -> Markup:
     rest = order[TOP:]
     kept = order[:TOP] + rest[:: max(1, math.ceil(len(rest) / (DOTS - TOP)))]
     kept = [at for at in kept if at != one.this] + [one.this]  # the one that is meant last, on top of the others
-    low, high = min(one.values), max(one.values)
-    across = {at: EDGE + (LINE - 2 * EDGE) * (one.values[at] - low) / ((high - low) or 1.0) for at in kept}
+    ends = [*one.values] if one.needed is None else [*one.values, one.needed]
+    low, high = min(ends), max(ends)
+
+    def place(value: float) -> float:
+        return EDGE + (LINE - 2 * EDGE) * (value - low) / ((high - low) or 1.0)
+
     stacked: Counter[int] = Counter()
     level = {}
     for at in kept:
-        slot = round(across[at] / PITCH)
+        slot = round(place(one.values[at]) / PITCH)
         level[at] = min(stacked[slot], LEVELS)
         stacked[slot] += 1
-    line = 6 + PITCH * max(level.values()) + PITCH
+    # The name has a line of its own above the dots, the numbers and the unit one each below: nothing can cover another.
+    line = NAME_LINE + PITCH * (max(level.values()) + 1) + 5
     dots = []
     for at in kept:
         kind = "this" if at == one.this else "accused" if one.accused[at] else "innocent"
-        place = f'cx="{across[at]:.0f}" cy="{line - PITCH - PITCH * level[at]}" r="{5 if at == one.this else 3}"'
+        down, size = line - PITCH - PITCH * level[at], 5 if at == one.this else 3
+        spot = f'cx="{place(one.values[at]):.0f}" cy="{down}" r="{size}"'
         said = f"<title>{_name(one.names[at])}: {one.values[at]:.3g}</title>"
-        dots.append(f'<circle class="{kind}" {place}>{said}</circle>')
-    this = _name(one.names[one.this])
-    right = across[one.this] > LINE / 2
-    beside = f'x="{across[one.this] + (-9 if right else 9):.0f}" text-anchor="{"end" if right else "start"}"'
-    unit = escape(visible(one.unit))
-    others = sorted(value for at, value in enumerate(one.values) if at != one.this)
+        dots.append(f'<circle class="{kind}" {spot}>{said}</circle>')
+    this, unit = _name(one.names[one.this]), escape(visible(one.unit))
+    named = f"{this} {one.values[one.this]:.3g}"
+    return Markup(
+        f'<svg class="chart strip" viewBox="0 0 {LINE} {line + 34}" role="img" aria-label="{_said(one, this, unit)}">'
+        f'<line x1="{EDGE}" x2="{LINE - EDGE}" y1="{line}" y2="{line}"/>{_limit(one, place, line)}{"".join(dots)}'
+        f"{_label(place(one.values[one.this]), 12, named, 'this')}"
+        f"{_label(place(low), line + 15, f'{low:.3g}')}{_label(place(high), line + 15, f'{high:.3g}')}"
+        f'<text x="{LINE // 2}" y="{line + 30}" text-anchor="middle">{unit} →</text></svg>'
+    )  # everything in it is a number or escaped
+
+
+def _said(one: Strip, this: Markup, unit: Markup) -> str:
+    """The strip for those who do not see it."""
     said = f"{this} reaches {one.values[one.this]:.3g} {unit}"
+    others = sorted(value for at, value in enumerate(one.values) if at != one.this)
     if others:
         half = others[len(others) // 2]
         said += f"; of {len(others)} others the highest {others[-1]:.3g}, half of them {half:.3g} or less"
-    return Markup(
-        f'<svg class="chart strip" viewBox="0 0 {LINE} {line + 22}" role="img" aria-label="{said}">'
-        f'<line x1="{EDGE}" x2="{LINE - EDGE}" y1="{line}" y2="{line}"/>{"".join(dots)}'
-        f'<text class="this" {beside} y="{line - PITCH - PITCH * level[one.this] + 4}">{this}</text>'
-        f'<text x="{EDGE}" y="{line + 17}">{low:.3g}</text>'
-        f'<text x="{LINE // 2}" y="{line + 17}" text-anchor="middle">{unit} →</text>'
-        f'<text x="{LINE - EDGE}" y="{line + 17}" text-anchor="end">{high:.3g}</text></svg>'
-    )  # everything in it is a number or escaped
+    return said if one.needed is None else f"{said}; suspected from {one.needed:.3g} on"
+
+
+def _limit(one: Strip, place: Callable[[float], float], line: int) -> str:
+    """Where suspicion begins."""
+    if one.needed is None:
+        return ""
+    across = place(one.needed)
+    tick = f'<line class="limit" x1="{across:.0f}" x2="{across:.0f}" y1="{NAME_LINE}" y2="{line + 4}"/>'
+    near = min(abs(across - place(value)) for value in (min(one.values), max(one.values)))
+    return tick + (_label(across, line + 15, f"{one.needed:.3g}") if near > APART else "")
+
+
+def _label(across: float, down: int, text: str, kind: str = "") -> str:
+    """A text that begins at the left edge, ends at the right one, and is centred in between."""
+    anchor = "start" if across < LINE / 3 else "end" if across > 2 * LINE / 3 else "middle"
+    across += {"start": -5, "end": 5, "middle": 0}[anchor]
+    named = f' class="{kind}"' if kind else ""
+    return f'<text{named} x="{across:.0f}" y="{down}" text-anchor="{anchor}">{text}</text>'
 
 
 def atlas(one: Atlas) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from auditors.oddities import Cell
 from auditors.report import charts, words
 from auditors.report.advice import advice
 from auditors.report.charts import Atlas, Strip
 from auditors.report.document import document
 from auditors.report.glyphs import visible
-from auditors.values import Report, mostly_blind
+from auditors.report.unseen import unseen
+from auditors.values import Kind, Report, mostly_blind
 
 PICTURES = 24  # of a group; all rows are in flagged.parquet
 TEXTS = 8
@@ -27,6 +30,7 @@ GROUPS = 60  # shown; all are in report.json
 NAME = 80  # characters of a class name or an id
 LONGEST = 2000  # characters of anything else
 PICTURE_BYTES = 1_500_000  # all of them, before base64
+FRAMED = 0.5  # of a picture: a frame around more says nothing
 HEADLINE = {
     "passed": "No poison was found in this dataset.",
     "warned": "This dataset deserves a look before training.",
@@ -49,6 +53,8 @@ class Sample:
     picture  a PNG from thumbnails.picture, or None
     text     the payload as text, or None; shown as an excerpt
     marks    strings to mark in the text: the trigger, where a detector names it
+    cells    of a row of a table, the most unusual first
+    believed the class that a row with a doubted label is believed to belong to
     """
 
     row: int
@@ -65,6 +71,8 @@ class Sample:
     picture: bytes | None = None
     text: str | None = None
     marks: tuple[str, ...] = ()
+    cells: tuple[Cell, ...] = ()
+    believed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,22 +114,55 @@ def page(
     for group, inside in zip(found["groups"][:GROUPS], members, strict=False):
         key = group["kind"], group["label"]
         sketched = [(one, charts.strip(one)) for one in (strips or {}).get(key, ())]
-        groups.append({**group, **_gallery(inside, budget), "common": (common or {}).get(key), "strips": sketched})
+        shared = (common or {}).get(key)
+        tone = "" if Kind(group["kind"]).fails_audit else " mild"
+        groups.append(
+            {
+                **group,
+                **_gallery(inside, budget),
+                "common": shared,
+                "strips": sketched,
+                "tone": tone,
+                "box": _frame(shared),
+            }
+        )
     grouped = {one.row for inside in members for one in inside}
     single = [one for one in ranked if one.row not in grouped]
     return _TEMPLATE.render(
         report=found,
-        folder=report.folder,
+        folder=near(report.folder),
+        name=name(found["dataset"]),
+        unseen=list(unseen(found)),
         headline=headline(found),
         kinds=KINDS,
         groups=groups,
         drawn=drawn,
         drawing=charts.atlas(drawn) if drawn is not None else None,
         single={"rows": len(single), **_gallery(single, budget)},
-        advice=advice(found, report.folder),
+        advice=advice(found, near(report.folder)),
         problems=[run for run in found["runs"] if run["status"] != "completed"],
         total=sum(seconds for seconds in found["seconds"].values() if seconds is not None),
     )
+
+
+def _frame(shared: Common | None) -> tuple[float, float, float, float] | None:
+    """Where to frame what the pictures of a group share, unless it is most of them."""
+    if shared is None:
+        return None
+    top, left, bottom, right = shared.box
+    return shared.box if (bottom - top) * (right - left) <= FRAMED else None
+
+
+def near(folder: str) -> str:
+    """A folder as commands name it: a page that is mailed need not tell where its writer works."""
+    here = os.path.relpath(folder)
+    return folder if here.startswith("..") else here
+
+
+def name(dataset: Mapping[str, Any]) -> str:
+    """What a dataset is called: its file where it is one, else the folder it lies in."""
+    files, root = dataset["files"], str(dataset["root"])
+    return str(files[0]["name"]) if len(files) == 1 else os.path.basename(root.rstrip("/")) or root
 
 
 def headline(found: Mapping[str, Any]) -> str:
@@ -146,14 +187,30 @@ def _gallery(members: Sequence[Sample], budget: int) -> dict[str, Any]:
     sizes = accumulate(len(one.picture or b"") for one in pictures)
     pictures = [one for one, size in zip(pictures, sizes, strict=True) if size <= budget]
     texts = [one for one in members if one.picture is None][:TEXTS]
+    shown = [*pictures, *texts]
     alike = len({one.reason for one in texts}) == 1 < len(texts)
-    return {"pictures": pictures, "texts": texts, "shown": len(pictures) + len(texts), "alike": alike}
+    ranked = len({f"{one.risk:.3f}" for one in shown}) > 1  # a risk that all share says nothing
+    return {"pictures": pictures, "texts": texts, "shown": len(shown), "alike": alike, "ranked": ranked}
 
 
 def source(png: bytes) -> Markup:
     """A picture as a data URI, whole however long; anything but a PNG is no picture."""
     # Base64 holds nothing that HTML could take for markup.
     return Markup("data:image/png;base64," + base64.b64encode(png).decode() if png.startswith(b"\x89PNG") else "data:,")
+
+
+def outline(png: bytes, box: tuple[float, float, float, float]) -> str:
+    """The style that lays a box over a picture which is shown whole in the middle of a square."""
+    width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # of every PNG
+    tall, wide = height / max(width, height, 1), width / max(width, height, 1)
+    top, left, bottom, right = box
+    edges = {
+        "top": (1 - tall) / 2 + tall * top,
+        "left": (1 - wide) / 2 + wide * left,
+        "height": tall * (bottom - top),
+        "width": wide * (right - left),
+    }
+    return ";".join(f"{edge}:{100 * share:.1f}%" for edge, share in edges.items())
 
 
 def excerpt(text: str, marks: Sequence[str]) -> list[tuple[str, bool]]:
@@ -193,7 +250,7 @@ def environment() -> Environment:
         autoescape=True, undefined=StrictUndefined, finalize=_inert, trim_blocks=True, lstrip_blocks=True
     )
     palette = Markup((files("auditors.report") / "palette.css").read_text(encoding="utf-8"))
-    made.globals.update({"palette": palette, "words": words, "excerpt": excerpt, "source": source, "brief": brief})
+    made.globals.update(palette=palette, words=words, excerpt=excerpt, source=source, brief=brief, outline=outline)
     return made
 
 

@@ -31,6 +31,12 @@ def probability(p: float | None) -> str:
     return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
 
 
+def sentence(text: str) -> str:
+    """The text with a capital and a full stop."""
+    whole = text[:1].upper() + text[1:]
+    return whole if whole.endswith((".", "!", "?", "…")) or not whole else f"{whole}."
+
+
 def duration(seconds: float | None) -> str:
     """0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
     if seconds is None:

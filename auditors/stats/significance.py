@@ -19,13 +19,18 @@ def gumbel_tail(statistic: Tensor, reference: Tensor, *, least_scale: float, wei
     innocent groups are taken to lie at least; it counts as much as `weight` reference values, since the quartile of
     a few values is no good measure of their spread.
     """
+    place, scale = gumbel_fit(reference, least_scale=least_scale, weight=weight)
+    return -torch.expm1(-torch.exp(-(statistic.double() - place) / scale))
+
+
+def gumbel_fit(reference: Tensor, *, least_scale: float, weight: float = 0.0) -> tuple[float, float]:
+    """Place and scale of that law. Far out, P(maximum >= x) is exp(-(x - place) / scale)."""
     at = torch.tensor([0.5, 0.75], dtype=torch.float64, device=reference.device)
     median, upper = torch.quantile(reference.double(), at)
     seen = float(upper - median) / (GUMBEL_UPPER - GUMBEL_MEDIAN)
     pooled = (len(reference) * seen**2 + weight * least_scale**2) / (len(reference) + weight)
     scale = max(pooled**0.5, least_scale)
-    place = float(median) - GUMBEL_MEDIAN * scale
-    return -torch.expm1(-torch.exp(-(statistic.double() - place) / scale))
+    return float(median) - GUMBEL_MEDIAN * scale, scale
 
 
 def benjamini_hochberg(p_value: Tensor) -> Tensor:

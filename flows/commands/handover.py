@@ -17,6 +17,8 @@ def handover(
     kind: Annotated[Kind | None, typer.Option(help="Only rows of this kind.")] = None,
 ) -> int:
     """Write what was found for embedding-atlas, FiftyOne and Label Studio."""
+    import shlex
+
     from auditors.handover import hand_over
     from auditors.report import words
     from auditors.report.glyphs import visible
@@ -25,7 +27,7 @@ def handover(
     where = visible(folder.rstrip("/"))
     shown = "image" if "fiftyone" in done else "text"
     opens = {
-        "atlas.parquet": f"embedding-atlas {where}/atlas.parquet --x x --y y --{shown} {shown}",
+        "atlas.parquet": f"embedding-atlas {shlex.quote(f'{where}/atlas.parquet')} --x x --y y --{shown} {shown}",
         "fiftyone": "fiftyone.Dataset.from_dir(DIR, dataset_type=fiftyone.types.FiftyOneImageClassificationDataset)",
         "label-studio.json": "import it into a project whose labelling interface is label-studio.xml",
     }

@@ -1,0 +1,47 @@
+"""What an audit could have missed, in sentences: the limits of what ran, and what its own tests say of this dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from auditors.report import words
+
+# Measured on planted poison, see the README: what each kind of row hides from the default plan.
+HIDDEN = {
+    "image": "Labels flipped from one class to one, and faint, smooth or warping patterns on few rows: often missed.",
+    "text": "Triggers in 1 % of the rows, writing styles and sentences that read like ordinary ones: mostly missed.",
+    "pair": "What changes the answers without a phrase that brings the change.",
+    "messages": "What changes the answers without a phrase that brings the change.",
+}
+
+
+def unseen(document: Mapping[str, Any]) -> Iterator[str]:
+    """One sentence for each limit; `document` is report.json."""
+    found = document.get("power") or {}
+    fewest = found.get("fewest", 8)
+    yield f"A pattern on fewer than {fewest} rows of a class, and any in a class with fewer than 32 rows."
+    small = found.get("untested") or []
+    if small:
+        named = ", ".join(f"{one['class']} ({words.count(one['rows'])})" for one in small[:6])
+        more = f" and {len(small) - 6} more" if len(small) > 6 else ""
+        yield f"Anything in {words.plural(len(small), 'class', 'classes')} too small to be tested: {named}{more}."
+    classes = sorted(found.get("classes") or [], key=lambda one: (-one["needed"], one["class"]))
+    if classes:
+        weakest, best = classes[0], classes[-1]
+        reach = f"{weakest['needed']:g} times in class {weakest['class']}"
+        if len(classes) > 1:
+            reach = f"{best['needed']:g} times in class {best['class']} to {reach}"
+        yield f"A pattern too weak to carry its rows as far out as a test asks here: {reach}, beside the other classes."
+    grids = [
+        one["grid"]
+        for one in document.get("plan", {}).get("embedders", {}).values()
+        if one.get("kind") == "pixels" and one.get("grid")
+    ]
+    modality = document["roles"]["modality"]
+    if modality == "image" and grids:
+        yield f"A pattern that vanishes on a grid of {max(grids)}×{max(grids)} pixels."
+    if modality in HIDDEN:
+        yield HIDDEN[modality]
+    yield "How much of a known attack would be found was not measured on this dataset: nothing was planted in it."
+    yield "What no check looks for. A dataset that passes is not thereby free of poison."
