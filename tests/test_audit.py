@@ -112,8 +112,8 @@ def run(request, audited):
 
 def test_an_audit_is_these_files(run):
     assert sorted(os.listdir(run.folder)) == [
-        "flagged.parquet",
         "atlas.parquet",
+        "flagged.parquet",
         "report.html",
         "report.json",
         "rows.parquet",
