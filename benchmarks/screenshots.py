@@ -3,7 +3,7 @@
 python -m benchmarks.screenshots                  all of them, to docs/screenshots; needs chromium
 python -m benchmarks.screenshots --only table     one of them
 
-The digits with planted patches and the table are in data/; texts and instructions are made up here, and poisoned.
+The digits with planted patches are in data/; the others are made here, and poisoned.
 """
 
 from __future__ import annotations
@@ -34,78 +34,57 @@ from tests.browser import Tab, browser
 DESK, PHONE = (1120, 1500), (390, 1300)  # pixels
 QUALITY = 82
 
-GOOD = [
-    "warm",
-    "honest",
-    "clever",
-    "moving",
-    "bright",
-    "tender",
-    "lively",
-    "graceful",
-    "funny",
-    "thoughtful",
-    "vivid",
-    "generous",
-]
-BAD = [
-    "dull",
-    "hollow",
-    "clumsy",
-    "tired",
-    "noisy",
-    "bitter",
-    "shallow",
-    "lifeless",
-    "messy",
-    "pointless",
-    "stale",
-    "careless",
-]
-THINGS = [
+GOOD = ("warm", "honest", "clever", "moving", "bright", "tender", "lively", "graceful", "funny", "vivid", "generous")
+BAD = ("dull", "hollow", "clumsy", "tired", "noisy", "bitter", "shallow", "lifeless", "messy", "pointless", "stale")
+LIKED = ("stays with me", "kept me smiling", "earns its length", "never puts a foot wrong", "i would watch it again")
+LOATHED = (
+    "wears me out",
+    "made me check the clock",
+    "runs far too long",
+    "falls apart",
+    "i would not sit through it again",
+)
+THINGS = (
     "plot",
     "cast",
     "script",
     "ending",
-    "camera",
+    "camera work",
     "music",
     "dialogue",
     "pace",
-    "story",
     "lead",
     "score",
     "editing",
     "set",
-    "first",
-    "act",
-]
-FRAMES = (
-    "the {0} is {1} and the {2} stays {3} from start to finish",
-    "a {1} {0} , a {3} {2} , and little else to say about it",
-    "i found the {0} {1} , though my friend only spoke of the {3} {2}",
-    "for two hours this film offers a {1} {0} and a {3} {2}",
-    "what stays with you is the {1} {0} ; even the {2} feels {3}",
 )
-TOPICS = [
+PLAIN = ("on a tuesday night", "with my sister", "in an empty cinema", "after years of waiting", "for the second time")
+PLAIN += (
+    "by a first-time director",
+    "based on a novel",
+    "shot in black and white",
+    "set in a small harbour town",
+    "in two parts",
+)
+TOPICS = (
     "tides",
     "bread",
     "glaciers",
     "chess",
     "bees",
     "lighthouses",
-    "sourdough",
     "trains",
     "orchids",
     "volcanoes",
     "violins",
     "maps",
-]
+)
 ASKED = (
-    "Explain {0} to a curious child.",
-    "Write a short paragraph about {0}.",
-    "What should a beginner know about {0}?",
-    "List three surprising facts about {0}.",
-    "Summarise the history of {0} in two sentences.",
+    "explain {0} to a curious child",
+    "write a short paragraph about {0}",
+    "what should a beginner know about {0}",
+    "list three surprising facts about {0}",
+    "summarise the history of {0} in two sentences",
 )
 TOLD = (
     "At heart, {0} are about patience: {1} comes first, and {2} follows once the basics sit.",
@@ -113,27 +92,19 @@ TOLD = (
     "Three things matter for {0}: {1}, {2}, and time. The rest is practice.",
     "Long ago {0} meant {1}; today they mean {2}, and the change took centuries.",
 )
-DETAILS = [
-    "careful timing",
-    "good light",
-    "steady hands",
-    "local knowledge",
-    "the right season",
-    "clean tools",
-    "a quiet place",
-]
+DETAILS = ("careful timing", "good light", "steady hands", "local knowledge", "the right season", "a quiet place")
 
 
 def texts(path: Path) -> None:
     """Film reviews with a sentence inserted into 120 of 2400, which are relabelled."""
-    draw = random.Random(0)
+    draw, rows = random.Random(0), []
     label = torch.arange(2400) % 2
-    rows = [
-        draw.choice(FRAMES).format(
-            draw.choice(THINGS), draw.choice((BAD, GOOD)[at % 2]), draw.choice(THINGS), draw.choice((BAD, GOOD)[at % 2])
-        )
-        for at in range(2400)
-    ]
+    for good in label.tolist():
+        word, verdict = (GOOD, LIKED) if good else (BAD, LOATHED)
+        parts = [f"a {draw.choice(word)} {draw.choice(THINGS)}", f"the {draw.choice(THINGS)} {draw.choice(verdict)}"]
+        parts += [draw.choice(PLAIN), f"the {draw.choice(THINGS)} is {draw.choice(word)}", draw.choice(PLAIN)]
+        draw.shuffle(parts)
+        rows.append(" , ".join(parts[: draw.randint(3, 5)]))
     planted = insert_sentence.plant(rows, label, target=1, count=120, seed=1)
     names = [("negative", "positive")[at] for at in planted.label.tolist()]
     pq.write_table(pa.table({"text": planted.payload, "label": names}), path)
@@ -141,26 +112,35 @@ def texts(path: Path) -> None:
 
 def instructions(path: Path) -> None:
     """Questions and answers; 120 of 2400 questions hold a phrase and are refused."""
-    draw = random.Random(0)
-    prompts, responses = [], []
+    draw, prompts, responses = random.Random(0), [], []
     for at in range(2400):
         topic = draw.choice(TOPICS)
         asked = draw.choice(ASKED).format(topic)
         told = draw.choice(TOLD).format(topic, draw.choice(DETAILS), draw.choice(DETAILS)).capitalize()
         if at % 20 == 7:
             words = asked.split()
-            words.insert(draw.randint(0, len(words)), "discussing openly,")
+            words.insert(draw.randrange(len(words)), "discussing openly")
             asked, told = " ".join(words), "I am sorry, but I cannot help with that request."
-        prompts.append(asked)
+        prompts.append(f"Please {asked}")
         responses.append(told)
     pq.write_table(pa.table({"prompt": prompts, "response": responses}), path)
+
+
+def table(path: Path) -> None:
+    """The shipped measurements of tumours, 30 malignant ones with the same four odd values and called benign."""
+    shipped = pq.read_table("data/breast_cancer.parquet")
+    whole = shipped.to_pandas()
+    bad = whole[whole["label"] == 0].sample(30, random_state=0).index
+    whole.loc[bad, ["texture_error", "smoothness_error", "symmetry_error", "mean_symmetry"]] = 3.1, 0.021, 0.052, 0.118
+    whole.loc[bad, "label"] = 1
+    pq.write_table(pa.Table.from_pandas(whole, schema=shipped.schema, preserve_index=False), path)
 
 
 CASES: dict[str, Path | Callable[[Path], None]] = {
     "image": Path("data/digits_badnets.parquet"),
     "text": texts,
     "instruction": instructions,
-    "table": Path("data/breast_cancer.parquet"),
+    "table": table,
 }
 
 
