@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.output import print_text
+
 
 def review(
     audit: Annotated[str, typer.Argument(metavar="AUDIT", help="The folder of an audit.")],
@@ -16,8 +18,14 @@ def review(
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="By default any that is free.")] = 0,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
+    export: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Open nothing: write all decisions to a new .parquet or .csv file."),
+    ] = None,
 ) -> int:
     """Work through the flagged rows of an audit in the browser: keep, drop, unsure."""
+    if export is not None:
+        return _export(audit, export)
     import secrets
     import socket
     import webbrowser
@@ -46,4 +54,36 @@ def review(
         webbrowser.open(address)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     server.run(sockets=[listener])
+    return 0
+
+
+def _export(audit: str, path: str) -> int:
+    import os
+
+    from auditors import decisions
+    from auditors.errors import DataError, PlanError
+    from auditors.report import words
+    from auditors.report.document import read
+    from auditors.report.glyphs import visible
+    from auditors.report.sheet import sheet
+
+    if not path.endswith((".parquet", ".csv")):
+        raise PlanError(f"--export must name a .parquet or a .csv file, got {path!r}")
+    if os.path.lexists(path):
+        raise PlanError(f"--export must name a new file, {path} exists")
+    read(audit)
+    found = decisions.frame(audit)
+    if found.is_empty():
+        raise DataError(f"{audit}: nobody has decided about any of its rows yet")
+    partial = f"{path}.partial-{os.getpid()}"
+    try:
+        if path.endswith(".csv"):
+            with open(partial, "w", encoding="utf-8", newline="") as file:
+                file.write(sheet(found.to_dicts()))
+        else:
+            found.write_parquet(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        raise PlanError(f"--export {path}: cannot be written: {error.strerror or error}") from error
+    print_text(f"{words.plural(len(found), 'decision')} in {visible(path)}\n")
     return 0

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from auditors.errors import PlanError
+from auditors.report.glyphs import visible
 from auditors.values import Kind
 from flows.commands.output import print_report, print_text
 
@@ -16,7 +17,12 @@ def show(  # noqa: PLR0917
     folder: Annotated[str, typer.Argument(metavar="AUDIT", help="The folder of an audit.")],
     top: Annotated[int | None, typer.Option(min=0, help="How many rows; by default 20 in a table, else all.")] = None,
     kind: Annotated[Kind | None, typer.Option(help="Only rows and groups of this kind.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="report.json, with the flagged rows as `samples`.")] = False,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="report.json, with the flagged rows as `samples` and what reviewers say as `review`."
+        ),
+    ] = False,
     csv: Annotated[bool, typer.Option("--csv", help="The flagged rows as CSV.")] = False,
     junit: Annotated[bool, typer.Option("--junit", help="JUnit XML, for CI systems.")] = False,
     card: Annotated[bool, typer.Option("--card", help="The section on security testing for a model card.")] = False,
@@ -46,25 +52,26 @@ def show(  # noqa: PLR0917
 
         print_text(sheet(rows))
     elif json:
-        print_report({**found, "samples": rows}, folder, rows=(), as_json=True)
+        print_report({**found, "samples": rows, "review": _reviewed(folder)}, folder, rows=(), as_json=True)
     else:
         groups = [group for group in found["groups"] if kind is None or group["kind"] == kind]
         print_report({**found, "groups": groups}, folder, rows=rows, as_json=False)
-        _reviewed(folder)
+        for name, one in _reviewed(folder)["precision"].items():
+            said = f"{one.confirmed} of the {one.reviewed} reviewed rows that {name} accuses were confirmed"
+            print_text(f"{visible(said)}\n")
     return 0
 
 
-def _reviewed(folder: str) -> None:
-    """What people who looked say of each detector."""
+def _reviewed(folder: str) -> dict[str, Any]:
+    """What people who looked say: rows by what holds for them, and of each detector how many rows they confirmed."""
+    from collections import Counter
+
     from auditors import decisions
     from auditors.report.rows import flagged
 
     said = decisions.settled(folder)
-    if not said:
-        return
-    accusers = {row["row"]: row["detectors"] for row in flagged(folder) if row["row"] in said}
-    for name, one in decisions.precision(said, accusers).items():
-        print_text(f"{one.confirmed} of the {one.reviewed} reviewed rows that {name} accuses were confirmed\n")
+    accusers = {row["row"]: row["detectors"] for row in flagged(folder) if row["row"] in said} if said else {}
+    return {"settled": Counter(map(str, said.values())), "precision": decisions.precision(said, accusers)}
 
 
 def _card(found: Mapping[str, Any]) -> int:

@@ -179,6 +179,7 @@ def test_show_for_machines(stored, capsys):
     main(["show", stored, "--json", "--kind", "label"])
     found = json.loads(capsys.readouterr().out)
     assert [row["row"] for row in found.pop("samples")] == [2]
+    assert found.pop("review") == {"settled": {}, "precision": {}}
     assert found == DOCUMENT
     main(["show", stored, "--junit"])
     assert '<testsuite name="foretaste data/pets" tests="2" failures="2"' in capsys.readouterr().out

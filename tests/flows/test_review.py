@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -250,6 +251,38 @@ def test_precision_is_measured_from_the_review(audit, desk, capsys):
     assert (found.confirmed, found.reviewed) == (3, 4)
     assert main(["show", str(audit)]) == 0
     assert "3 of the 4 reviewed rows that spectral-signature accuses were confirmed" in capsys.readouterr().out
+    assert main(["show", str(audit), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["review"] == {
+        "settled": {"keep": 1, "drop": 3},
+        "precision": {"spectral-signature": {"confirmed": 3, "reviewed": 4}},
+    }
+
+
+@pytest.mark.usefixtures("desk")
+def test_decisions_are_handed_out_as_a_table(audit, tmp_path, capsys):
+    table, sheet = tmp_path / "decisions.parquet", tmp_path / "decisions.csv"
+    assert main(["review", str(audit), "--export", str(table)]) == 2
+    assert "nobody has decided" in capsys.readouterr().err
+    decide(audit, [2, 1], Choice.DROP, reviewer="ada", note="=cmd()\u202e")
+    decide(audit, [1], Choice.KEEP, reviewer="bob")
+    assert main(["review", str(audit), "--export", str(table)]) == 0
+    assert main(["review", str(audit), "--export", str(sheet)]) == 0
+    assert "3 decisions in" in capsys.readouterr().out
+    found = pq.read_table(table).to_pylist()
+    assert [(one["row"], one["reviewer"], one["choice"], one["settled"]) for one in found] == [
+        (1, "ada", "drop", "unsure"),
+        (1, "bob", "keep", "unsure"),
+        (2, "ada", "drop", "drop"),
+    ]
+    assert {"file", "row_group", "row_in_group", "label", "risk", "kinds", "detectors", "note", "time"} <= set(found[0])
+    lines = list(csv.DictReader(sheet.read_text(encoding="utf-8").splitlines()))
+    assert [one["row"] for one in lines] == ["1", "1", "2"]
+    assert lines[0]["note"] == "'=cmd()\\u202e"
+    for wrong in (table, audit / "report.json", tmp_path / "absent" / "x.csv", tmp_path / "x.txt"):
+        before = wrong.read_bytes() if wrong.is_file() else None
+        assert main(["review", str(audit), "--export", str(wrong)]) == 2
+        assert (wrong.read_bytes() if wrong.is_file() else None) == before
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["decisions.csv", "decisions.parquet"]
 
 
 @pytest.mark.usefixtures("desk")
