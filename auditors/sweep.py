@@ -153,7 +153,7 @@ def _beliefs(path: str, shard: Shard) -> Tensor:
         table = pa.ipc.open_file(source).read_all()
     prob = _matrix(table["prob"].combine_chunks())
     out = torch.full((shard.rows, prob.shape[1]), 1 / prob.shape[1])
-    out[torch.from_numpy(np.array(table["row"]))] = prob
+    out[torch.tensor(table["row"].to_numpy())] = prob
     return out
 
 
