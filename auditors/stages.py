@@ -214,16 +214,20 @@ class Stages:
         outlines = _added(self.shards("outline", partial(natural.outline_shard, groups=candidates, **place)))
         work = partial(natural.neighbours_shard, outlines=outlines, device=self.device, **place)
         nearest = _added(self.shards("neighbours", work))
-        share = [natural.cohesion(nearest[key], one.rows) for key, one in candidates.items()]
-        cleared = accused.with_columns(pl.Series("share", share)).filter(pl.col("share") >= natural.NATURAL)
+        found = [natural.company(nearest[key], outlines[key].row, one, self.dataset) for key, one in candidates.items()]
+        cleared = accused.with_columns(
+            pl.Series("share", [one.inside for one in found]),
+            pl.Series("chance", [min(one.by_chance, one.inside) for one in found]),
+            pl.Series("natural", [one.natural for one in found]),
+        ).filter("natural")
         notes = []
         for one in cleared.unique("label", keep="first", maintain_order=True).iter_rows(named=True):
             label = one["label"]
             who = f"class {self.dataset.classes[label]}" if label >= 0 and self.dataset.classes else "the dataset"
             notes.append(
                 f"{len(one['rows'])} rows of {who} stand apart, but even without what they share {one['share']:.0%} of "
-                "their nearest neighbours are among themselves: taken for a natural cluster "
-                f"(row {one['rows'][0]} is one of them)."
+                f"their nearest neighbours are among themselves, which chance makes {one['chance']:.0%}: taken for a "
+                f"natural cluster (row {one['rows'][0]} is one of them)."
             )
         groups = groups.join(cleared.select(*findings.GROUP, natural=True), on=findings.GROUP, how="left")
         innocent = pl.col("natural").fill_null(False) & (pl.col("kind") != str(Kind.LABEL))

@@ -22,7 +22,8 @@ def rows(count=300, dim=12, seed=0):
 
 def found_in(value, parts, query_rows, number=None):
     number = torch.arange(len(value)) if number is None else number
-    found = (Neighbours.among(value[query_rows], number[query_rows], value[at], number[at], K) for at in parts)
+    query = value[query_rows], number[query_rows]
+    found = (Neighbours.among(*query, value[at], number[at], number[at] % 3, K) for at in parts)
     return functools.reduce(Neighbours.__add__, found)
 
 
@@ -60,19 +61,27 @@ def test_near_copies_far_from_the_origin_are_told_apart():
 
 def test_nothing_is_the_zero_and_fewer_rows_than_asked_for_leave_gaps():
     value, number = rows(4), torch.tensor([10, 11, 12, 13])
-    found = Neighbours.among(value, number, value, number, K)
+    found = Neighbours.among(value, number, value, number, number % 3, K)
     assert found.row.shape == (4, K)
     assert found.row[0, 3:].tolist() == [-1, -1]
+    assert torch.equal(found.label, torch.where(found.row >= 0, found.row % 3, -1))
     assert found.distance[:, 3:].isinf().all()
     assert not bool((found.row == number[:, None]).any())  # no query is its own neighbour
     for total in (Neighbours.none(4, K) + found, found + Neighbours.none(4, K)):
         assert torch.equal(total.row, found.row)
         assert torch.equal(total.distance, found.distance)
+        assert torch.equal(total.label, found.label)
 
 
 def test_equal_distances_go_to_the_smaller_number():
     value = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
     number = torch.tensor([7, 3, 2, 1])
-    whole = Neighbours.among(value[:1], number[:1], value, number, 2)
-    parts = [Neighbours.among(value[:1], number[:1], value[at : at + 1], number[at : at + 1], 2) for at in (2, 0, 1, 3)]
-    assert whole.row.tolist() == functools.reduce(Neighbours.__add__, parts).row.tolist() == [[1, 2]]
+    query = value[:1], number[:1]
+    whole = Neighbours.among(*query, value, number, number + 40, 2)
+    parts = [
+        Neighbours.among(*query, value[at : at + 1], number[at : at + 1], number[at : at + 1] + 40, 2)
+        for at in (2, 0, 1, 3)
+    ]
+    total = functools.reduce(Neighbours.__add__, parts)
+    assert whole.row.tolist() == total.row.tolist() == [[1, 2]]
+    assert whole.label.tolist() == total.label.tolist() == [[41, 42]]
