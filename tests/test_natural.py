@@ -92,7 +92,7 @@ def test_a_way_to_write_a_digit_is_told_from_a_pattern_on_any_of_them(tmp_path, 
     assert not found[0].natural
     assert found[1].natural
     assert not found[2].natural
-    assert found[2].own < 0.3 < found[0].own  # flipped rows lie among rows of the classes they came from
+    assert found[2].own < 0.5 < found[0].own  # flipped rows lie among rows of the classes they came from
 
 
 @pytest.mark.parametrize(
