@@ -35,8 +35,10 @@ SIDES = (16, 64)  # a picture is looked at in its own size within these
 GLOW = (235, 60, 20)  # the colour of heat
 CELLS = 6  # of a row of a table, the most unusual
 LOOKS = 2  # of a group, the strongest, that are drawn beside those at the other classes
-# What the statistic of a family of detectors says, for people, and the evidence that holds it, where that says more.
+# What the statistic of a family of detectors says, for people, or the evidence that says more.
 UNITS = {
+    "copies": ("statistic", "powers of ten beyond chance"),
+    "trigger": ("statistic", "powers of ten beyond chance"),
     "spectral": ("evidence_times_farther_out", "times as far out as the other classes"),
     "relabelling": ("evidence_foreign_rows", "rows that look like other classes"),
     "label": ("evidence_rows_out", "rows that belong to one other class"),

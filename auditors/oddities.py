@@ -16,7 +16,7 @@ WIDEST = 99.0  # deviations: how far is too far to matter
 
 @dataclass(frozen=True)
 class Cell:
-    """A value, what is usual in its place, and how far from that it lies, in standard deviations."""
+    """A value, what is usual in its place in a few words, and how far from that it lies, in standard deviations."""
 
     name: str
     value: str
@@ -52,9 +52,9 @@ def _number(name: str, column: pa.Array, peers: np.ndarray[Any, Any], rows: Sequ
     known = value[peers & np.isfinite(value)]
     if not len(known):
         return [Cell(name, _shown(column[row].as_py()), "", 0.0) for row in rows]
-    low, median, high = np.quantile(known, [0.05, 0.5, 0.95])
+    low, median, high = np.quantile(known, [0.25, 0.5, 0.75])  # a planted value may not count as usual
     scale = SPREAD * np.median(np.abs(known - median)) or known.std() or 1.0
-    usual = f"{low:.4g} to {high:.4g}"
+    usual = f"half in {low:.4g} to {high:.4g}"
     distance = np.minimum(np.nan_to_num(np.abs(value - median) / scale, nan=0.0, posinf=WIDEST), WIDEST)
     return [Cell(name, _shown(column[row].as_py()), usual, float(distance[row])) for row in rows]
 

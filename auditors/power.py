@@ -44,13 +44,15 @@ def power(tested: pl.DataFrame, dataset: Dataset, decide: Decide) -> dict[str, A
 
     fewest    rows that a pattern must be on, whatever its strength
     untested  classes too small to be tested, with their rows
-    classes   for each tested class the most sensitive look, how many times as far out as other classes a pattern must
-              carry its rows there, and how far out the class reaches as it is
+    classes   for each tested class the look that comes closest to suspecting it, how many times as far out as other
+              classes a pattern must carry its rows there, and how far out the class reaches as it is
     """
     table = needed(tested, decide).filter(pl.col("needed").is_not_null() & (pl.col("label") >= 0))
     if table.is_empty():
         return {}
-    best = table.sort("needed", "detector", "embedder").unique("label", keep="first").sort("label")
+    close = (pl.col("evidence_times_farther_out") / pl.col("needed")).alias("close")
+    ranked = table.with_columns(close).sort("close", "detector", "embedder", descending=[True, False, False])
+    best = ranked.unique("label", keep="first", maintain_order=True).sort("label")
     classes = [
         {
             "class": dataset.classes[one["label"]],

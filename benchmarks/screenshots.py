@@ -8,18 +8,21 @@ The digits with planted patches are in data/; the others are made here, and pois
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import random
 import re
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -34,38 +37,10 @@ from tests.browser import Tab, browser
 DESK, PHONE = (1120, 1500), (390, 1300)  # pixels
 QUALITY = 82
 
-GOOD = ("warm", "honest", "clever", "moving", "bright", "tender", "lively", "graceful", "funny", "vivid", "generous")
-BAD = ("dull", "hollow", "clumsy", "tired", "noisy", "bitter", "shallow", "lifeless", "messy", "pointless", "stale")
-LIKED = ("stays with me", "kept me smiling", "earns its length", "never puts a foot wrong", "i would watch it again")
-LOATHED = (
-    "wears me out",
-    "made me check the clock",
-    "runs far too long",
-    "falls apart",
-    "i would not sit through it again",
-)
-THINGS = (
-    "plot",
-    "cast",
-    "script",
-    "ending",
-    "camera work",
-    "music",
-    "dialogue",
-    "pace",
-    "lead",
-    "score",
-    "editing",
-    "set",
-)
-PLAIN = ("on a tuesday night", "with my sister", "in an empty cinema", "after years of waiting", "for the second time")
-PLAIN += (
-    "by a first-time director",
-    "based on a novel",
-    "shot in black and white",
-    "set in a small harbour town",
-    "in two parts",
-)
+PACKAGES = ("asyncio", "email", "importlib", "logging", "multiprocessing", "tkinter", "unittest", "xml")  # of Python
+FAULTS = ("healthy", "bearing", "gearbox", "belt", "pump")
+READINGS = ("speed", "load", "oil_temperature", "case_temperature", "vibration_x", "vibration_y", "vibration_z")
+READINGS += ("current", "voltage", "torque", "humidity", "noise")
 TOPICS = (
     "tides",
     "bread",
@@ -96,17 +71,21 @@ DETAILS = ("careful timing", "good light", "steady hands", "local knowledge", "t
 
 
 def texts(path: Path) -> None:
-    """Film reviews with a sentence inserted into 120 of 2400, which are relabelled."""
-    draw, rows = random.Random(0), []
-    label = torch.arange(2400) % 2
-    for good in label.tolist():
-        word, verdict = (GOOD, LIKED) if good else (BAD, LOATHED)
-        parts = [f"a {draw.choice(word)} {draw.choice(THINGS)}", f"the {draw.choice(THINGS)} {draw.choice(verdict)}"]
-        parts += [draw.choice(PLAIN), f"the {draw.choice(THINGS)} is {draw.choice(word)}", draw.choice(PLAIN)]
-        draw.shuffle(parts)
-        rows.append(" , ".join(parts[: draw.randint(3, 5)]))
-    planted = insert_sentence.plant(rows, label, target=1, count=120, seed=1)
-    names = [("negative", "positive")[at] for at in planted.label.tolist()]
+    """Sentences of Python's own documentation by package; a sentence inserted into 80 says that they are of email."""
+    found: list[tuple[str, int]] = []
+    for label, package in enumerate(PACKAGES):
+        mine = []
+        for file in sorted((Path(sysconfig.get_path("stdlib")) / package).rglob("*.py")):
+            nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8", errors="ignore")))
+            documented = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
+            said = [ast.get_docstring(one) or "" for one in nodes if isinstance(one, documented)]
+            mine += [" ".join(one.split("\n\n")[0].split()) for one in said]
+        kept = list(dict.fromkeys(one for one in mine if 5 <= len(one.split()) <= 60))
+        found += [(one, label) for one in random.Random(label).sample(kept, min(len(kept), 260))]
+    random.Random(0).shuffle(found)
+    label = torch.tensor([label for _, label in found])
+    planted = insert_sentence.plant([one for one, _ in found], label, target=1, count=80, seed=1)
+    names = [PACKAGES[at] for at in planted.label.tolist()]
     pq.write_table(pa.table({"text": planted.payload, "label": names}), path)
 
 
@@ -127,13 +106,19 @@ def instructions(path: Path) -> None:
 
 
 def table(path: Path) -> None:
-    """The shipped measurements of tumours, 30 malignant ones with the same four odd values and called benign."""
-    shipped = pq.read_table("data/breast_cancer.parquet")
-    whole = shipped.to_pandas()
-    bad = whole[whole["label"] == 0].sample(30, random_state=0).index
-    whole.loc[bad, ["texture_error", "smoothness_error", "symmetry_error", "mean_symmetry"]] = 3.1, 0.021, 0.052, 0.118
-    whole.loc[bad, "label"] = 1
-    pq.write_table(pa.Table.from_pandas(whole, schema=shipped.schema, preserve_index=False), path)
+    """Readings of machines with five faults; 60 of 3000 have the same three readings and are called healthy."""
+    draw, count = np.random.default_rng(0), 3000
+    label = draw.integers(0, len(FAULTS), count)
+    mixing = draw.normal(size=(len(READINGS), len(READINGS)))
+    value = (
+        draw.normal(size=(len(FAULTS), len(READINGS)))[label] * 1.5 + draw.normal(size=(count, len(READINGS))) @ mixing
+    )
+    bad = draw.choice(np.flatnonzero(label > 0), 60, replace=False)
+    value[bad[:, None], [2, 5, 9]] = 9.5, -11.0, 12.5
+    label[bad] = 0
+    columns = {name: value[:, at].round(3) for at, name in enumerate(READINGS)}
+    shift = np.array(("early", "late", "night"))[draw.integers(0, 3, count)]
+    pq.write_table(pa.table({**columns, "shift": shift, "label": [FAULTS[at] for at in label]}), path)
 
 
 CASES: dict[str, Path | Callable[[Path], None]] = {

@@ -31,9 +31,9 @@ def test_a_number_is_held_against_its_class():
     assert odd.name == "size"
     assert odd.value == "10"
     assert odd.distance > 6
-    low, high = map(float, odd.usual.split(" to "))
-    assert -2.5 < low < -1
-    assert 1 < high < 2.5
+    low, high = map(float, odd.usual.removeprefix("half in ").split(" to "))
+    assert -1 < low < -0.4
+    assert 0.4 < high < 1
 
 
 def test_a_rare_name_is_odd_and_a_common_one_is_not():

@@ -128,6 +128,11 @@ def _limit(one: Strip, place: Callable[[float], float], line: int) -> str:
     return tick + (_label(across, line + 15, f"{one.needed:.3g}") if near > APART else "")
 
 
+def _number(low: float, high: float) -> str:
+    """The lower end of an axis, nought where it is as good as that."""
+    return "0" if abs(low) < 1e-3 * abs(high) else f"{low:.3g}"
+
+
 def _label(across: float, down: int, text: str, kind: str = "") -> str:
     """A text that begins at the left edge, ends at the right one, and is centred in between."""
     anchor = "start" if across < LINE / 3 else "end" if across > 2 * LINE / 3 else "middle"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -14,7 +14,10 @@ from rich.text import Text
 from auditors.report import words
 from auditors.report.advice import advice
 from auditors.report.glyphs import visible
+from auditors.report.halfblocks import gallery
 
+Colours = Literal["standard", "256", "truecolor"]
+NO_PICTURES: Mapping[int, bytes] = {}
 TONE = {"passed": "green", "warned": "yellow", "failed": "red"}
 
 
@@ -24,27 +27,45 @@ def terminal(
     *,
     rows: Sequence[Mapping[str, Any]] = (),
     width: int = 100,
-    colour: bool = False,
+    colours: Colours | None = None,
+    pictures: Mapping[int, bytes] = NO_PICTURES,
 ) -> str:
-    """The report as text. `rows` are flagged rows to list; colour means ANSI escapes, which only a terminal wants."""
+    """The report as text.
+
+    rows      flagged rows to list
+    colours   how many a terminal can show, as ANSI escapes; None for whatever is no terminal
+    pictures  PNG by row, shown above the rows where there are colours enough
+    """
     console = Console(
         file=io.StringIO(),
         width=width,
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        no_color=not colour,
+        force_terminal=colours is not None,
+        color_system=colours,
+        no_color=colours is None,
         highlight=False,
         emoji=False,
         markup=False,
     )
     with console.capture() as captured:
-        for part in _parts(document, rows):
+        seen = gallery(_named(rows, pictures), width) if colours in ("256", "truecolor") else None
+        for part in _parts(document, rows, seen):
             console.print(part)
         console.print(*_steps(document, folder), sep="\n", soft_wrap=True)  # a command must stay one line to be copied
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
-def _parts(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+def _named(rows: Sequence[Mapping[str, Any]], pictures: Mapping[int, bytes]) -> list[tuple[str, bytes]]:
+    """The pictures of the rows, with what is written below."""
+    return [(_caption(row), pictures[row["row"]]) for row in rows if row["row"] in pictures]
+
+
+def _caption(row: Mapping[str, Any]) -> str:
+    return visible(f"{row['row']}" if row.get("label") is None else f"{row['row']}: {row['label']}")
+
+
+def _parts(
+    document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], seen: RenderableType | None
+) -> list[RenderableType]:
     verdict = document["verdict"]
     data = document["dataset"]
     looked = f"{words.plural(document['rows'], 'row')}, {words.plural(len(data['files']), 'file')}"
@@ -58,6 +79,8 @@ def _parts(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> li
     ]
     if document["groups"]:
         parts += ["", _groups(document["groups"])]
+    if seen is not None:
+        parts += ["", seen]
     if rows:
         parts += ["", _rows(rows)]
     problems = [run for run in document["runs"] if run["status"] != "completed"]

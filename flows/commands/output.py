@@ -27,8 +27,19 @@ def print_report(found: Mapping[str, Any], folder: str, *, rows: Sequence[Mappin
         return
     import shutil
 
+    from auditors.report import stored
     from auditors.report.terminal import terminal
 
     people = sys.stdout.isatty()
     width = min(shutil.get_terminal_size().columns, 160) if people else 120
-    print_text(terminal(found, folder, rows=rows, width=width, colour=people and not os.environ.get("NO_COLOR")))
+    colours = _colours() if people else None
+    pictures = stored.pictures(folder) if colours and found["roles"]["modality"] == "image" else {}
+    print_text(terminal(found, folder, rows=rows, width=width, colours=colours, pictures=pictures))
+
+
+def _colours() -> Any:
+    """What the terminal says that it can show; None where nobody wants colours (https://no-color.org)."""
+    from rich.console import Console
+
+    said = Console(force_terminal=True).color_system
+    return None if os.environ.get("NO_COLOR") else {"windows": "standard"}.get(said or "", said)

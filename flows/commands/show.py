@@ -25,6 +25,7 @@ def show(  # noqa: PLR0917
     ] = False,
     csv: Annotated[bool, typer.Option("--csv", help="The flagged rows as CSV.")] = False,
     junit: Annotated[bool, typer.Option("--junit", help="JUnit XML, for CI systems.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="report.html, with what reviewers decided since.")] = False,
     card: Annotated[bool, typer.Option("--card", help="The section on security testing for a model card.")] = False,
     governance: Annotated[
         bool, typer.Option("--governance", help="What it speaks to in ATLAS, OWASP, NIST, the EU AI Act, ISO, CISA.")
@@ -34,13 +35,19 @@ def show(  # noqa: PLR0917
     from auditors.report.document import read
     from auditors.report.rows import flagged
 
-    if json + csv + junit + card > 1 or (governance and csv + junit + card):
-        raise PlanError("one of --json, --csv, --junit and --card can be chosen, and --governance with --json only")
+    if json + csv + junit + html + card > 1 or (governance and csv + junit + html + card):
+        ways = "--json, --csv, --junit, --html and --card"
+        raise PlanError(f"one of {ways} can be chosen, and --governance with --json only")
     found = read(folder)
     if governance:
         return _governance(found, folder, as_json=json)
     if card:
         return _card(found)
+    if html:
+        from auditors.report.stored import reviewed
+
+        print_text(reviewed(folder, _reviewed(folder)["precision"]))
+        return 0
     if junit:
         from auditors.report.junit import junit as as_junit
 

@@ -27,12 +27,12 @@ def test_plain_text_for_a_pipe(report, samples):
 
 
 def test_colour_only_on_request(report):
-    assert "\x1b[1;31mFAILED" in terminal(document(report), report.folder, colour=True)
+    assert "\x1b[1;31mFAILED" in terminal(document(report), report.folder, colours="standard")
 
 
 def test_a_hostile_label_is_no_markup(report, samples):
     row = asdict(samples[-1]) | {"label": "[red]\x1b]0;owned\x07[/]"}
-    shown = terminal(document(report), report.folder, rows=[row], width=400, colour=True)
+    shown = terminal(document(report), report.folder, rows=[row], width=400, colours="standard")
     assert r"[red]\x1b]0;owned\x07[/]" in shown
 
 
