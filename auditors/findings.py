@@ -176,7 +176,9 @@ def judge(
     reason = pl.concat_str(
         pl.when(backdoor).then(
             pl.format(
-                "stands apart in class {} ({})", pl.col("label").fill_null("?"), pl.col("attackers").list.join(", ")
+                "stands apart{} ({})",
+                pl.format(" in class {}", pl.col("label")).fill_null(""),
+                pl.col("attackers").list.join(", "),
             )
         ),
         pl.when(copied).then(pl.lit("one of too many near copies of one text")),

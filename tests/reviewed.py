@@ -21,10 +21,18 @@ from flows.review.server import application
 TOKEN = "a-token"
 
 
-def audited(folder: Path, table: pa.Table, plan: str, *, rows: int, groups: Sequence[dict[str, Any]] = ()) -> Path:
+def audited(
+    folder: Path,
+    table: pa.Table,
+    plan: str,
+    *,
+    rows: int,
+    groups: Sequence[dict[str, Any]] = (),
+    row_group: int = 40,
+) -> Path:
     """An audit of the table whose flagged rows are its first `rows`, odd ones a backdoor, even ones wrong labels."""
     data, written = folder / "data.parquet", folder / "plan.toml"
-    pq.write_table(table, data, row_group_size=40)
+    pq.write_table(table, data, row_group_size=row_group)
     written.write_text(plan)
     auditors.audit(str(data), plan=str(written), out=str(folder / "audit"))
     samples = pq.read_table(folder / "audit/samples.parquet")

@@ -37,11 +37,16 @@ function figure(card, { large = false } = {}) {
   return holder;
 }
 
-const content = (card) => card.text === null ? figure({ ...card, box: null }) : node("div", null, "text", ...marked(card.text));
+// A row of a table: its most unusual values, each beside what is usual.
+const cells = (card, most) => node("dl", null, "cells", ...card.cells.slice(0, most).flatMap(([name, value, usual, far]) =>
+  [node("dt", name), node("dd", null, "", node("b", value, far ? "far" : ""), ...(usual ? [node("span", ` usual ${usual}`, "soft")] : []))]));
+
+const content = (card, most = 5) => card.cells.length ? cells(card, most)
+  : card.text === null ? figure({ ...card, box: null }) : node("div", null, "text", ...marked(card.text));
 
 export function tile(card, chosen) {
   const item = node("li", null, card.choice ?? "", content(card), node("p", card.reason, "reason soft"));
-  const facts = node("p", null, "facts", node("b", title(card)), node("span", card.risk.toFixed(2), "soft"));
+  const facts = node("p", null, "facts", node("b", title(card)), ...(card.believed ? [node("span", `believed ${card.believed}`, "believed")] : []), node("span", card.risk.toFixed(2), "soft"));
   if (card.choice) facts.append(tag(card.choice));
   if (card.others.length) facts.append(node("span", `${card.others.length} other${card.others.length > 1 ? "s" : ""}`, "soft"));
   if (card.note) facts.append(node("span", "note", "soft"));
@@ -55,17 +60,17 @@ export function tile(card, chosen) {
 
 export function detail(card) {
   const facts = node("dl");
-  const lines = [["class", card.label ?? "none"], ["risk", card.risk.toFixed(3)], ["kind", card.kinds.join(", ")],
+  const lines = [["class", card.label ?? "none"], ...(card.believed === null ? [] : [["believed", card.believed]]), ["risk", card.risk.toFixed(3)], ["kind", card.kinds.join(", ")],
     ["seen by", card.detectors.join(", ") || "–"], ["row", String(card.row)], ...(card.id === null ? [] : [["id", card.id]]), ["place", card.place],
     ["you", card.choice ?? "not decided"],
     ...card.others.map((one) => [one.who, (one.choice === "open" ? "not decided" : one.choice) + (one.note ? ": " + one.note : "")])];
   for (const [name, value] of lines) facts.append(node("dt", name), node("dd", value));
-  const shown = card.text === null ? figure(card) : node("pre", null, "", ...marked(card.text));
+  const shown = card.cells.length ? cells(card) : card.text === null ? figure(card) : node("pre", null, "", ...marked(card.text));
   return [node("div", null, card.text === null ? "pictured" : "written", shown, facts), node("p", card.reason, "reason")];
 }
 
 function glance(card, open) {
-  const item = node("button", null, "glance", content(card));
+  const item = node("button", null, "glance", content(card, 2));
   item.type = "button";
   const alike = card.alike === undefined ? "" : ` · ${Math.round(100 * card.alike)} % alike`;
   item.append(node("span", `${title(card)}${alike}`, "soft"));
@@ -79,7 +84,7 @@ const strip = (cards, open) => node("div", null, cards.some((card) => card.pictu
 
 export function group(said, open) {
   const parts = [node("h2", "The rest of its group"), node("p", `${said.name}: ${rows(said.rows)}, ${number(said.left)} to decide. G decides about all of them.`, "soft")];
-  return said.cards.length ? [...parts, strip(said.cards, open)] : [node("h2", "No other row is like it"), node("p", said.name, "soft")];
+  return said.cards.length ? [...parts, strip(said.cards, open)] : [node("h2", "The only row of its group"), node("p", said.name, "soft")];
 }
 
 export function near(said, open) {
@@ -93,6 +98,7 @@ export function near(said, open) {
 }
 
 export function closeUp(card, text) {
+  if (card.cells.length) return cells(card);
   if (card.text === null) return figure(card, { large: true });
   return node("pre", null, "", ...marked(text?.pieces ?? card.text));
 }

@@ -12,14 +12,14 @@ from typing import Any
 
 import polars as pl
 
-from auditors import evidence, manifest
+from auditors import confusion, evidence, manifest
 from auditors.decisions import Choice, Decision
 from auditors.report.document import read
 from auditors.report.glyphs import visible
 from auditors.report.page import Sample
 from auditors.report.thumbnails import picture
 from auditors.source import identities
-from auditors.values import Dataset
+from auditors.values import Dataset, Modality
 from flows.review.marking import pieces
 from flows.review.said import Said
 from flows.review.vicinity import Vicinity
@@ -33,6 +33,7 @@ WHOLE = 50_000  # of one that is looked at closely
 GLANCE = 160  # of one beside another row
 BESIDE = 12  # rows of the same group shown beside a row
 NEAR = 8  # nearest rows shown
+FAR = 3  # standard deviations from what is usual that are pointed out
 OPTIONS = 300  # of one filter, those with the most rows
 
 
@@ -93,6 +94,12 @@ class Desk:
     def groups(self) -> dict[tuple[str, str | None], dict[str, Any]]:
         """The groups of the report by kind and class."""
         return {(one["kind"], one["label"]): one for one in self.report["groups"]}
+
+    @cached_property
+    def believed(self) -> dict[int, str]:
+        """The class that rows with a doubted label are believed to be of."""
+        found = confusion.believed(str(self.folder / "scores.parquet"), self.flagged, self.dataset)
+        return dict(found.select("row", "believed").iter_rows())
 
     def choices(self) -> dict[str, list[tuple[str, str, int]]]:
         """What can be filtered by: values, how they are shown and their flagged rows; none where there is one only."""
@@ -169,6 +176,11 @@ class Desk:
             found = next((content for _, content in evidence.contents(self.dataset, [row])), None)
         return picture(found, LARGE) if isinstance(found, bytes) else None
 
+    def thumbnail(self, row: int) -> bytes | None:
+        """A picture of the grid, as a PNG."""
+        one = self._shown.get(row) or next(iter(self.samples([row])), None)
+        return None if one is None else one.picture
+
     def samples(self, rows: Sequence[int]) -> list[Sample]:
         """These rows, flagged or not, with their content."""
         with self._reading:
@@ -209,14 +221,17 @@ class Desk:
         for kind in sample.kinds:
             for label in dict.fromkeys((sample.label, None)):
                 found = self.groups.get((kind, label), {}).get("evidence", {})
-                triggers = found.get("triggers", ())
-                out += [text for one in triggers for text in (one["phrase"], one.get("response")) if text]
+                for one in found.get("triggers", ()):
+                    answered = self.dataset.roles.modality in (Modality.PAIR, Modality.MESSAGES)
+                    out += [one["phrase"], *([one["outcome"]] if answered and one.get("outcome") else [])]
                 out += found.get("phrases", ())
         return list(dict.fromkeys(out))
 
     def _card(self, sample: Sample, words: Sequence[Decision], reviewer: str) -> dict[str, Any]:
         mine = next((word for word in words if word.reviewer == reviewer), None)
-        group = self.groups.get((self._group(sample).kind, sample.label), {})
+        named = self._group(sample)
+        group = self.groups.get((named.kind, named.label or None), {})
+        believed = self.believed.get(sample.row)
         return {
             **self._glance(sample),
             "id": None if sample.id is None else visible(sample.id),
@@ -225,6 +240,7 @@ class Desk:
             "detectors": list(sample.detectors),
             "reason": visible(sample.reason),
             "text": None if sample.text is None else pieces(sample.text, self._phrases(sample), TEXT),
+            "believed": None if believed in (None, sample.label) else visible(str(believed)),
             "box": group.get("evidence", {}).get("box"),
             "choice": None if mine is None or mine.choice is Choice.OPEN else str(mine.choice),
             "note": "" if mine is None else mine.note,
@@ -246,6 +262,10 @@ class Desk:
             "flagged": sample.row in self.known,
             "picture": sample.picture is not None,
             "text": None if sample.text is None else pieces(sample.text, self._phrases(sample), GLANCE),
+            "cells": [
+                [visible(cell.name), visible(cell.value), visible(cell.usual), cell.distance >= FAR]
+                for cell in sample.cells
+            ],
         }
 
 

@@ -40,7 +40,7 @@ function draw() {
   grid.className = `${pictures ? "pictures" : "texts"} ${state.list ? "list" : "tiles"}`;
   grid.replaceChildren(...state.cards.map((one, index) => tile(one, index === state.current)));
   const last = state.first + state.cards.length;
-  at("where").textContent = state.total ? `${state.first + 1} to ${last} of ${rows(state.total)}` : "no such rows";
+  at("where").textContent = state.total ? `${state.first + 1} to ${last} of ${rows(state.total)}` : "no rows";
   at("back").disabled = state.first === 0;
   at("on").disabled = last >= state.total;
   at("all").disabled = !state.total;
@@ -56,7 +56,7 @@ function show() {
   state.beside = null;
   clearTimeout(state.resting);
   keepPlace();
-  if (!one) { grid.removeAttribute("aria-activedescendant"); at("detail").replaceChildren(node("p", "Nothing to decide here.", "soft")); return; }
+  if (!one) { grid.removeAttribute("aria-activedescendant"); at("detail").replaceChildren(node("p", Object.keys(filter()).length ? "No row is left here." : "The audit flagged no row.", "soft")); return; }
   const item = grid.children[state.current];
   item.setAttribute("aria-selected", "true");
   // On a phone the row lies above the grid and stays in view.
@@ -258,7 +258,7 @@ at("grid").addEventListener("click", (event) => {
   show();
   if (again || event.detail > 1) zoom(card());
 });
-at("detail").addEventListener("click", (event) => { if (event.target.closest("img, .box, pre")) zoom(card()); });
+at("detail").addEventListener("click", (event) => { if (event.target.closest("img, .box, pre, .cells")) zoom(card()); });
 at("zoom").addEventListener("click", (event) => { if (event.target.tagName !== "PRE" && !event.target.closest("pre")) at("zoom").close(); });
 at("zoom").addEventListener("close", () => { state.zoomed = null; });
 at("strokes").addEventListener("click", (event) => {

@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -82,7 +83,9 @@ class Answers:
         except (ValueError, OverflowError):
             return _said(400, "first and row must be numbers, state must be open, keep, drop or unsure")
         cards = self.desk.cards(found[first : first + PAGE], self.reviewer)
-        return JSONResponse({"total": len(found), "first": first, "page": PAGE, "cards": cards})
+        following = found[first + PAGE : first + 2 * PAGE]
+        told = {"total": len(found), "first": first, "page": PAGE, "cards": cards}
+        return JSONResponse(told, background=BackgroundTask(self.desk.samples, following))
 
     def beside(self, request: Request) -> Response:
         row = request.path_params["row"]
@@ -109,8 +112,7 @@ class Answers:
         row = request.path_params["row"]
         shown = None
         if row < self.desk.dataset.rows:
-            found = self.desk.samples([row])
-            shown = self.desk.large(row) if "large" in request.query_params else found[0].picture if found else None
+            shown = self.desk.large(row) if "large" in request.query_params else self.desk.thumbnail(row)
         if shown is None:
             return _said(404, "there is no such picture")
         return Response(shown, media_type="image/png")

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -374,6 +375,29 @@ def test_what_is_left_to_decide_skips_no_row_and_two_reviews_share_a_browser(aud
         tab.wait(f"document.getElementById('count').textContent.includes('{ROWS} by you')")
         assert not tab.errors
     assert {one.row for one in latest(audit)} == set(range(ROWS))
+
+
+def test_a_row_of_a_table_shows_its_unusual_values_and_the_class_it_is_believed_to_be_of(tmp_path):
+    draw = np.random.default_rng(0)
+    side = np.arange(300) % 2
+    columns = {f"x{n}": draw.normal(size=300) + 6 * side for n in range(4)}
+    columns["x2"][0] = 99
+    names = np.where(side == 1, "up", "down")
+    names[[20, 41]] = "up", "down"
+    plan = (
+        "[embedders.features]\n[embedders.probe]\nepochs = 12\nrate = 0.003\n"
+        '[detectors.label-issue]\non = ["probe"]\n[decide]\ncontent = "features"\n'
+    )
+    audit = audited(tmp_path, pa.table({**columns, "label": names}), plan, rows=50)
+    shown = client(Desk.of(str(audit)))
+    shown.cookies.set(cookie(HOST), TOKEN)
+    cards = shown.get("/rows").json()["cards"]
+    assert cards[0]["cells"][0][:2] == ["x2", "99"]
+    assert cards[0]["cells"][0][3]
+    assert not cards[2]["cells"][0][3]
+    assert (cards[20]["label"], cards[20]["believed"]) == ("up", "down")
+    assert cards[22]["believed"] is None
+    assert len(shown.get("/near/0").json()["cards"]) == 8
 
 
 def test_pictures_reach_the_browser_as_new_pngs_only(tmp_path):
