@@ -1,0 +1,129 @@
+"""How often the statistics accuse clean rows, over hundreds of datasets drawn from a few that were embedded once.
+
+python -m benchmarks.images.redraws PICTURES --digits DIGITS --pools 2 --redraws 17
+
+embeds `pools` clean datasets of every kind in benchmarks.images.clean with the default plan's embedders, whose
+networks see the whole pool, and then runs everything after that (sweeps, scores, decision) on `redraws` random parts of
+each. Parts of a pool overlap and share their networks, so they are less independent than as many datasets.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import torch
+import typer
+
+from auditors import findings
+from auditors import plan as plans
+from auditors.attacks.poisoned import Poisoned
+from auditors.source import open_dataset
+from auditors.stages import Here, Stages, quiet, ran, tested
+from auditors.values import Kind, Verdict
+from benchmarks.images.clean import draw, take
+from benchmarks.images.plant import Pictures, load, write
+
+FILES = 40  # parts of a pool; frames of one picture stay in one part
+# Rows of the pool and the parts of it in a dataset. None: as many rows as the kind has.
+KINDS: dict[str, tuple[int | None, int]] = {
+    "natural": (8000, 10),
+    "digits": (8000, 10),
+    "frames": (8000, 10),
+    "long-tailed": (None, 20),
+    "two-class": (4000, 20),
+    "hundred-class": (8000, 20),
+    "small": (5000, 4),
+    "grey": (8000, 10),
+    "jpeg-mixed": (8000, 10),
+}
+
+
+def main(  # noqa: PLR0917
+    source: Annotated[Path, typer.Argument(help="a Parquet file of natural pictures with labels")],
+    digits: Annotated[Path | None, typer.Option(help="a Parquet file of digits with labels")] = None,
+    pools: Annotated[int, typer.Option(help="embedded datasets of each kind")] = 2,
+    redraws: Annotated[int, typer.Option(help="datasets drawn from each of them")] = 17,
+    first: Annotated[int, typer.Option(help="the first seed")] = 0,
+    kind: Annotated[list[str] | None, typer.Option(help="repeat for several; all by default")] = None,
+) -> None:
+    pictures = load(source)
+    print("| clean redraws | datasets | failed | warned | rows | accused | worst | s each |", flush=True)
+    print("|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+    every: list[Drawn] = []
+    for name in kind or [one for one in KINDS if one != "digits" or digits]:
+        base = load(digits) if name == "digits" and digits else pictures
+        found = [one for seed in range(first, first + pools) for one in redrawn(name, base, seed, redraws)]
+        every += found
+        print(line(name, found), flush=True)
+    print(line("all", every), flush=True)
+
+
+class Drawn(tuple[Verdict, int, int, float]):
+    """Verdict, rows, rows accused of an attack, and seconds."""
+
+
+def redrawn(kind: str, source: Pictures, seed: int, redraws: int) -> list[Drawn]:
+    """What the statistics say of random parts of one pool."""
+    rows, parts = KINDS[kind]
+    pool = draw("natural" if kind == "small" else kind, source, seed=seed, rows=rows)
+    generator = torch.Generator().manual_seed(seed)
+    out = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, part in enumerate(torch.arange(len(pool.label)).tensor_split(FILES)):
+            one = take(pool, part)
+            nobody = Poisoned.at(one.images, one.label, rows=torch.zeros(0, dtype=torch.int64))
+            written = write(nobody, one, Path(folder) / "pool" / f"{number:02}")
+            written.with_suffix(".truth.parquet").unlink()
+        whole = staged([f"{folder}/pool"], folder)
+        encoders = whole.train()
+        whole.embed(encoders)
+        for _ in range(redraws):
+            start = time.monotonic()
+            chosen = torch.randperm(FILES, generator=generator)[:parts].tolist()
+            stages = staged([f"{folder}/pool/{number:02}.parquet" for number in chosen], folder)
+            scorers, stopped, seconds = stages.sweep(encoders)
+            spans, broke = stages.score(scorers, encoders, folder)
+            groups = findings.significance(
+                [tested(look, one, stages.plan) for look, one in scorers.items() if look not in broke],
+                stages.plan.decide,
+            )
+            groups, _ = stages.acquit(groups, encoders, folder)
+            counts = stages.judge(groups, spans, {}, folder)
+            found = findings.findings(groups, counts, stages.dataset)
+            runs = ran(stages.plan, encoders, stopped | broke, scorers, seconds)
+            odd = findings.watched(groups, stages.dataset)
+            kinds = {name: sum(n for (one, _), n in counts.items() if one == name) for name, _ in counts}
+            verdict, reason = findings.verdict(
+                found, runs, odd=odd, counts=kinds, rows=stages.dataset.rows, decide=stages.plan.decide
+            )
+            if verdict is Verdict.FAILED:
+                print(f"{kind}, pool {seed}, files {chosen}: {reason}", flush=True)
+            samples = pl.read_parquet(f"{folder}/samples.parquet", columns=["kinds"])["kinds"]
+            attacks = [str(one) for one in Kind if one.fails_audit]
+            accused = int((samples.list.set_intersection(attacks).list.len() > 0).sum())
+            out.append(Drawn((verdict, stages.dataset.rows, accused, time.monotonic() - start)))
+    return out
+
+
+def staged(places: list[str], cache: str) -> Stages:
+    """The stages of the default plan over these files, a shard each."""
+    dataset = open_dataset(places, shard_rows=1)
+    return Stages(dataset, plans.default(dataset), 0, torch.device("cpu"), Here(), quiet, cache)
+
+
+def line(name: str, found: list[Drawn]) -> str:
+    """One line of the table."""
+    verdicts = [verdict for verdict, _, _, _ in found]
+    rows, accused = sum(one[1] for one in found), sum(one[2] for one in found)
+    worst = max((one[2] / one[1] for one in found), default=0.0)
+    counts = f"{verdicts.count(Verdict.FAILED)} | {verdicts.count(Verdict.WARNED)}"
+    seconds = sum(one[3] for one in found) / max(len(found), 1)
+    return f"| {name} | {len(found)} | {counts} | {rows} | {accused / max(rows, 1):.3%} | {worst:.2%} | {seconds:.0f} |"
+
+
+if __name__ == "__main__":
+    typer.run(main)
