@@ -19,6 +19,7 @@ from flows.commands.attest import attest, keygen, verify
 from flows.commands.audit import audit
 from flows.commands.catalogue import detectors, embedders
 from flows.commands.diff import diff, manifest
+from flows.commands.drill import drill
 from flows.commands.export import export
 from flows.commands.gate import gate
 from flows.commands.handover import handover
@@ -40,6 +41,7 @@ app.command(epilog="Exit code 0 whatever the verdict. 2: there is no such audit.
 app.command(epilog="Exit code 0: ended. 2: it could not be done.")(review)
 app.command(epilog="Exit code 0: written. 2: it could not be done, and nothing was written.")(export)
 app.command(epilog="Exit code 0: written. 2: it could not be done, and nothing was written.")(handover)
+app.command(epilog="Exit code 0: done, whatever was found. 2: it could not be done.")(drill)
 app.command(epilog="Exit code 0: the same rows in the same order. 1: other rows. 2: it could not be done.")(diff)
 app.command(epilog="Exit code 0: written. 2: it could not be done, and nothing was written.")(manifest)
 app.command(epilog="Exit code 0: allowed. 1: refused, with the reasons. 2: something cannot be read.")(gate)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 # A module imports from its own line or from below; "x/*" are the package x and its modules.
 LEVELS = """
 7  flows/*
-6  auditors  auditing  rowwise
+6  auditors  auditing  rowwise  drill
 5  stages  handover  difference  recency  gate  passage
 4  confusion  origins  power
 4  sweep  atlas  findings  natural  evidence  triggers  manifest  export  signature  ledger  comparison

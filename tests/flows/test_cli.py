@@ -58,6 +58,7 @@ COMMANDS = [
     "export",
     "handover",
     "diff",
+    "drill",
     "manifest",
 ]
 
