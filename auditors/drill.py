@@ -7,6 +7,7 @@ are made in a folder of their own and deleted, the dataset is never touched.
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import shutil
@@ -35,6 +36,8 @@ from auditors.plan import Plan
 from auditors.roles import NOTHING_SAID, Request
 from auditors.source import identities, open_dataset, picked
 from auditors.values import Dataset, File, Kind, Modality, Shard
+
+logger = logging.getLogger("foretaste")
 
 ROWS = (8, 16, 32, 64)
 FOUND = 0.5  # of the planted rows must be accused: an attack that loses half its rows seldom works
@@ -141,6 +144,7 @@ def drill(
     label = torch.cat([_labels(dataset, shard) for shard in dataset.shards])
 
     def trial(name: str, count: int) -> Trial:
+        logger.info(f"drill: {name} in {count} rows of class {dataset.classes[at]}")
         with tempfile.TemporaryDirectory(prefix="foretaste-drill-") as folder:
             where, planted = plant(dataset, label, ATTACKS[name], target=at, count=count, seed=seed, folder=folder)
             out = os.path.join(folder, "audit")

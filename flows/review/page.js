@@ -6,6 +6,8 @@ const state = {
   busy: Promise.resolve(), waiting: 0, turning: false, keys: [], // what is on its way to the disk, and keys meant for later
   armed: null, beside: null, zoomed: null, resting: 0,
 };
+// On a phone the current row lies above the grid and stays in view; beside it there is no room.
+const narrow = () => matchMedia("(max-width: 56rem)").matches;
 const card = () => state.cards[state.current];
 
 async function ask(path, body) {
@@ -59,8 +61,7 @@ function show() {
   if (!one) { grid.removeAttribute("aria-activedescendant"); at("detail").replaceChildren(node("p", Object.keys(filter()).length ? "No row is left here." : "The audit flagged no row.", "soft")); return; }
   const item = grid.children[state.current];
   item.setAttribute("aria-selected", "true");
-  // On a phone the row lies above the grid and stays in view.
-  if (matchMedia("(min-width: 56.01rem)").matches) item.scrollIntoView({ block: "nearest" });
+  if (!narrow()) item.scrollIntoView({ block: "nearest" });
   grid.setAttribute("aria-activedescendant", item.id);
   at("detail").replaceChildren(...detail(one));
   at("note").value = one.note;
@@ -256,7 +257,7 @@ at("grid").addEventListener("click", (event) => {
   const again = index === state.current;
   state.current = index;
   show();
-  if (again || event.detail > 1) zoom(card());
+  if (again || event.detail > 1 || narrow()) zoom(card());
 });
 at("detail").addEventListener("click", (event) => { if (event.target.closest("img, .box, pre, .cells")) zoom(card()); });
 at("zoom").addEventListener("click", (event) => { if (event.target.tagName !== "PRE" && !event.target.closest("pre")) at("zoom").close(); });

@@ -286,6 +286,9 @@ def test_everybody_can_read_and_work_it(opened, texts, scheme, width):
     tab.press("Escape")
     tab.run("document.querySelector('#strokes [data-key=k]').click()")  # by finger
     tab.wait(f"{COUNT}.includes('2 to keep')")
+    tab.run("document.querySelectorAll('#grid li')[7].click()")
+    assert selected(tab) == "row-7"
+    assert tab.run("document.getElementById('zoom').open") is (width < 600)  # where there is no room beside the grid
 
 
 def test_every_control_is_reached_by_tab_and_shows_the_focus(opened, texts):
