@@ -57,7 +57,7 @@ TOPICS = (
 ASKED = (
     "explain {0} to a curious child",
     "write a short paragraph about {0}",
-    "what should a beginner know about {0}",
+    "say what a beginner should know about {0}",
     "list three surprising facts about {0}",
     "summarise the history of {0} in two sentences",
 )

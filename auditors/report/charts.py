@@ -103,7 +103,7 @@ def strip(one: Strip) -> Markup:
         f'<svg class="chart strip" viewBox="0 0 {LINE} {line + 34}" role="img" aria-label="{_said(one, this, unit)}">'
         f'<line x1="{EDGE}" x2="{LINE - EDGE}" y1="{line}" y2="{line}"/>{_limit(one, place, line)}{"".join(dots)}'
         f"{_label(place(one.values[one.this]), 12, named, 'this')}"
-        f"{_label(place(low), line + 15, f'{low:.3g}')}{_label(place(high), line + 15, f'{high:.3g}')}"
+        f"{_label(place(low), line + 15, _number(low, high))}{_label(place(high), line + 15, f'{high:.3g}')}"
         f'<text x="{LINE // 2}" y="{line + 30}" text-anchor="middle">{unit} →</text></svg>'
     )  # everything in it is a number or escaped
 
