@@ -43,5 +43,5 @@ def unseen(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"A pattern that vanishes on a grid of {max(grids)}×{max(grids)} pixels."
     if modality in HIDDEN:
         yield HIDDEN[modality]
-    yield "How much of a known attack would be found was not measured on this dataset: nothing was planted in it."
+    yield "How many rows of a known attack would be found: nothing was planted here, as foretaste drill does."
     yield "What no check looks for. A dataset that passes is not thereby free of poison."

@@ -51,7 +51,7 @@ def test_a_card_says_what_was_tested_how_and_what_was_found(report: Report) -> N
         "foretaste 0.1.0",
         "| backdoor | cat | 30 |",
         "tokens on text: not applicable, the rows are pictures",
-        "was not measured",
+        "nothing was planted",
     ):
         assert words in said
     headings = [line for line in said.splitlines() if line.startswith("#")]
