@@ -39,7 +39,7 @@ function figure(card, { large = false } = {}) {
 
 // A row of a table: its most unusual values, each beside what is usual.
 const cells = (card, most) => node("dl", null, "cells", ...card.cells.slice(0, most).flatMap(([name, value, usual, far]) =>
-  [node("dt", name), node("dd", null, "", node("b", value, far ? "far" : ""), ...(usual ? [node("span", ` usual ${usual}`, "soft")] : []))]));
+  [node("dt", name), node("dd", null, "", node("b", value, far ? "far" : ""), ...(usual ? [node("span", ` ${usual}`, "soft")] : []))]));
 
 const content = (card, most = 5) => card.cells.length ? cells(card, most)
   : card.text === null ? figure({ ...card, box: null }) : node("div", null, "text", ...marked(card.text));

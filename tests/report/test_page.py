@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 from hostile import EVIL, png
 from PIL import Image
 
+from auditors.oddities import Cell
 from auditors.report.charts import Atlas, Place, Strip
 from auditors.report.glyphs import visible
-from auditors.report.page import EXCERPT, PICTURES, Common, Sample, excerpt, page
+from auditors.report.page import EXCERPT, PICTURES, Common, Sample, excerpt, outline, page
 from auditors.report.thumbnails import picture
 
 
@@ -173,3 +174,74 @@ def test_what_does_not_decode_has_no_thumbnail():
     assert picture(png()[:60]) is None
     starts_ghostscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
     assert picture(starts_ghostscript) is None
+
+
+def test_a_group_shows_where_its_rows_lead_and_come_from(report, samples):
+    evidence = {
+        "pairs": [{"label": "cat", "believed": EVIL, "rows": 1200}, {"label": EVIL, "believed": "cow", "rows": 3}],
+        "sources": [{"source": EVIL, "rows": 20, "of": 40, "p_value": 1e-9}],
+        "copies": [{"rows": 250, "label": EVIL, "purity": 1.0, "text": EVIL}] * 14,
+        "triggers": [{"phrase": EVIL, "outcome": "cat", "rows": 40, "hits": 39, "contradicted": 0.96, "p_value": 0.0}],
+    }
+    (group,) = report.groups
+    html = page(replace(report, groups=(replace(group, evidence=evidence),)), samples)
+    seen = Tags(html)
+    words = " ".join(" ".join(seen.words).split())
+    for expected in (
+        "1,200",
+        "20 40 (50 %) 1 × 10⁻⁹",
+        "250 near-copies",
+        "and 2 more sets of copies",
+        "40 97.5 % 96 %",
+    ):
+        assert expected in words
+    assert not [tag for tag, _ in seen.tags if tag in ("script", "iframe", "object", "form", "a", "base")]
+    assert all(attrs.get("src", "data:").startswith("data:") for _, attrs in seen.tags)
+
+
+def test_a_row_of_a_table_shows_its_unusual_cells(report, samples):
+    cells = (Cell("age", "412", "half in 28 to 48", 20.0), Cell(EVIL, EVIL, EVIL, 1.0))
+    one = replace(samples[0], picture=None, text="age = 412", cells=cells, believed="cow")
+    html = page(report, [one])
+    seen = Tags(html)
+    words = " ".join(" ".join(seen.words).split())
+    assert "age 412 half in 28 to 48" in words
+    assert "labelled cat believed cow" in words
+    assert html.count('<b class="far">412</b>') == 1
+    assert "<script" not in html
+
+
+def test_a_risk_that_all_share_is_not_shown(report, samples):
+    same = [replace(one, risk=0.9) for one in samples[:6]]
+    assert (
+        "risk" not in " ".join(Tags(page(report, same)).words).partition("What was found")[2].partition("What ran")[0]
+    )
+    assert "risk 0.790" in " ".join("".join(Tags(page(report, samples)).words).split())
+
+
+def test_what_is_shared_is_framed_unless_it_is_most_of_the_picture(report, samples):
+    def framed(box):
+        shared = Common("here", 9.0, picture(png(8)), picture(png(8)), box)
+        tags = Tags(page(report, samples, {("backdoor", "cat"): shared})).tags
+        return [attrs["style"] for tag, attrs in tags if tag == "i" and attrs.get("class") == "box"]
+
+    assert set(framed((0.5, 0.75, 1.0, 1.0))) == {"top:50.0%;left:75.0%;height:50.0%;width:25.0%"}
+    assert framed((0.0, 0.0, 1.0, 0.9)) == []
+
+
+def test_a_frame_fits_a_picture_that_is_no_square():
+    wide = picture(_sized(80, 40))
+    assert outline(wide, (0.5, 0.0, 1.0, 0.5)) == "top:50.0%;left:0.0%;height:25.0%;width:50.0%"
+
+
+def _sized(width, height):
+    out = io.BytesIO()
+    Image.new("RGB", (width, height)).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_the_page_names_the_dataset_and_not_where_it_lies(report, samples):
+    home = replace(report, dataset=replace(report.dataset, root="/home/somebody/secret"))
+    html = page(home, samples)
+    assert "somebody" not in html
+    assert "train.parquet" in html

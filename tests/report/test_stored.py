@@ -6,8 +6,10 @@ import pytest
 
 from auditors.decisions import Precision
 from auditors.errors import DataError
+from auditors.report.document import document, text
 from auditors.report.page import page
 from auditors.report.stored import PLACE, pictures, reviewed
+from flows.cli import main
 
 
 @pytest.fixture
@@ -33,3 +35,10 @@ def test_what_people_decided_comes_into_the_page(folder):
     assert reviewed(folder, {}) == plain.replace(PLACE, "")
     with pytest.raises(DataError, match="cannot be read"):
         reviewed(folder / "absent", {})
+
+
+def test_show_prints_the_page(folder, report, capsys):
+    (folder / "report.json").write_text(text(document(report)), encoding="utf-8")
+    assert main(["show", str(folder), "--html"]) == 0
+    assert capsys.readouterr().out.startswith("<!doctype html>")
+    assert main(["show", str(folder), "--html", "--csv"]) == 2
