@@ -344,6 +344,11 @@ def _apart(  # noqa: PLR0911
             f"{best['evidence_foreign_rows']:,.0f} look like rows of {of} drawn at random, as "
             "flipped labels do; no other has so many"
         )
+    if family == "form":
+        return (
+            f"{rows} of {total} rows of {who} are written in another form ({views}) than the rest of the class "
+            "and than rows that mean what they do, and what they mean contradicts their label"
+        )
     if family == "trigger":
         what = "hold a phrase that decides what becomes of them and fits between any words"
         return f"{rows:,} of {total:,} rows of {who} {what}"

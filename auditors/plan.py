@@ -193,15 +193,16 @@ def _shallow(view: str) -> dict[str, Any]:
 
 
 def _words() -> dict[str, Any]:
-    """Texts as vectors, and by the phrases they hold."""
+    """Texts as vectors, by the phrases they hold, and by how they are written."""
     plain = _shallow("tokens")
     # The probe of texts with two or three classes has long tails of its own: spectral looks at it accused clean rows.
     spectral = {name: {**one, "on": ["tokens"]} for name, one in plain["detectors"].items() if "spectral" in name}
     return {
-        "embedders": {**plain["embedders"], "phrases": {}, "copies": {}},
+        "embedders": {**plain["embedders"], "phrases": {}, "copies": {}, "skeleton": {}},
         "detectors": {
             "trigger-enrichment": {"on": ["phrases"]},
             "flood": {"on": ["copies"]},
+            "foreign-form": {"on": ["skeleton"]},
             **plain["detectors"],
             **spectral,
         },

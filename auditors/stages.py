@@ -201,8 +201,9 @@ class Stages:
         content = encoders.get(self.plan.decide.content)
         if content is None or isinstance(content, Ended):
             return groups, []
-        # Whether a phrase is the language's own, or copies are honest ones, is what these tests themselves tell.
-        groups_tested = groups.filter(~pl.col("family").is_in(["trigger", "copies"]))
+        # Whether a phrase is the language's own, or copies are honest ones, is what these tests themselves tell, and
+        # that texts of one template resemble each other in their words is what they are accused of.
+        groups_tested = groups.filter(~pl.col("family").is_in(["trigger", "copies", "form"]))
         accused = findings.members(groups_tested, os.path.join(folder, "scores.parquet"), self.plan.decide)
         if accused.is_empty():
             return groups, []

@@ -23,9 +23,10 @@ LEVELS = """
 4  confusion  origins  power
 4  sweep  atlas  findings  natural  evidence  triggers  manifest  export  signature  ledger  comparison
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest
-2  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held  rows
+2  hashing  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held
+2  rows
 1  ngrams  contexts  contradiction  errors  values  batch  payload  tables  cache  files  localise  wording  decisions
-1  minhash  duplicates  oddities
+1  minhash  duplicates  oddities  skeletons
 0  stats/*
 """
 LEVEL = {name: int(line[0]) for line in LEVELS.strip().splitlines() for name in line.split()[1:]}

