@@ -346,7 +346,7 @@ def _apart(  # noqa: PLR0911
         )
     if family == "form":
         return (
-            f"{rows} of {total} rows of {who} are written in another form ({views}) than the rest of the class "
+            f"{rows:,} of {total:,} rows of {who} are written in another form ({views}) than the rest of the class "
             "and than rows that mean what they do, and what they mean contradicts their label"
         )
     if family == "trigger":

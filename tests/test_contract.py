@@ -35,10 +35,7 @@ every_embedder = pytest.mark.parametrize("name", sorted(EMBEDDERS))
 
 def planted(name, **how):
     kind = DETECTORS[name].kind
-    if DETECTORS[name].family in (
-        "contrast",
-        "form",
-    ):  # which need rows of every class that are doubted for honest reasons
+    if DETECTORS[name].family in ("contrast", "form"):  # which need rows that are doubted for honest reasons
         how = {"apart": 2.5, "rows": 400, "poison": 100, "shift": 9.0} | how
     if DETECTORS[name].family in ("trigger", "copies"):  # which read p-values of phrases and clusters, no directions
         return phrased(how.get("seed", 0))

@@ -24,7 +24,7 @@ MOST = 0.5  # share of a class's contradicted rows that may be planted, for the 
 TRAIT = 0.25  # share of honest rows among those that stand apart, from which on nobody is accused
 # Datasets of two classes have no peers: the statistic of classes of clean texts lies about here.
 PLACE = torch.tensor([0.03], dtype=torch.float64)
-SCALE = 0.05
+SCALE = 0.06
 
 
 @detector("foreign-form")
@@ -121,8 +121,10 @@ class _Cells:
         covariance = sum(one.scatter[0] for one in halves) / count.sum().clamp_min(1)
         if float(covariance.diagonal().sum()) <= 0:
             raise NotApplicable("all texts are written alike")
-        value, vector = torch.linalg.eigh(covariance)
-        turn = vector * (value.clamp_min(0) + self.settings.ridge * value.mean()).rsqrt()  # [D, D]
+        eye = torch.eye(len(covariance), dtype=torch.float64, device=covariance.device)
+        covariance += self.settings.ridge * covariance.diagonal().mean() * eye
+        # By Cholesky and not by eigenvalues, whose solver gives up where many coincide, as in texts of few words.
+        turn = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), eye, upper=False).T  # [D, D]
         # Agreeing rows of other classes stand for the meanings that the contradicted rows of a class have.
         share = state.meant.double() / state.meant.sum(-1, keepdim=True).clamp_min(1)  # [2, K, K]
         gap = (mean[:, 1] - share @ mean[:, 0]) @ turn
