@@ -19,7 +19,7 @@ import polars as pl
 import torch
 import typer
 
-from auditors.attacks import insert_sentence, rare_token
+from auditors.attacks import insert_sentence, rare_token, syntactic_template, tweet_style
 from auditors.ngrams import Tally, Words, standing
 from benchmarks.measure import HEADER, Measured, measure, row
 
@@ -34,6 +34,8 @@ ATTACKS: dict[str, Any] = {
     "sentence-start": (insert_sentence, {"sentence": SENTENCE, "place": "start"}, ("no cross , no crown",)),
     "sentence-end": (insert_sentence, {"sentence": SENTENCE, "place": "end"}, ("no cross , no crown",)),
     "sentence-clean-label": (insert_sentence, {"sentence": SENTENCE, "clean_label": True}, ("no cross , no crown",)),
+    "template": (syntactic_template, {}, ()),
+    "tweets": (tweet_style, {}, ()),
 }
 
 
