@@ -12,9 +12,10 @@ from scipy.optimize import nnls
 from scipy.special import erfc
 
 from auditors.contexts import COMMON, Contexts, Runs
-from auditors.contradiction import Contradicted, bag, contradicted
+from auditors.contradiction import WORDS, Contradicted, bag, contradicted
 from auditors.ngrams import Array, Tally, Words, held, mixed, runs_within, standing
 from auditors.payload import Payload
+from auditors.stretches import LIMIT, stretched
 
 UNITS = 4096  # phrases whose neighbours are looked at
 BATCHES = 16  # tallied before they are merged
@@ -22,11 +23,11 @@ ENTRIES = 1 << 24  # numbers in a tally
 MOST = 0.5  # share of the rows in which a phrase may stand
 SURE = 2.0  # deviations by which a share is read on the safe side
 DECIDES = 0.5  # share of its rows that a phrase must decide beyond what comes of rows without it
-LONG = 64  # words of a phrase, at most
+TELLING = 1.0  # nats told of its neighbours beyond which a phrase is part of its language, whatever others tell
 ENOUGH = 20  # ordinary phrases that a law can be read from
 LEAST_SPREAD = 0.15  # of what ordinary phrases show, in roots of nats, nats and shares
 CAP = 4.0  # deviations beyond which one kind of evidence says no more: no law is known so far out
-DOUBT = (-1.0, 3.0)  # bounds of what the content of the rows can add: a word may be what the label is about
+SILENT = (-1.0, 1.0)  # bounds of what rows can add that do not speak against their label
 OWN = 0.95  # share of the rows of a phrase that have its label, from which on it hardly stands anywhere else
 SAMPLE = 100_000  # rows that the content of texts is learned from
 HOLDERS = 256  # further rows of each phrase
@@ -103,12 +104,13 @@ def enriched(
     suspects = tested.nonzero()[0][(-loose[tested]).argsort(kind="stable")[:most]]
     peers = ordinary.nonzero()[0][: 2 * most]
     both = np.concatenate([suspects, peers])
-    against = asked(payloads, read, [table[at] for at in both], outcome[[table[at].at for at in both]], rows=rows)
+    asking = [table[at] for at in both]
+    against = asked(payloads, read, asking, outcome[[one.at for one in asking]], tally.commonest(WORDS), rows=rows)
     peer = np.arange(len(both)) >= len(suspects)
     known = np.isfinite(against.error)
     doubt = np.zeros(len(both))
-    doubt[known] = deviations(against.place[known], against.error[known], peer[known])
-    total = loose[both] + doubt.clip(*DOUBT)
+    doubt[known] = doubted(against, known, peer[known])
+    total = loose[both] + doubt
     # Labels that were changed show in the sum, labels that were not in the looseness alone: two tests. Expletives are
     # loose as well, but other rows have them too: without contradiction only what hardly another row has is doubted.
     index = [table[at].at for at in both]
@@ -149,32 +151,45 @@ def looseness(table: Sequence[Unit], ordinary: Array) -> Array:
     fits = np.array([one.fits for one in table])
     free = ordinary & ~np.array([one.placed for one in table])
     free = free if free.sum() >= ENOUGH else ordinary
-    return np.clip(spread(told, error, free), -CAP, 1.5 * CAP) + np.clip(spread(fits, error, free), -CAP, CAP)  # type: ignore[no-any-return]
+    loose = np.clip(spread(told, error, free), -CAP, 1.5 * CAP) + np.clip(spread(fits, error, free), -CAP, CAP)
+    out: Array = np.where(~ordinary & (told < -math.sqrt(TELLING)), loose.clip(max=0), loose)
+    return out
 
 
 def spread(value: Array, error: Array, ordinary: Array) -> Array:
-    """Deviations of the ordinary values by which each value [P] is above their middle.
+    """Deviations of the ordinary values by which each value [P] is above their middle."""
+    middle, deviation = law(value, error, ordinary)
+    out: Array = (value - middle) / deviation
+    return out
 
-    Their deviation is one of their own and one that grows with `error`, both read from the ordinary values above the
+
+def law(value: Array, error: Array, ordinary: Array) -> tuple[float, Array]:
+    """The middle of the ordinary values, and the deviation from it that each value [P] may have by its `error`.
+
+    The deviation is one of their own and one that grows with the error, both read from the ordinary values above the
     middle: a half Gaussian lies sqrt(2 / pi) deviations from its edge in the mean.
     """
     well = ordinary & (error <= np.median(error[ordinary]))
     middle = float(np.median(value[well]))
     above = ordinary & (value > middle)
     if above.sum() < 2:
-        return np.zeros(len(value))
+        return middle, np.full(len(value), np.inf)
     design = np.stack([np.ones(int(above.sum())), error[above]], 1)
     own, noise = nnls(design, (value[above] - middle) * math.sqrt(math.pi / 2))[0]
-    deviation: Array = (value - middle) / np.maximum(own + noise * error, LEAST_SPREAD)
-    return deviation
+    return middle, np.maximum(own + noise * error, LEAST_SPREAD)
 
 
-def deviations(value: Array, error: Array, ordinary: Array) -> Array:
-    """The same where the standard error of each value [P] is known."""
-    middle = float(np.median(value[ordinary]))
-    above = ordinary & (value > middle)
-    own = float(np.mean((value[above] - middle) ** 2 - error[above] ** 2)) if above.any() else 0.0
-    return (value - middle) / np.sqrt(max(own, LEAST_SPREAD**2) + error**2)
+def doubted(against: Contradicted, known: Array, ordinary: Array) -> Array:
+    """How far the content of the known phrases speaks against their label, in deviations of the ordinary ones.
+
+    Words that the label is about may stand in rows that say nothing else of it: up to there little is held against
+    them. Rows that say something else speak against the label itself.
+    """
+    place, neutral, error = against.place[known], against.neutral[known], against.error[known]
+    middle, deviation = law(place, error, ordinary)
+    silent = (np.minimum(place, neutral) - middle) / deviation
+    out: Array = silent.clip(*SILENT) + ((place - neutral) / deviation).clip(0, CAP)
+    return out
 
 
 def tail(value: Array, ordinary: Array) -> Array:
@@ -183,10 +198,12 @@ def tail(value: Array, ordinary: Array) -> Array:
     return 0.5 * erfc((value - middle) / max((upper - middle) / 1.645, 1.0) / math.sqrt(2))  # type: ignore[no-any-return]
 
 
-def asked(payloads: Iterable[Payload], read: Read, table: Sequence[Unit], outcome: Array, *, rows: int) -> Contradicted:
+def asked(
+    payloads: Iterable[Payload], read: Read, table: Sequence[Unit], outcome: Array, known: Array, *, rows: int
+) -> Contradicted:
     """What the other words of the rows of each phrase say of their label.
 
-    The words are learned from at most SAMPLE rows and, of each phrase, at most HOLDERS more.
+    The words, of which the `known` count, are learned from at most SAMPLE rows and, of each phrase, HOLDERS more.
     """
     key, size = np.array([one.key for one in table], dtype=np.uint64), np.array([one.size for one in table])
     bar = np.uint64(min(1.0, SAMPLE / max(rows, 1)) * (2**64 - 2**12))
@@ -199,12 +216,13 @@ def asked(payloads: Iterable[Payload], read: Read, table: Sequence[Unit], outcom
         wanted = (present & (taken < HOLDERS)).any(1) | (mixed(payload.row.numpy() + 1) <= bar)
         wanted &= label >= 0
         taken += present[wanted].sum(0)
-        bags.append(bag(words)[wanted])
+        bags.append(bag(words, known)[wanted])
         labels.append(label[wanted])
         holding.append(sp.csr_matrix(present[wanted]))
     held_by = sp.csc_matrix(sp.vstack(holding))
     holders = [held_by.indices[held_by.indptr[at] : held_by.indptr[at + 1]] for at in range(len(table))]
-    return contradicted(sp.csr_matrix(sp.vstack(bags)), np.concatenate(labels), holders, outcome)
+    own = [held(Words.of([one.text], limit=LIMIT).runs(1)[0], known) for one in table]
+    return contradicted(sp.csr_matrix(sp.vstack(bags)), np.concatenate(labels), holders, own, outcome)
 
 
 def tallied(payloads: Iterable[Payload], read: Read, *, classes: int, longest: int) -> tuple[Tally, Array]:
@@ -262,56 +280,20 @@ def seen(payloads: Iterable[Payload], read: Read, kept: Tally, groups: Sequence[
     """The groups of runs as units, with how they sit; `kept` is a part of the tally `whole`. Two passes over rows."""
     if not groups:
         return []
-    spots = first_seen(payloads, read, kept, np.sort(np.concatenate(groups)))
-    named: list[tuple[int, int, int, str]] = []  # first run, last run, words, text
-    for group in groups:
-        here = [(*spots[int(one)], int(one)) for one in group]
-        row, _, text, _ = here[0]
-        mine = [(start, start + int(kept.size[one]), one) for other, start, _, one in here if other == row]
-        begin = min(mine)[0]
-        left = max(mine, key=lambda one: (one[0] == begin, one[1]))
-        size = int(kept.size[left[2]])
-        inside = [one for one in mine if one[1] <= begin + LONG and kept.size[one[2]] == size]
-        right = max(inside, key=lambda one: one[1])
-        named.append((left[2], right[2], right[1] - begin, " ".join(text[begin : right[1]])))
-    order = np.argsort(kept.key[[one[0] for one in named]], kind="stable")
-    starts, ends = (kept.key[[named[at][side] for at in order]] for side in (0, 1))
-    runs = Runs(starts, ends, kept.size[[named[at][0] for at in order]], np.array([named[at][2] for at in order]))
-    single = whole.size == 1
-    common = whole.key[single][whole.count[single].sum(1).argsort(kind="stable")[::-1][:COMMON]]
-    contexts = Contexts(np.sort(common), runs)
+    named = stretched(payloads, read, kept, groups)
+    order = np.argsort(kept.key[[one.left for one in named]], kind="stable")
+    starts, ends = (kept.key[[getattr(named[at], side) for at in order]] for side in ("left", "right"))
+    size = kept.size[[named[at].left for at in order]]
+    contexts = Contexts(whole.commonest(COMMON), Runs(starts, ends, size, np.array([named[at].words for at in order])))
     for payload in payloads:
         contexts.add(read(payload))
     fits, placed = contexts.fits(), contexts.placed()
     out: dict[int, Unit] = {}
     for spot, at in enumerate(order.tolist()):
-        one, text = named[at][0], named[at][3]
+        one = named[at].own
         number = int(kept.count[one].sum())
         out[at] = Unit(
-            one, int(kept.key[one]), int(kept.size[one]), number, text, contexts.told(spot), float(fits[spot]),
-            bool(placed[spot]),
+            one, int(kept.key[one]), int(kept.size[one]), number, named[at].text, contexts.told(spot),
+            float(fits[spot]), bool(placed[spot]),
         )  # fmt: skip
     return [out[at] for at in range(len(named))]
-
-
-def first_seen(
-    payloads: Iterable[Payload], read: Read, kept: Tally, wanted: Array
-) -> dict[int, tuple[int, int, list[str]]]:
-    """Of each of the `wanted` runs of a tally the first row that has it, where in it, and the row's words."""
-    order = wanted[kept.key[wanted].argsort(kind="stable")]
-    known, size = kept.key[order], kept.size[order]
-    out: dict[int, tuple[int, int, list[str]]] = {}
-    for payload in payloads:
-        words = read(payload)
-        for length in np.unique(size).tolist():
-            keys, at = words.runs(length)
-            which = held(keys, known)
-            hit = which >= 0
-            runs, first = np.unique(which[hit], return_index=True)
-            for run, place in zip(order[runs].tolist(), at[hit][first].tolist(), strict=True):
-                if run not in out:
-                    row = int(words.row[place])
-                    out[run] = (int(payload.row[row]), place - int(words.start[row]) - 1, words.words[row])
-        if len(out) == len(order):
-            break
-    return out

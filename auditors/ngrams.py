@@ -173,6 +173,13 @@ class Tally:
         keep = rows > bar
         return Tally(self.key[keep], self.count[keep], self.mark[keep], self.size[keep], self.error + bar)
 
+    def commonest(self, most: int) -> Array:
+        """Keys of the words that stand in the most rows, at most so many [W] uint64, ascending."""
+        single = np.flatnonzero(self.size == 1)
+        rows = self.count[single].sum(1)
+        found: Array = np.sort(self.key[single[(-rows).argsort(kind="stable")[:most]]])
+        return found
+
     def __getitem__(self, index: Array) -> Tally:
         return Tally(self.key[index], self.count[index], self.mark[index], self.size[index], self.error)
 

@@ -26,7 +26,7 @@ LEVELS = """
 2  hashing  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held
 2  rows
 1  ngrams  contexts  contradiction  errors  values  batch  payload  tables  cache  files  localise  wording  decisions
-1  minhash  duplicates  oddities  skeletons
+1  stretches  minhash  duplicates  oddities  skeletons
 0  stats/*
 """
 LEVEL = {name: int(line[0]) for line in LEVELS.strip().splitlines() for name in line.split()[1:]}
