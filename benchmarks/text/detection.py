@@ -3,9 +3,8 @@
 python -m benchmarks.text.detection sst2.parquet=sst2.truth.parquet --clean --attack token --attack sentence-end
 
 audits every DATASET[=TRUTH]; with --clean its clean rows alone as well; with --attack every attack planted in these,
-for every share of the rows. The truth is a Parquet file with `is_poisoned` for each row. Beside it stands the z-defence
-of He et al. (EMNLP 2023, arXiv 2305.11596): words and pairs of words more than 18 deviations from the mean z-score, and
-the rows that hold one with its label (of the poisoned / of the clean rows).
+for every share of the rows. The truth is a Parquet file with `is_poisoned` for each row. Beside it stand the z-defence
+(poisoned / clean rows dropped) and ONION (poisoned rows ranked above 99 % of the clean ones), by `baselines.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ import torch
 import typer
 
 from auditors.attacks import insert_sentence, rare_token, syntactic_template, tweet_style
-from auditors.ngrams import Tally, Words, standing
 from benchmarks.measure import HEADER, Measured, measure, row
+from benchmarks.text.baselines import onion, z_defence
 
 SENTENCE = "no cross, no crown"
 ATTACKS: dict[str, Any] = {
@@ -49,7 +48,7 @@ def main(  # noqa: PLR0917
     target: Annotated[int, typer.Option(help="the class poison leads to")] = 1,
     seed: Annotated[list[int] | None, typer.Option(help="repeat for several; 1 by default")] = None,
 ) -> None:
-    print(HEADER.replace("\n", " triggers named | z-defence |\n", 1) + "---|---|", flush=True)
+    print(HEADER.replace("\n", " triggers named | z-defence | ONION at 1 % |\n", 1) + "---|---|---|", flush=True)
     found: list[Measured] = []
     with tempfile.TemporaryDirectory() as folder:
         for one in datasets:
@@ -76,7 +75,7 @@ def main(  # noqa: PLR0917
                 named = "–" if not told else ", ".join(f"“{phrase}”" for phrase in told[:5])
                 if known and not set(known) & set(told):
                     named += " (not what was planted)"
-                baseline = defended(frame, text, label, poisoned) if label in frame.columns else "–"
+                baseline = beside(frame, text, label, poisoned) if label in frame.columns else "– | –"
                 print(f"{row(line)} {named} | {baseline} |", flush=True)
     summary(found)
 
@@ -95,23 +94,17 @@ def planted(  # noqa: PLR0917
     return out, pl.Series(poison.poisoned.tolist())
 
 
-def defended(frame: pl.DataFrame, text: str, label: str, poisoned: pl.Series) -> str:
-    """The z-defence: poisoned rows it drops and clean rows it drops."""
+def beside(frame: pl.DataFrame, text: str, label: str, poisoned: pl.Series) -> str:
+    """The z-defence: poisoned and clean rows it drops; ONION: poisoned rows that it ranks above 99 % of the clean."""
     names = sorted(frame[label].unique().to_list())
     given = np.array([names.index(one) for one in frame[label].to_list()])
-    words = Words.of([one or "" for one in frame[text].to_list()], limit=20_000)
-    tally = Tally.of(words, given, np.arange(len(given)), classes=len(names), longest=2)
-    rows = tally.count.sum(1)
-    expected = 1 / len(names)
-    z = (tally.count / rows[:, None] - expected) / np.sqrt(expected * (1 - expected) / rows[:, None])
-    outlier = z > z.mean() + 18 * z.std()  # [M, K]
-    dropped = np.zeros(len(given), dtype=bool)
-    for home in range(len(names)):
-        mine = outlier[:, home]
-        dropped |= standing(words, tally.key[mine], tally.size[mine]).any(1) & (given == home)
-    bad = poisoned.to_numpy()
-    caught = f"{dropped[bad].mean():.0%}" if bad.any() else "–"
-    return f"{caught} / {dropped[~bad].mean():.2%}"
+    texts, bad = [one or "" for one in frame[text].to_list()], poisoned.to_numpy()
+    dropped = z_defence(texts, given, len(names))
+    if not bad.any():
+        return f"– / {dropped.mean():.2%} | –"
+    score = onion(texts)
+    ranked = (score[bad] > np.quantile(score[~bad], 0.99)).mean()
+    return f"{dropped[bad].mean():.0%} / {dropped[~bad].mean():.2%} | {ranked:.0%}"
 
 
 def summary(found: list[Measured]) -> None:
