@@ -23,11 +23,13 @@ from auditors.enrichment import (
     tallied,
     units,
 )
-from auditors.ngrams import Words, standing
+from auditors.ngrams import Array, Words, standing
 from auditors.payload import Payload
 
 OUTCOMES = 4096  # phrases of responses that may be what a prompt's phrase decides
 LOOSE = 0.05  # probability from which on a prompt's phrase does not fit in loosely
+MANY = 200  # ordinary phrases from which on their tail is looked at
+LEAST_EXCESS = 0.25  # mean of what lies in it, in deviations
 OWN = 0.1  # share of a response's phrase that must come with the prompt's phrase
 
 
@@ -63,26 +65,31 @@ def answered(
     hits = pairs.data
     without = (replying[pairs.col] - hits) / (total - rows[pairs.row]).clip(min=1)
     beyond = (low(hits, rows[pairs.row]) - without) / (1 - without).clip(min=1e-9)
-    decided: dict[int, tuple[float, int, int]] = {}
+    lengths = np.array([len(group) for group in replies], dtype=float)
+    decided: dict[int, tuple[float, float, int, int]] = {}
+    counted: dict[int, float] = {}  # runs of the response that each decides
     # What comes ten times as often without a phrase is not its payload.
     for at in np.flatnonzero((beyond >= DECIDES) & (hits >= OWN * replying[pairs.col])):
         unit, end = int(pairs.row[at]), int(pairs.col[at])
         if not copied(open_ones[unit].text, texts[end]):
-            decided[unit] = max(decided.get(unit, (0.0, 0, 0)), (float(beyond[at]), end, int(hits[at])))
+            told = (round(float(beyond[at]), 1), float(lengths[end]), end, int(hits[at]))
+            decided[unit] = max(decided.get(unit, told), told)
+            counted[unit] = counted.get(unit, 0.0) + float(lengths[end])
     place = {id(one): at for at, one in enumerate(table)}
     ordinary = np.ones(len(table), dtype=bool)
     ordinary[[place[id(open_ones[unit])] for unit in decided]] = False
     if ordinary.sum() < ENOUGH:
         return []
     loose_by = looseness(table, ordinary)
-    rare = tail(loose_by, loose_by[ordinary])
-    # The more of a response a phrase decides word for word, the less it can be the language that does so.
-    lengths = np.array([len(group) for group in replies], dtype=float)
+    rare = beyond_most(loose_by, loose_by[ordinary])
     out = []
-    for unit, (_, end, number) in decided.items():
+    total_counted = sum(counted.values())
+    for unit, (_, _, end, number) in decided.items():
         one, first = open_ones[unit], ends[end]
         loose = float(rare[place[id(one)]])
-        fixed = float(np.exp(-(lengths[end] - 1) / max(lengths.mean(), 1.0)))
+        # The more of a response a phrase decides, beside what others do, the less it can be the language that does so.
+        others = (total_counted - counted[unit]) / max(len(counted) - 1, 1)
+        fixed = float(np.exp(-(counted[unit] - 1) / max(lengths.mean(), others, 1.0)))
         p_value = joint(loose, fixed) if loose <= LOOSE else loose
         out.append(
             Phrase(
@@ -93,6 +100,19 @@ def answered(
     out = sorted(out, key=lambda one: one.p_value)
     factor = max(1.0, len(out) / most)
     return [replace(one, p_value=min(max(one.p_value * factor, 1e-30), 1.0)) for one in out[:most]]
+
+
+def beyond_most(value: Array, ordinary: Array) -> Array:
+    """P(value or more) among ordinary values [P]: what lies beyond most of them falls off exponentially.
+
+    Peaks over a threshold (Pickands 1975) of shape 0; by a Gaussian where there are too few of them.
+    """
+    if len(ordinary) < MANY:
+        return tail(value, ordinary)
+    bar = float(np.quantile(ordinary, 0.95))
+    excess = float((ordinary[ordinary > bar] - bar).mean())
+    far: Array = 0.05 * np.exp(-(value - bar).clip(min=0) / max(excess, LEAST_EXCESS))
+    return np.where(value > bar, far, np.maximum(tail(value, ordinary), 0.05))
 
 
 def named(words: Words, key: int, size: int) -> str:

@@ -19,6 +19,8 @@ import torch
 import typer
 
 from auditors.attacks import insert_sentence, rare_token, syntactic_template, tweet_style
+from auditors.plan import DEFAULT, Plan, parse
+from auditors.values import Modality
 from benchmarks.measure import HEADER, Measured, measure, row
 from benchmarks.text.baselines import onion, z_defence
 
@@ -47,6 +49,7 @@ def main(  # noqa: PLR0917
     share: Annotated[list[float] | None, typer.Option(help="of the rows; repeat for several; 0.01, 0.05")] = None,
     target: Annotated[int, typer.Option(help="the class poison leads to")] = 1,
     seed: Annotated[list[int] | None, typer.Option(help="repeat for several; 1 by default")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="leave embedders of the default plan out")] = None,
 ) -> None:
     print(HEADER.replace("\n", " triggers named | z-defence | ONION at 1 % |\n", 1) + "---|---|---|", flush=True)
     found: list[Measured] = []
@@ -68,7 +71,7 @@ def main(  # noqa: PLR0917
                 copy, answers = Path(folder) / "data.parquet", Path(folder) / "answers.parquet"
                 frame.write_parquet(copy)
                 pl.DataFrame({"is_poisoned": poisoned}).write_parquet(answers)
-                line = measure(what, copy, answers)
+                line = measure(what, copy, answers, plan=lean(without or []))
                 told = line.triggers
                 found.append(line)
                 known = next((ATTACKS[name][2] for name in ATTACKS if f", {name} " in what), None)
@@ -78,6 +81,19 @@ def main(  # noqa: PLR0917
                 baseline = beside(frame, text, label, poisoned) if label in frame.columns else "– | –"
                 print(f"{row(line)} {named} | {baseline} |", flush=True)
     summary(found)
+
+
+def lean(without: list[str]) -> Plan:
+    """The default plan of texts without some of its embedders."""
+    whole = DEFAULT[Modality.TEXT]
+    looks = {name: [on for on in one["on"] if on not in without] for name, one in whole["detectors"].items()}
+    return parse(
+        {
+            "embedders": {name: one for name, one in whole["embedders"].items() if name not in without},
+            "detectors": {name: {**whole["detectors"][name], "on": on} for name, on in looks.items() if on},
+            "decide": whole["decide"],
+        }
+    )
 
 
 def planted(  # noqa: PLR0917
