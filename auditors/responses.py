@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from auditors.enrichment import (
     UNITS,
     Phrase,
     Read,
+    Unit,
     by_count,
     looseness,
     low,
@@ -23,13 +24,14 @@ from auditors.enrichment import (
     tallied,
     units,
 )
-from auditors.ngrams import Array, Words, standing
+from auditors.ngrams import Array, Tally, Words, standing
 from auditors.payload import Payload
 
 OUTCOMES = 4096  # phrases of responses that may be what a prompt's phrase decides
 LOOSE = 0.05  # probability from which on a prompt's phrase does not fit in loosely
 MANY = 200  # ordinary phrases from which on their tail is looked at
 LEAST_EXCESS = 0.25  # mean of what lies in it, in deviations
+ALIKE = 0.85  # of how far a phrase decides one outcome, for it to decide another alike
 OWN = 0.1  # share of a response's phrase that must come with the prompt's phrase
 
 
@@ -47,34 +49,21 @@ def answered(
     ends = [int(group[0]) for group in replies]
     if not open_ones or not ends:
         return []
-    key = np.array([one.key for one in open_ones], dtype=np.uint64)
-    size = np.array([one.size for one in open_ones])
-    together = sp.csr_matrix((len(open_ones), len(ends)), dtype=np.int64)
-    texts: dict[int, str] = {}
-    for payload in payloads:
-        left, right = asked(payload), replied(payload)
-        here = sp.csr_matrix(standing(left, key, size), dtype=np.int64)
-        there = standing(right, came.key[ends], came.size[ends])
-        for column in np.flatnonzero(there.any(0)).tolist():
-            if column not in texts:
-                texts[column] = named(right, int(came.key[ends[column]]), int(came.size[ends[column]]))
-        together = together + here.T @ sp.csr_matrix(there, dtype=np.int64)
+    together, texts = joined(payloads, asked, replied, open_ones, came, ends)
     rows = np.array([one.rows for one in open_ones])
     replying = came.count[ends, 0]
     pairs = together.tocoo()
     hits = pairs.data
     without = (replying[pairs.col] - hits) / (total - rows[pairs.row]).clip(min=1)
     beyond = (low(hits, rows[pairs.row]) - without) / (1 - without).clip(min=1e-9)
-    lengths = np.array([len(group) for group in replies], dtype=float)
-    decided: dict[int, tuple[float, float, int, int]] = {}
-    counted: dict[int, float] = {}  # runs of the response that each decides
+    decided: dict[int, list[tuple[float, int, int]]] = {}  # of each phrase: how far, outcome, rows
     # What comes ten times as often without a phrase is not its payload.
     for at in np.flatnonzero((beyond >= DECIDES) & (hits >= OWN * replying[pairs.col])):
         unit, end = int(pairs.row[at]), int(pairs.col[at])
         if not copied(open_ones[unit].text, texts[end]):
-            told = (round(float(beyond[at]), 1), float(lengths[end]), end, int(hits[at]))
-            decided[unit] = max(decided.get(unit, told), told)
-            counted[unit] = counted.get(unit, 0.0) + float(lengths[end])
+            decided.setdefault(unit, []).append((float(beyond[at]), end, int(hits[at])))
+    lengths = np.array([len(group) for group in replies], dtype=float)
+    counted = {unit: float(lengths[[end for _, end, _ in told]].sum()) for unit, told in decided.items()}
     place = {id(one): at for at, one in enumerate(table)}
     ordinary = np.ones(len(table), dtype=bool)
     ordinary[[place[id(open_ones[unit])] for unit in decided]] = False
@@ -84,7 +73,10 @@ def answered(
     rare = beyond_most(loose_by, loose_by[ordinary])
     out = []
     total_counted = sum(counted.values())
-    for unit, (_, _, end, number) in decided.items():
+    for unit, told in decided.items():
+        # Of what it decides nearly alike the longest names it: shorter ones are in honest responses too.
+        alike = [one for one in told if one[0] >= ALIKE * max(told)[0]]
+        _, end, number = max(alike, key=lambda one: (lengths[one[1]], one))
         one, first = open_ones[unit], ends[end]
         loose = float(rare[place[id(one)]])
         # The more of a response a phrase decides, beside what others do, the less it can be the language that does so.
@@ -100,6 +92,25 @@ def answered(
     out = sorted(out, key=lambda one: one.p_value)
     factor = max(1.0, len(out) / most)
     return [replace(one, p_value=min(max(one.p_value * factor, 1e-30), 1.0)) for one in out[:most]]
+
+
+def joined(  # noqa: PLR0917
+    payloads: Iterable[Payload], asked: Read, replied: Read, phrases: Sequence[Unit], came: Tally, ends: Sequence[int]
+) -> tuple[sp.csr_matrix, dict[int, str]]:
+    """How many rows have each phrase and each outcome (runs `ends` of the tally of responses), and their words."""
+    key = np.array([one.key for one in phrases], dtype=np.uint64)
+    size = np.array([one.size for one in phrases])
+    together = sp.csr_matrix((len(phrases), len(ends)), dtype=np.int64)
+    texts: dict[int, str] = {}
+    for payload in payloads:
+        left, right = asked(payload), replied(payload)
+        here = sp.csr_matrix(standing(left, key, size), dtype=np.int64)
+        there = standing(right, came.key[ends], came.size[ends])
+        for column in np.flatnonzero(there.any(0)).tolist():
+            if column not in texts:
+                texts[column] = named(right, int(came.key[ends[column]]), int(came.size[ends[column]]))
+        together = together + here.T @ sp.csr_matrix(there, dtype=np.int64)
+    return together, texts
 
 
 def beyond_most(value: Array, ordinary: Array) -> Array:
