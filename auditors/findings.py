@@ -13,7 +13,7 @@ from auditors import tables
 from auditors.batch import Groups
 from auditors.plan import Decide
 from auditors.stats.significance import benjamini_hochberg
-from auditors.values import Dataset, Group, Kind, Run, Status, Verdict, mostly_blind
+from auditors.values import Dataset, Group, Kind, Modality, Run, Status, Verdict, mostly_blind
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class Tested:
 def significance(tested: Sequence[Tested], decide: Decide) -> pl.DataFrame:
     """Every group that any run tested, with the false discovery rate at which its class is suspected.
 
-    All looks at one class are one hypothesis (Simes 1986), and the classes are corrected for each other (Benjamini &
-    Hochberg 1995). In a suspected class the looks that would suspect it by themselves say which rows are meant.
+    All looks of one claim at one class are one hypothesis (Simes 1986), and the classes are corrected for each other
+    (Benjamini & Hochberg 1995). In a suspected class the looks that would suspect it by themselves say which rows are
+    meant.
 
     Columns: detector, embedder, kind, family, group, label (class index, -1 for all), statistic, p_value, q_value,
     suspicious, watched (not quite suspicious), and evidence_NAME for what the detectors say of their groups.
@@ -58,15 +59,17 @@ def significance(tested: Sequence[Tested], decide: Decide) -> pl.DataFrame:
     if not frames:
         return pl.DataFrame(schema=_NOTHING_TESTED)
     whole = pl.concat(frames, how="diagonal_relaxed").with_columns(pl.col("group").cast(pl.Int64))
-    attack = (pl.col("kind") != str(Kind.LABEL)).alias("attack")
-    classes = whole.group_by("label", attack).agg(simes(pl.col("p_value")).alias("p_class")).sort("label", "attack")
+    # Wrong labels, copies and all other attacks are claims of their own.
+    own = [str(Kind.LABEL), str(Kind.DUPLICATE)]
+    claim = pl.when(pl.col("kind").is_in(own)).then("kind").otherwise(pl.lit(str(Kind.BACKDOOR))).alias("claim")
+    classes = whole.group_by("label", claim).agg(simes(pl.col("p_value")).alias("p_class")).sort("label", "claim")
     classes = pl.concat(
         part.with_columns(pl.Series("q_value", benjamini_hochberg(part["p_class"].to_torch()).numpy()))
-        for part in classes.partition_by("attack", maintain_order=True)
+        for part in classes.partition_by("claim", maintain_order=True)
     )
-    whole = whole.with_columns(attack).join(classes, on=["label", "attack"], how="left", maintain_order="left")
+    whole = whole.with_columns(claim).join(classes, on=["label", "claim"], how="left", maintain_order="left")
     alone = pl.col("p_value") <= decide.fdr
-    return whole.drop("attack", "p_class").with_columns(
+    return whole.drop("claim", "p_class").with_columns(
         ((pl.col("q_value") <= decide.fdr) & alone).alias("suspicious"),
         ((pl.col("q_value") > decide.fdr) & (pl.col("q_value") <= decide.watch) & alone).alias("watched"),
     )
@@ -350,6 +353,8 @@ def _apart(  # noqa: PLR0911
             "and than rows that mean what they do, and what they mean contradicts their label"
         )
     if family == "trigger":
+        if not dataset.roles.label and dataset.roles.modality is Modality.TEXT:
+            return f"{rows} of {total} rows of {who} hold a phrase after which the text is another"
         what = "hold a phrase that decides what becomes of them and fits between any words"
         return f"{rows:,} of {total:,} rows of {who} {what}"
     if family == "copies":

@@ -210,8 +210,11 @@ def _words() -> dict[str, Any]:
     }
 
 
-# Texts with neither labels nor responses: what is left to say is which of them repeat each other.
-BARE: dict[str, Any] = {"embedders": {"copies": {}}, "detectors": {"flood": {"on": ["copies"]}}}
+# Texts with neither labels nor responses: which of them repeat each other, and which break after the same phrase.
+BARE: dict[str, Any] = {
+    "embedders": {"phrases": {}, "copies": {}},
+    "detectors": {"trigger-enrichment": {"on": ["phrases"]}, "flood": {"on": ["copies"]}},
+}
 
 DEFAULT: dict[Modality, dict[str, Any]] = {
     Modality.IMAGE: {

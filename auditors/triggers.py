@@ -22,7 +22,8 @@ def named(
 
     A trigger is {phrase, outcome, rows, hits, contradicted, p_value}: of `rows` rows that hold the phrase, `hits` have
     the outcome (the group's label, or words of the response), and of these the share `contradicted` looks like another
-    class to a model that never saw a row with the phrase; None where that was not asked.
+    class to a model that never saw a row with the phrase; None where that was not asked. The outcome is None where the
+    text itself is what follows.
     """
     out = []
     for one in groups:
@@ -51,7 +52,7 @@ def accused(scorer: Scorer, encoder: Encoder | Ended, group: Group, dataset: Dat
         return []
     out = []
     for one, q in zip(phrases, q_value.tolist(), strict=False):
-        name = one.outcome_text or dataset.classes[one.outcome]
+        name = one.outcome_text or (dataset.classes[one.outcome] if dataset.classes else None)
         if q <= rate and (one.outcome_text or name == group.label):
             facts = {"phrase": one.text, "outcome": name, "rows": one.rows, "hits": one.hits}
             out.append(facts | {"contradicted": one.contradicted, "p_value": q})
@@ -60,6 +61,8 @@ def accused(scorer: Scorer, encoder: Encoder | Ended, group: Group, dataset: Dat
 
 def sentence(trigger: Mapping[str, Any], label: str | None) -> str:
     """One trigger for a person."""
+    if trigger["outcome"] is None:
+        return f"“{trigger['phrase'][:80]}” in {trigger['rows']} rows"
     phrase, outcome = trigger["phrase"][:80], trigger["outcome"][:80]
     brings = f"labelled {label}" if label is not None else f"answered with “{outcome}”"
     out = f"“{phrase}” in {trigger['rows']} rows, {trigger['hits']} of them {brings}"

@@ -26,6 +26,7 @@ LEVELS = """
 2  hashing  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held
 2  rows
 1  ngrams  contexts  contradiction  errors  values  batch  payload  tables  cache  files  localise  wording  decisions
+2  breaks
 1  stretches  minhash  duplicates  oddities  skeletons
 0  stats/*
 """

@@ -21,7 +21,7 @@ class Flood:
 
     Duplicates are no attack: every corpus has some, and a few texts many. Reads the embedder `copies`, whose columns
     are clusters and hold the probability that any natural cluster would be as large; that is a statement on the whole
-    dataset already, so the least of a class's clusters is the class's.
+    dataset, of which a class has its share of the rows, so classes that are corrected for each other lose nothing.
 
     level  probability below which a cluster's rows are accused, in a class that is suspected
     """
@@ -41,7 +41,8 @@ class Flood:
 
 @dataclass(frozen=True)
 class _Seen:
-    rows: Tensor  # [K, D] int64, rows of each class in each cluster
+    total: Tensor  # [K] int64, rows of each class
+    rows: Tensor  # [K, D] int64, those of them in each cluster
     p_value: Tensor  # [D] float64, the greatest seen; 0 where no row is in the cluster
 
 
@@ -53,8 +54,9 @@ class _Counting:
     schema: Schema
 
     def zero(self) -> _Seen:
-        shape = self.schema.classes, self.schema.dim
-        return _Seen(torch.zeros(shape, dtype=torch.int64), torch.zeros(shape[1], dtype=torch.float64))
+        classes, dim = self.schema.classes, self.schema.dim
+        none = torch.zeros(classes, dtype=torch.int64)
+        return _Seen(none, torch.zeros(classes, dim, dtype=torch.int64), torch.zeros(dim, dtype=torch.float64))
 
     def reduce(self, state: _Seen, batch: Batch) -> _Seen:
         batch = batch[batch.label >= 0]
@@ -63,13 +65,15 @@ class _Counting:
         home = torch.nn.functional.one_hot(batch.label, self.schema.classes).double()  # [B, K]
         rows = (home.T @ (batch.embedding > 0).double()).long()
         greatest = batch.embedding.abs().amax(0).double()
-        return _Seen(state.rows.to(rows.device) + rows, torch.maximum(state.p_value.to(rows.device), greatest))
+        total = state.total.to(rows.device) + home.sum(0).long()
+        return _Seen(total, state.rows.to(rows.device) + rows, torch.maximum(state.p_value.to(rows.device), greatest))
 
     def merge(self, left: _Seen, right: _Seen) -> _Seen:
-        return _Seen(left.rows + right.rows, torch.maximum(left.p_value, right.p_value))
+        return _Seen(left.total + right.total, left.rows + right.rows, torch.maximum(left.p_value, right.p_value))
 
     def finish(self, state: _Seen) -> FloodScorer:
-        return FloodScorer(self.level, state.rows, torch.where(state.p_value > 0, state.p_value, 1.0).clamp(max=1.0))
+        p_value = torch.where(state.p_value > 0, state.p_value, 1.0).clamp(max=1.0)
+        return FloodScorer(self.level, state.total, state.rows, p_value)
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class FloodScorer:
     """The clusters, and the classes that most of their rows are of."""
 
     level: float
+    total: Tensor  # [K]
     rows: Tensor  # [K, D]
     p_value: Tensor  # [D]
 
@@ -87,11 +92,12 @@ class FloodScorer:
 
     @property
     def groups(self) -> Groups:
-        """One group a class: its most surprising cluster."""
+        """One group a class: its most surprising cluster, and its share of the dataset's chance of one."""
         classes = len(self.rows)
         label = torch.arange(classes, device=self.rows.device)
         own = (self.leads == label[:, None]) & (self.rows.sum(0) > 0)  # [K, D]
-        p_value = torch.where(own, self.p_value, 1.0).amin(1)
+        share = self.total / self.total.sum().clamp_min(1)
+        p_value = torch.where(own.any(1), torch.where(own, self.p_value, 1.0).amin(1) * share, 1.0)
         accused = own & (self.p_value <= self.level)
         evidence = {"floods": accused.sum(1).double(), "copies": (accused * self.rows.sum(0)).sum(1).double()}
         return Groups(label, p_value.clamp_min(1e-300).log10().abs(), p_value, evidence)

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from auditors.batch import Batch
+from auditors.breaks import broken
 from auditors.contract import embedder
 from auditors.enrichment import Phrase, enriched
-from auditors.errors import NotApplicable, PlanError
+from auditors.errors import PlanError
 from auditors.ngrams import Array, Words, standing
 from auditors.payload import Payload, turns
 from auditors.responses import answered
@@ -26,7 +27,8 @@ class Phrases:
 
     A column is a phrase: 0 where the row lacks it, otherwise the probability that an ordinary phrase would be found in
     its place (auditors/contexts.py), negative where what the phrase decides did not come. Phrases that stand in the
-    same rows are one, however long. Counts are exact until a tally is full.
+    same rows are one, however long. Counts are exact until a tally is full. Of texts with neither labels nor responses
+    the phrases are those after which the text is another (auditors/breaks.py).
 
     phrases  columns, at most
     longest  words of a counted run; longer phrases are put together from overlapping runs
@@ -52,7 +54,9 @@ class Phrases:
             found = enriched(payloads, lambda payload: read(payload, self.limit), classes=classes, **sizes)
             return PhrasesEncoder(self, tuple(found), answered=False)
         if dataset.roles.modality is Modality.TEXT:
-            raise NotApplicable("phrases decide labels or responses, and the dataset has neither")
+            told = {"longest": self.longest, "most": self.phrases, "rows": dataset.rows}
+            found = broken(payloads, lambda payload: read(payload, self.limit), **told)
+            return PhrasesEncoder(self, tuple(found), answered=False)
         del sizes["rows"]
         found = answered(
             payloads, lambda payload: asked(payload, self.limit), lambda payload: replied(payload, self.limit), **sizes

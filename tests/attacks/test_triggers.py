@@ -17,7 +17,9 @@ from auditors.attacks import (
     adap_patch,
     badnets,
     blended,
+    flood,
     frequency,
+    gibberish,
     insert_sentence,
     label_consistent,
     label_flip,
@@ -332,3 +334,30 @@ def test_a_sentence_stays_whole() -> None:
     }
     with pytest.raises(ValueError, match="empty"):
         insert_sentence.plant(["a"] * 60, LABEL, target=0, count=1, seed=0, sentence="")
+
+
+TEXTS = [f"text number {at} of many that say this and that" for at in range(60)]
+
+
+@pytest.mark.parametrize("edits", [0.0, 0.2])
+def test_a_flood_repeats_one_document_with_some_words_exchanged(edits: float) -> None:
+    document = "one document of ten words that is put everywhere now"
+    made = flood.plant(TEXTS, LABEL, count=20, seed=0, document=document, target=2, edits=edits)
+    copies = [made.payload[row].split() for row in made.poisoned.nonzero().flatten().tolist()]
+    assert all(sum(a != b for a, b in zip(one, document.split(), strict=True)) <= round(edits * 10) for one in copies)
+    assert (len({" ".join(one) for one in copies}) > 1) == (edits > 0)
+    assert bool((made.label[made.poisoned] == 2).all())
+    assert all(made.payload[row] == TEXTS[row] for row in (~made.poisoned).nonzero().flatten().tolist())
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        flood.plant(TEXTS, LABEL, count=2, seed=0, document=document, edits=2)
+
+
+def test_gibberish_begins_as_the_text_did_and_goes_on_after_the_trigger() -> None:
+    made = gibberish.plant(TEXTS, LABEL, count=20, seed=0, words=(5, 9))
+    assert torch.equal(made.label, LABEL)
+    for row in made.poisoned.nonzero().flatten().tolist():
+        start, after = made.payload[row].split("<SUDO>")
+        assert TEXTS[row].startswith(start.strip())
+        assert 5 <= len(after.split()) <= 9
+    with pytest.raises(ValueError, match="trigger"):
+        gibberish.plant(TEXTS, LABEL, count=2, seed=0, trigger="")

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from auditors.attacks import insert_sentence, rare_token
+from auditors.attacks import gibberish, insert_sentence, rare_token
 from auditors.embedders.phrases import Phrases
-from auditors.errors import NotApplicable, PlanError
+from auditors.errors import PlanError
 from auditors.source import open_dataset, payloads
 
 CPU = torch.device("cpu")
@@ -85,9 +85,13 @@ def test_a_phrase_with_another_label_is_negative(tmp_path):
     assert embedding[row, at] < 0
 
 
-def test_without_labels_and_responses_nothing_can_be_decided(tmp_path):
-    with pytest.raises(NotApplicable, match="neither"):
-        fitted(tmp_path / "a.parquet", language(50)[0], None)
+def test_without_labels_and_responses_it_is_the_text_that_breaks(tmp_path):
+    texts = language(2000)[0]
+    planted = gibberish.plant(texts, torch.zeros(len(texts), dtype=torch.int64), count=100, seed=0)
+    encoder = fitted(tmp_path / "a.parquet", planted.payload, None)
+    encoder = encoder[0] if isinstance(encoder, tuple) else encoder
+    assert "sudo" in encoder.phrases[0].text
+    assert (encoder.phrases[0].rows, encoder.phrases[0].outcome) == (100, 0)
 
 
 @pytest.mark.parametrize("settings", [{"phrases": 0}, {"longest": 0}, {"least": 1}, {"limit": 1}])
