@@ -82,11 +82,11 @@ def flipped(seed=0, *, poison=30, source=2, **sizes):
     return World(Batch(world.batch.row, label, world.batch.embedding, world.batch.prob), planted)
 
 
-def phrased(seed=0, *, phrases=40, rows=600, planted=30):
+def phrased(seed=0, *, least=0.05, phrases=40, rows=600, planted=30):
     """Rows by the p-values of the phrases they hold: one phrase, in rows labelled TARGET, is no word of a language."""
     draw = torch.Generator().manual_seed(seed)
     label = torch.arange(rows) % 6
-    p_value = torch.rand(phrases, generator=draw).clamp_min(0.05)
+    p_value = torch.rand(phrases, generator=draw).clamp_min(least)
     p_value[3] = 1e-9
     held = torch.rand(rows, phrases, generator=draw) < 0.1
     inside = torch.zeros(rows, dtype=torch.bool)
