@@ -91,7 +91,7 @@ def lean(without: list[str]) -> Plan:
         {
             "embedders": {name: one for name, one in whole["embedders"].items() if name not in without},
             "detectors": {name: {**whole["detectors"][name], "on": on} for name, on in looks.items() if on},
-            "decide": whole["decide"],
+            "decide": {name: one for name, one in whole["decide"].items() if one not in without},
         }
     )
 
