@@ -19,6 +19,7 @@ from auditors import (
     confusion,
     evidence,
     findings,
+    floods,
     manifest,
     origins,
     power,
@@ -136,6 +137,7 @@ def _conclude(
     clock("judge")
     runs = ran(plan, encoders, stopped, scorers, seconds)
     found = triggers.named(findings.findings(groups, counts, dataset), scorers, encoders, dataset)
+    found = floods.told(found, scorers, encoders, dataset)
     kinds: dict[str, int] = {}
     for (kind, _), rows in counts.items():
         kinds[kind] = kinds.get(kind, 0) + rows

@@ -138,7 +138,7 @@ def phrases(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> di
     everywhere = _spread(innocent)
     members = [_members(rows, one) for one in looked]
     own = [_spread(innocent.filter(pl.col("label") == one.label)) for one in looked if one.label is not None]
-    seen = _read(dataset, {row for part in (everywhere, *members, *own) for row in part})
+    seen = texts(dataset, {row for part in (everywhere, *members, *own) for row in part})
     others = [seen[row] for row in dict.fromkeys(row for part in (everywhere, *own) for row in part)]
     found = ((one, shared([seen[row] for row in inside], others)) for one, inside in zip(looked, members, strict=True))
     return known | {(str(one.kind), one.label): list(words) for one, words in found if words}
@@ -237,15 +237,14 @@ def _members(rows: pl.LazyFrame, group: Group) -> list[int]:
     return ranked.head(MEMBERS).select("row").collect()["row"].to_list()
 
 
-def _read(dataset: Dataset, wanted: set[int]) -> dict[int, str]:
+def texts(dataset: Dataset, wanted: set[int]) -> dict[int, str]:
     """The texts of the wanted rows, by row."""
     out: dict[int, str] = {}
     for shard in dataset.shards:
         if not any(shard.first_row <= row < shard.first_row + shard.rows for row in wanted):
             continue
         for payload in payloads(dataset, [shard]):
-            texts = payload.texts
-            out |= {row: texts[at] for at, row in enumerate(payload.row.tolist()) if row in wanted}
+            out |= {row: payload.texts[at] for at, row in enumerate(payload.row.tolist()) if row in wanted}
     return out
 
 
