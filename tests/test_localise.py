@@ -203,7 +203,12 @@ def test_an_audit_shows_what_a_group_shares(planted):
             assert (opened.format, opened.size) == ("PNG", (128, 128))
     first, second = evidence.told([group, scattered], common, {})
     assert first.reason == "36 rows share a pattern; what they share lies in the lower right corner"
-    assert first.evidence == {"tests": [], "where": one.words, "in_common": pytest.approx(one.strength, abs=0.06)}
+    assert first.evidence == {
+        "tests": [],
+        "where": one.words,
+        "in_common": pytest.approx(one.strength, abs=0.06),
+        "box": pytest.approx((28 / 32, 28 / 32, 31 / 32, 31 / 32), abs=1e-3),
+    }
     assert second == scattered
 
 

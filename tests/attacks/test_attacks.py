@@ -17,7 +17,9 @@ from auditors.attacks import (
     adap_patch,
     badnets,
     blended,
+    flood,
     frequency,
+    gibberish,
     insert_sentence,
     label_consistent,
     label_flip,
@@ -25,6 +27,8 @@ from auditors.attacks import (
     narcissus,
     rare_token,
     sig,
+    syntactic_template,
+    tweet_style,
     wanet,
 )
 from auditors.attacks.poisoned import Poisoned, victims
@@ -48,6 +52,8 @@ DIRTY = {
     "label_flip": label_flip.plant,
     "rare_token": partial(rare_token.plant, times=2),
     "insert_sentence": insert_sentence.plant,
+    "syntactic_template": syntactic_template.plant,
+    "tweet_style": tweet_style.plant,
 }
 CLEAN = {
     "sig": sig.plant,
@@ -56,8 +62,15 @@ CLEAN = {
     "frequency": frequency.plant,
     "rare_token, clean-label": partial(rare_token.plant, clean_label=True),
     "insert_sentence, clean-label": partial(insert_sentence.plant, clean_label=True),
+    "syntactic_template, clean-label": partial(syntactic_template.plant, clean_label=True),
+    "tweet_style, clean-label": partial(tweet_style.plant, clean_label=True),
 }
 ATTACKS = DIRTY | CLEAN
+UNLABELLED = {
+    "flood": partial(flood.plant, document="a document that is there again and again"),
+    "gibberish": gibberish.plant,
+}
+TEXTS = ("rare_token", "insert_sentence", "syntactic_template", "tweet_style")
 COVERS = {"wanet": 2 * COUNT, "adap_blend": COUNT, "adap_patch": 2 * COUNT}  # the papers' ratios
 
 
@@ -69,8 +82,8 @@ def label() -> Tensor:
 
 
 def payload(name: str) -> Tensor | list[str]:
-    if name.startswith(("rare_token", "insert_sentence")):
-        return [f"row {n} of a small corpus" for n in range(ROWS)]
+    if name.startswith(TEXTS):
+        return [f"You do not want to miss row {n} of the small corpus , because it is great ." for n in range(ROWS)]
     return torch.randint(256, (ROWS, 3, 16, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
@@ -83,8 +96,20 @@ def changed(before: Tensor | list[str], after: Tensor | list[str]) -> Tensor:
 
 def test_every_attack_is_tested() -> None:
     modules = {module.name for module in pkgutil.iter_modules(auditors.attacks.__path__)} - {"poisoned"}
-    assert modules == {name.partition(",")[0] for name in ATTACKS}
+    assert modules == {name.partition(",")[0] for name in ATTACKS | UNLABELLED}
     assert all(callable(importlib.import_module(f"auditors.attacks.{name}").plant) for name in modules)
+
+
+@pytest.mark.parametrize("name", UNLABELLED)
+def test_attacks_on_texts_without_labels_change_only_the_rows_they_mark(name: str) -> None:
+    label, before = torch.full((ROWS,), -1), [f"row {n} of a small corpus" for n in range(ROWS)]
+    one, again = (UNLABELLED[name](before, label, count=COUNT, seed=5) for _ in range(2))
+    assert torch.equal(one.label, label)
+    assert int(one.poisoned.sum()) == COUNT
+    assert [n for n in range(ROWS) if one.payload[n] != before[n]] == one.poisoned.nonzero()[:, 0].tolist()
+    assert one.payload == again.payload
+    with pytest.raises(PlanError):
+        UNLABELLED[name](before, label, count=ROWS + 1, seed=5)
 
 
 def test_every_picture_attack_has_a_trigger_to_test_a_model_with() -> None:
