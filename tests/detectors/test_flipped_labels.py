@@ -3,6 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from worlds import learned
 
 from auditors.batch import Batch
 from auditors.detectors.flipped_labels import FlippedLabels, FlipScorer
@@ -25,11 +26,7 @@ def labels(rows: int = 4000, seed: int = 0) -> Tensor:
 
 
 def scorer(label: Tensor, prob: Tensor, parts: int = 1) -> FlipScorer:
-    found = FlippedLabels().begin(Schema(1, CLASSES, True, True, len(label)))
-    state = found.zero()
-    for part in torch.arange(len(label)).tensor_split(parts):
-        state = found.merge(state, found.reduce(found.zero(), batch(label[part], prob[part])))
-    out = found.finish(state)
+    out = learned(FlippedLabels(), batch(label, prob), Schema(1, CLASSES, True, True, len(label)), count=parts)
     assert isinstance(out, FlipScorer)
     return out
 

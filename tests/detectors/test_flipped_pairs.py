@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from worlds import learned
 
 from auditors.batch import Batch
 from auditors.detectors.flipped_pairs import FlippedPairs, PairScorer
@@ -34,11 +35,7 @@ def batch(label: Tensor, prob: Tensor) -> Batch:
 
 
 def scorer(label: Tensor, prob: Tensor, parts: int = 1) -> PairScorer:
-    found = FlippedPairs().begin(Schema(1, CLASSES, True, True, len(label)))
-    state = found.zero()
-    for part in torch.arange(len(label)).tensor_split(parts):
-        state = found.merge(state, found.reduce(found.zero(), batch(label[part], prob[part])))
-    out = found.finish(state)
+    out = learned(FlippedPairs(), batch(label, prob), Schema(1, CLASSES, True, True, len(label)), count=parts)
     assert isinstance(out, PairScorer)
     return out
 
