@@ -22,7 +22,7 @@ from auditors.errors import DataError, DetectorError, NotApplicable
 from auditors.source import payloads
 from auditors.values import Dataset, Shard, Status, recipe
 
-ROWS = 8192  # of a batch: enough to keep a matrix product busy, little enough for any machine
+ROWS = 2048  # of a batch: enough to keep a matrix product busy, and its products fit into a cache
 
 
 @dataclass(frozen=True)

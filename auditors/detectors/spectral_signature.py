@@ -16,6 +16,7 @@ from auditors.errors import NotApplicable, PlanError
 from auditors.stats import mixture, quantiles
 from auditors.stats.moments import ClassMoments
 from auditors.stats.significance import gumbel_fit, gumbel_tail
+from auditors.stats.sparse import product, sparse
 from auditors.stats.spectrum import spatial_sign, top_directions, whitening
 from auditors.stats.tails import Side, chosen, side
 from auditors.values import Kind, Schema
@@ -78,13 +79,12 @@ class _Within:
     def finish(self, state: ClassMoments) -> Aggregator:
         rows, limit = float(state.count.sum()), int((SCATTER_BYTES / 8 / self.schema.classes) ** 0.5)
         if self.settings.whiten:
-            turn = whitening(state.scatter[0], rows, limit=limit)
+            turn = whitening(state.scatter[0], rows, limit=limit).contiguous()
         else:
             # Only the unit changes: projections are then measured in standard deviations of the average coordinate.
             spread = float(state.scatter[0].diagonal().mean()) / max(rows, 1.0)
-            turn = torch.eye(self.schema.dim, dtype=torch.float64, device=state.mean.device)
-            turn = turn[:, :limit] / max(spread, 1e-300) ** 0.5
-        if turn.shape[1] == 0:
+            turn = torch.full_like(state.mean[0, :limit], max(spread, 1e-300) ** -0.5)
+        if turn.shape[-1] == 0:
             raise NotApplicable(f"the embeddings do not vary within classes, or {rows:.0f} rows are too few to tell")
         return _Class(self.settings, self.schema, state.mean, turn)
 
@@ -96,18 +96,33 @@ class _Class:
     settings: SpectralSignature
     schema: Schema
     mean: Tensor  # [K, D]
-    turn: Tensor  # [D, d]
+    turn: Tensor  # [D, d], or [d] where each of the first d coordinates only gets another unit
+
+    @property
+    def dim(self) -> int:
+        return self.turn.shape[-1]
 
     def turned(self, batch: Batch) -> Tensor:
-        centred = batch.embedding.double() - self.mean[batch.label.clamp_min(0)]  # [B, D]
-        value = centred @ self.turn  # [B, d]
+        label = batch.label.clamp_min(0)
+        if self.turn.ndim == 1:
+            return (batch.embedding[:, : self.dim].double() - self.mean[:, : self.dim][label]) * self.turn
+        if sparse(batch.embedding):
+            value = product(batch.embedding, self.turn) - (self.mean @ self.turn)[label]  # [B, d]
+        else:
+            value = (batch.embedding.double() - self.mean[label]) @ self.turn
         return spatial_sign(value) if self.settings.whiten else value
 
     def zero(self) -> ClassMoments:
-        return ClassMoments.zero(self.schema.classes, self.turn.shape[1], pooled=False)
+        return ClassMoments.zero(self.schema.classes, self.dim, pooled=False)
 
     def reduce(self, state: ClassMoments, batch: Batch) -> ClassMoments:
-        return state + ClassMoments.of(self.turned(batch), batch.label, classes=self.schema.classes, pooled=False)
+        classes = self.schema.classes
+        if self.turn.ndim == 2:
+            return state + ClassMoments.of(self.turned(batch), batch.label, classes=classes, pooled=False)
+        # Counted before it is moved: words are zeros but for a few.
+        found = ClassMoments.of(batch.embedding[:, : self.dim], batch.label, classes=classes, pooled=False)
+        mean = torch.where(found.count[:, None] > 0, (found.mean - self.mean[:, : self.dim]) * self.turn, 0.0)
+        return state + ClassMoments(found.count, mean, found.scatter * self.turn[:, None] * self.turn)
 
     def merge(self, left: ClassMoments, right: ClassMoments) -> ClassMoments:
         return left + right

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from auditors.stats.sparse import gram, sparse
+
 
 @dataclass(frozen=True)
 class ClassMoments:
@@ -29,12 +31,18 @@ class ClassMoments:
     @classmethod
     def of(cls, value: Tensor, label: Tensor, *, classes: int, pooled: bool) -> ClassMoments:
         """Moments of `value` [B, D]; rows whose `label` [B] is negative take no part."""
-        value, label = value[label >= 0].double(), label[label >= 0]
+        if bool((label < 0).any()):
+            value, label = value[label >= 0], label[label >= 0]
+        given, value = value, value.double()
         dim = value.shape[1]
         count = torch.zeros(classes, dtype=torch.float64, device=value.device)
         count.index_add_(0, label, torch.ones_like(label, dtype=torch.float64))
         mean = torch.zeros(classes, dim, dtype=torch.float64, device=value.device).index_add_(0, label, value)
         mean /= count.clamp_min(1)[:, None]
+        if sparse(given):
+            parts = [given] if pooled else [given[label == k] for k in range(classes)]
+            within = [mean.T @ (count[:, None] * mean)] if pooled else torch.einsum("k,kd,ke->kde", count, mean, mean)
+            return cls(count, mean, torch.stack([gram(one) - two for one, two in zip(parts, within, strict=True)]))
         residual = value - mean[label]  # [B, D]
         if pooled:
             return cls(count, mean, (residual.T @ residual)[None])
