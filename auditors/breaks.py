@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auditors.enrichment import Phrase, Read
+from auditors.enrichment import Phrase
+from auditors.looseness import Read
 from auditors.ngrams import END, Array, Words, held, mixed
 from auditors.payload import Payload
 

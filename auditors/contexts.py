@@ -82,7 +82,9 @@ class Contexts:
             spare = length[row] - whole
             # What is a text by itself has no place in it.
             relative = np.where(spare > 0, (at - words.start[row] - 1) / np.maximum(spare, 1), 0.5)
-            fresh = self.before[which].sum(1) < SAMPLE
+            # In a row of exclamation marks one more says nothing of how its neighbours go together.
+            alone = (left != category[at]) & (right != category[at + whole - 1])
+            fresh = (self.before[which].sum(1) < SAMPLE) & (alone | (category[at] >= len(self.common)))
             self.both.append((which * categories + left)[fresh] * categories + right[fresh])
             np.add.at(self.before, (which, left), 1)
             np.add.at(self.after, (which, right), 1)

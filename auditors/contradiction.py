@@ -14,6 +14,7 @@ WORDS = 2048  # the commonest words, of which the content of a text consists her
 RIDGE = 2.0
 DUAL = 1500  # rows up to which leaving them out is cheaper by their own Gram matrix than by that of the words
 CHUNK = 4096
+USUAL = 8.0  # rows that the usual variance counts for
 
 
 def bag(words: Words, known: Array) -> sp.csr_matrix:
@@ -84,7 +85,7 @@ def contradicted(
         ]
     )
     alone = target - (target - fitted) / (1 - leverage).clip(min=0.05)[:, None]  # as if each row had been left out
-    place, share, error = np.zeros(len(holders)), np.zeros(len(holders)), np.full(len(holders), np.inf)
+    place, share, number, variance = (np.zeros(len(holders)) for _ in range(4))
     neutral = np.full(len(holders), 0.5)
     for at, (rows, words, home) in enumerate(zip(holders, own, outcome.tolist(), strict=True)):
         mine = label[rows] == home
@@ -104,9 +105,14 @@ def contradicted(
         else:
             rest_weight = np.linalg.solve(gram - (part.T @ part).toarray(), moment - part.T @ target[rows])
         value = (near - margin(without(part[mine], words) @ rest_weight, home)) / (near - far)
-        place[at], error[at] = value.mean(), value.std(ddof=1) / np.sqrt(len(value))
+        place[at], number[at], variance[at] = value.mean(), len(value), value.var(ddof=1)
         share[at] = (value > 0.5).mean()
         neutral[at] = near / (near - far)
+    # A variance of a few rows is taken together with that of others.
+    asked = number > 0
+    usual = float(np.median(variance[asked])) if asked.any() else 0.0
+    variance = ((number - 1) * variance + USUAL * usual) / (number - 1 + USUAL)
+    error = np.where(asked, np.sqrt(variance / number.clip(min=1)), np.inf)
     return Contradicted(place, neutral, error, share)
 
 

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import nnls
-from scipy.special import erfc
 
-from auditors.contexts import COMMON, Contexts, Runs
 from auditors.contradiction import WORDS, Contradicted, bag, contradicted
+from auditors.looseness import ENOUGH, Read, Unit, looseness, seen
 from auditors.ngrams import Array, Tally, Words, held, mixed, runs_within, standing
 from auditors.payload import Payload
-from auditors.stretches import LIMIT, stretched
+from auditors.stretches import LIMIT
+from auditors.suspicion import suspected
 
 UNITS = 4096  # phrases whose neighbours are looked at
 BATCHES = 16  # tallied before they are merged
 ENTRIES = 1 << 24  # numbers in a tally
 MOST = 0.5  # share of the rows in which a phrase may stand
-SURE = 2.0  # deviations by which a share is read on the safe side
+SURE = 1.0  # deviations by which a share is read on the safe side, where the content of the rows speaks as well
+SURER = 2.0  # and where it does not
 DECIDES = 0.5  # share of its rows that a phrase must decide beyond what comes of rows without it
-TELLING = 1.0  # nats told of its neighbours beyond which a phrase is part of its language, whatever others tell
-ENOUGH = 20  # ordinary phrases that a law can be read from
-LEAST_SPREAD = 0.15  # of what ordinary phrases show, in roots of nats, nats and shares
-CAP = 4.0  # deviations beyond which one kind of evidence says no more: no law is known so far out
-SILENT = (-1.0, 1.0)  # bounds of what rows can add that do not speak against their label
+ASKED = 4  # times as many phrases as are returned, whose content is looked at; and as many ordinary ones
+ALIKE = 0.9  # of how far a phrase decides, for a part of it to decide as well
+PEERS = 2048  # ordinary phrases, where there are so many
 OWN = 0.95  # share of the rows of a phrase that have its label, from which on it hardly stands anywhere else
 SAMPLE = 100_000  # rows that the content of texts is learned from
 HOLDERS = 256  # further rows of each phrase
-
-Read = Callable[[Payload], Words]
 
 
 @dataclass(frozen=True)
@@ -59,20 +54,6 @@ class Phrase:
     contradicted: float | None = None
 
 
-@dataclass(frozen=True)
-class Unit:
-    """Runs of words that stand in the same rows, as one phrase; `at` is the position of its first run in a tally."""
-
-    at: int
-    key: int
-    size: int
-    rows: int
-    text: str
-    told: float  # nats that it tells of its neighbours
-    fits: float  # nats that its neighbours tell of each other
-    placed: bool
-
-
 def enriched(
     payloads: Iterable[Payload], read: Read, *, classes: int, longest: int, least: int, most: int, rows: int
 ) -> list[Phrase]:
@@ -86,116 +67,63 @@ def enriched(
     number = tally.count.sum(1)
     kept = tally[(number >= least) & (number <= MOST * base.sum())]
     share, number = base / max(base.sum(), 1), kept.count.sum(1)
-    beyond = (low(kept.count, number[:, None]) - share) / (1 - share).clip(min=1e-9)  # [M, K]
-    outcome = beyond.argmax(1)
-    deciding = beyond.max(1, initial=-1.0) >= DECIDES
+    beyond, surely = (
+        (low(kept.count, number[:, None], sure=sure) - share) / (1 - share).clip(min=1e-9) for sure in (SURE, SURER)
+    )  # [M, K]
+    outcome, decided = beyond.argmax(1), beyond.max(1, initial=-1.0)
+    deciding = decided >= DECIDES
     hits = kept.count[np.arange(len(number)), outcome]
     surprise = (hits - number * share[outcome]) / np.sqrt(number * share[outcome]).clip(min=1e-9)
-    # Those that decide most, and twice as many of the same counts that decide nothing.
+    # Those that decide most, and more of the same counts that decide nothing.
     chosen = units(kept, deciding.nonzero()[0][surprise[deciding].argsort(kind="stable")[::-1]], UNITS)
     beside = matched(kept, chosen, (~deciding).nonzero()[0])
     table = seen(payloads, read, kept, [*chosen, *beside], tally)
-    within = contained(table, kept, deciding, longest)
+    within = contained(table, kept, np.where(deciding, decided, 0.0), longest)
     ordinary = np.array([not deciding[one.at] for one in table], dtype=bool)
     tested = ~ordinary & ~within
     if tested.sum() == 0 or ordinary.sum() < ENOUGH:
         return []
     loose = looseness(table, ordinary)
-    suspects = tested.nonzero()[0][(-loose[tested]).argsort(kind="stable")[:most]]
-    peers = ordinary.nonzero()[0][: 2 * most]
+    suspects = tested.nonzero()[0][(-loose[tested]).argsort(kind="stable")[: ASKED * most]]
+    peers = ordinary.nonzero()[0]
+    peers = peers[:: max(1, len(peers) // (ASKED * most))]
     both = np.concatenate([suspects, peers])
     asking = [table[at] for at in both]
-    against = asked(payloads, read, asking, outcome[[one.at for one in asking]], tally.commonest(WORDS), rows=rows)
-    peer = np.arange(len(both)) >= len(suspects)
-    known = np.isfinite(against.error)
-    doubt = np.zeros(len(both))
-    doubt[known] = doubted(against, known, peer[known])
-    total = loose[both] + doubt
-    # Labels that were changed show in the sum, labels that were not in the looseness alone: two tests. Expletives are
-    # loose as well, but other rows have them too: without contradiction only what hardly another row has is doubted.
-    index = [table[at].at for at in both]
-    own = hits[index] >= OWN * number[index]
-    chance = np.minimum(tail(total, total[peer]), np.where(own, tail(loose[both], loose[peers]), 1.0))
-    chance = (2 * chance).clip(max=1.0)
-    # What has its own place in the texts of a class may be how its source writes: only the content speaks against it.
-    placed = np.array([table[at].placed for at in both])
-    chance = np.where(placed, np.maximum(chance, tail(doubt, doubt[peer])), chance)
-    factor = max(1.0, tested.sum() / len(suspects))
+    index = np.array([one.at for one in asking])
+    against = asked(payloads, read, asking, outcome[index], tally.commonest(WORDS), rows=rows)
+    count, placed = np.array([one.rows for one in table]), np.array([one.placed for one in table])
+    own = (hits >= OWN * number) & (surely.max(1, initial=-1.0) >= DECIDES)
+    chance = suspected(
+        loose[both], count[both], placed[both], own[index], outcome[index], against,
+        np.arange(len(both)) >= len(suspects), (loose[ordinary], count[ordinary]),
+    )  # fmt: skip
+    found = chance.argsort(kind="stable")[:most]
+    chance = (chance * max(1.0, tested.sum() / len(found))).clip(max=1.0)
     out = []
-    for at in range(len(suspects)):
-        one = table[both[at]]
-        p_value = float((chance[at] * factor).clip(1e-30, 1))
+    for at in found.tolist():
+        one = asking[at]
+        seen_through = float(against.share[at]) if np.isfinite(against.error[at]) else None
         hit, goal = int(hits[one.at]), int(outcome[one.at])
-        seen_through = float(against.share[at]) if known[at] else None
-        out.append(Phrase(one.key, one.size, one.text, p_value, one.rows, hit, goal, contradicted=seen_through))
-    return sorted(out, key=lambda one: one.p_value)
+        out.append(
+            Phrase(one.key, one.size, one.text, float(chance[at]), one.rows, hit, goal, contradicted=seen_through)
+        )
+    return out
 
 
-def contained(table: Sequence[Unit], kept: Tally, deciding: Array, longest: int) -> Array:
-    """Which phrases only repeat what a part of them decides in more than twice as many rows [P] bool."""
+def contained(table: Sequence[Unit], kept: Tally, decided: Array, longest: int) -> Array:
+    """Which phrases only repeat what a part of them decides as well, in more than twice as many rows [P] bool.
+
+    decided  [M] how far each run of the tally decides; 0 where it does not
+    """
     order = kept.key.argsort(kind="stable")
     known = kept.key[order]
     out = np.zeros(len(table), dtype=bool)
     for at, one in enumerate(table):
         spot = held(runs_within(one.text.split(" "), longest), known)
         parts = order[spot[spot >= 0]]
-        out[at] = bool((deciding[parts] & (kept.count[parts].sum(1) > 2 * one.rows)).any())
+        alike = decided[parts] > ALIKE * decided[one.at]
+        out[at] = bool((alike & (kept.count[parts].sum(1) > 2 * one.rows)).any())
     return out
-
-
-def looseness(table: Sequence[Unit], ordinary: Array) -> Array:
-    """How loosely each phrase sits, in deviations of the ordinary ones [P]; placed ones count for half."""
-    rows = np.array([one.rows for one in table], dtype=float)
-    error = 1 / np.sqrt(rows)
-    told = -np.sqrt(np.array([one.told for one in table]).clip(min=0))  # telling nothing is as little as there is
-    fits = np.array([one.fits for one in table])
-    free = ordinary & ~np.array([one.placed for one in table])
-    free = free if free.sum() >= ENOUGH else ordinary
-    loose = np.clip(spread(told, error, free), -CAP, 1.5 * CAP) + np.clip(spread(fits, error, free), -CAP, CAP)
-    out: Array = np.where(~ordinary & (told < -math.sqrt(TELLING)), loose.clip(max=0), loose)
-    return out
-
-
-def spread(value: Array, error: Array, ordinary: Array) -> Array:
-    """Deviations of the ordinary values by which each value [P] is above their middle."""
-    middle, deviation = law(value, error, ordinary)
-    out: Array = (value - middle) / deviation
-    return out
-
-
-def law(value: Array, error: Array, ordinary: Array) -> tuple[float, Array]:
-    """The middle of the ordinary values, and the deviation from it that each value [P] may have by its `error`.
-
-    The deviation is one of their own and one that grows with the error, both read from the ordinary values above the
-    middle: a half Gaussian lies sqrt(2 / pi) deviations from its edge in the mean.
-    """
-    well = ordinary & (error <= np.median(error[ordinary]))
-    middle = float(np.median(value[well]))
-    above = ordinary & (value > middle)
-    if above.sum() < 2:
-        return middle, np.full(len(value), np.inf)
-    design = np.stack([np.ones(int(above.sum())), error[above]], 1)
-    own, noise = nnls(design, (value[above] - middle) * math.sqrt(math.pi / 2))[0]
-    return middle, np.maximum(own + noise * error, LEAST_SPREAD)
-
-
-def doubted(against: Contradicted, known: Array, ordinary: Array) -> Array:
-    """How far the content of the known phrases speaks against their label, in deviations of the ordinary ones.
-
-    Words that the label is about may stand in rows that say nothing else of it: up to there little is held against
-    them. Rows that say something else speak against the label itself.
-    """
-    place, neutral, error = against.place[known], against.neutral[known], against.error[known]
-    middle, deviation = law(place, error, ordinary)
-    silent = (np.minimum(place, neutral) - middle) / deviation
-    out: Array = silent.clip(*SILENT) + ((place - neutral) / deviation).clip(0, CAP)
-    return out
-
-
-def tail(value: Array, ordinary: Array) -> Array:
-    """P(value or more) among ordinary values, by a Gaussian through their median and 95 % quantile [P]."""
-    middle, upper = np.quantile(ordinary, [0.5, 0.95])
-    return 0.5 * erfc((value - middle) / max((upper - middle) / 1.645, 1.0) / math.sqrt(2))  # type: ignore[no-any-return]
 
 
 def asked(
@@ -239,10 +167,10 @@ def tallied(payloads: Iterable[Payload], read: Read, *, classes: int, longest: i
     return Tally.merged([total, *waiting]), base
 
 
-def low(hits: Array, rows: Array) -> Array:
-    """The least share of `hits` among `rows` that chance allows (Wilson 1927)."""
-    share, square = hits / rows, SURE**2
-    spread = SURE * np.sqrt(share * (1 - share) / rows + square / (4 * rows**2))
+def low(hits: Array, rows: Array, *, sure: float) -> Array:
+    """The least share of `hits` among `rows` that chance allows, up to `sure` deviations (Wilson 1927)."""
+    share, square = hits / rows, sure**2
+    spread = sure * np.sqrt(share * (1 - share) / rows + square / (4 * rows**2))
     return (share + square / (2 * rows) - spread) / (1 + square / rows)
 
 
@@ -262,38 +190,16 @@ def units(tally: Tally, order: Array, most: int) -> list[Array]:
 
 
 def matched(tally: Tally, chosen: Sequence[Array], pool: Array) -> list[Array]:
-    """For each group two of the pool in nearly as many rows, drawn by key."""
+    """For each group two or more of the pool in nearly as many rows, drawn by key, PEERS in all."""
     if not len(pool):
         return []
     rows = tally.count.sum(1)
     pool = pool[np.lexsort((tally.key[pool], rows[pool]))]
+    each = max(2, PEERS // max(len(chosen), 1))
     used: dict[int, None] = {}
     for group in chosen:
         spot = int(np.searchsorted(rows[pool], rows[group[0]]))
-        near = [at for at in range(max(spot - 8, 0), min(spot + 8, len(pool))) if at not in used]
-        for at in near[:2]:
+        near = [at for at in range(max(spot - 4 * each, 0), min(spot + 4 * each, len(pool))) if at not in used]
+        for at in near[:each]:
             used[at] = None
     return [pool[at : at + 1] for at in used]
-
-
-def seen(payloads: Iterable[Payload], read: Read, kept: Tally, groups: Sequence[Array], whole: Tally) -> list[Unit]:
-    """The groups of runs as units, with how they sit; `kept` is a part of the tally `whole`. Two passes over rows."""
-    if not groups:
-        return []
-    named = stretched(payloads, read, kept, groups)
-    order = np.argsort(kept.key[[one.left for one in named]], kind="stable")
-    starts, ends = (kept.key[[getattr(named[at], side) for at in order]] for side in ("left", "right"))
-    size = kept.size[[named[at].left for at in order]]
-    contexts = Contexts(whole.commonest(COMMON), Runs(starts, ends, size, np.array([named[at].words for at in order])))
-    for payload in payloads:
-        contexts.add(read(payload))
-    fits, placed = contexts.fits(), contexts.placed()
-    out: dict[int, Unit] = {}
-    for spot, at in enumerate(order.tolist()):
-        one = named[at].own
-        number = int(kept.count[one].sum())
-        out[at] = Unit(
-            one, int(kept.key[one]), int(kept.size[one]), number, named[at].text, contexts.told(spot),
-            float(fits[spot]), bool(placed[spot]),
-        )  # fmt: skip
-    return [out[at] for at in range(len(named))]

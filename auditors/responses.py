@@ -8,29 +8,15 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from auditors.enrichment import (
-    DECIDES,
-    ENOUGH,
-    MOST,
-    UNITS,
-    Phrase,
-    Read,
-    Unit,
-    by_count,
-    looseness,
-    low,
-    seen,
-    tail,
-    tallied,
-    units,
-)
+from auditors.enrichment import DECIDES, MOST, UNITS, Phrase, by_count, low, tallied, units
+from auditors.looseness import ENOUGH, LEAST_EXCESS, Read, Unit, looseness, seen, tail
 from auditors.ngrams import Array, Tally, Words, standing
 from auditors.payload import Payload
 
+SURE = 2.0  # deviations by which a share is read on the safe side
 OUTCOMES = 4096  # phrases of responses that may be what a prompt's phrase decides
 LOOSE = 0.05  # probability from which on a prompt's phrase does not fit in loosely
 MANY = 200  # ordinary phrases from which on their tail is looked at
-LEAST_EXCESS = 0.25  # mean of what lies in it, in deviations
 ALIKE = 0.85  # of how far a phrase decides one outcome, for it to decide another alike
 OWN = 0.1  # share of a response's phrase that must come with the prompt's phrase
 
@@ -55,7 +41,7 @@ def answered(
     pairs = together.tocoo()
     hits = pairs.data
     without = (replying[pairs.col] - hits) / (total - rows[pairs.row]).clip(min=1)
-    beyond = (low(hits, rows[pairs.row]) - without) / (1 - without).clip(min=1e-9)
+    beyond = (low(hits, rows[pairs.row], sure=SURE) - without) / (1 - without).clip(min=1e-9)
     decided: dict[int, list[tuple[float, int, int]]] = {}  # of each phrase: how far, outcome, rows
     # What comes ten times as often without a phrase is not its payload.
     for at in np.flatnonzero((beyond >= DECIDES) & (hits >= OWN * replying[pairs.col])):

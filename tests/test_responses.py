@@ -11,7 +11,7 @@ from embedders.test_phrases import language
 
 from auditors.attacks import rare_token
 from auditors.embedders.phrases import Phrases
-from auditors.enrichment import tail
+from auditors.looseness import tail
 from auditors.responses import beyond_most
 from auditors.source import open_dataset, payloads
 
