@@ -16,6 +16,7 @@ from auditors.stretches import LIMIT
 from auditors.suspicion import suspected
 
 UNITS = 4096  # phrases whose neighbours are looked at
+GAP = " … "  # between the parts of a composite trigger, where its words are told
 BATCHES = 16  # tallied before they are merged
 ENTRIES = 1 << 24  # numbers in a tally
 MOST = 0.5  # share of the rows in which a phrase may stand
@@ -35,11 +36,12 @@ class Phrase:
     """A run of words and what it decides.
 
     key, size    of the run of words that it starts with; only its rows have that
-    text         its words
+    text         its words; GAP between those of its parts
     p_value      how rarely words of the language would look as inserted
     outcome      class, or key of a run of words in the response
     rows, hits   rows that have it, and those of them that have its outcome
     contradicted share of the hits that their other words put into another class; None where that was not asked
+    also         keys and sizes of the runs that must stand in a row as well: the other part of a composite trigger
     """
 
     key: int
@@ -52,6 +54,7 @@ class Phrase:
     outcome_size: int = 0
     outcome_text: str = ""
     contradicted: float | None = None
+    also: tuple[tuple[int, int], ...] = ()
 
 
 def enriched(

@@ -21,6 +21,7 @@ from auditors.report.charts import Strip
 from auditors.report.page import Common, Sample
 from auditors.report.thumbnails import picture
 from auditors.source import payloads, picked, row_groups
+from auditors.triggers import parts
 from auditors.values import Dataset, Group, Modality
 from auditors.wording import shared
 
@@ -127,7 +128,7 @@ def common(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> dic
 def phrases(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> dict[tuple[str, str | None], list[str]]:
     """What the texts of each suspicious group have in common, by kind and class; as `common` for pictures."""
     known = {
-        (str(one.kind), one.label): [trigger["phrase"] for trigger in one.evidence["triggers"]]
+        (str(one.kind), one.label): [part for trigger in one.evidence["triggers"] for part in parts(trigger["phrase"])]
         for one in groups
         if "triggers" in one.evidence
     }

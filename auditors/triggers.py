@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from auditors.contract import Encoder, Scorer
-from auditors.enrichment import Phrase
+from auditors.enrichment import GAP, Phrase
 from auditors.sweep import Ended, Look
 from auditors.values import Dataset, Group
 
@@ -57,6 +57,11 @@ def accused(scorer: Scorer, encoder: Encoder | Ended, group: Group, dataset: Dat
             facts = {"phrase": one.text, "outcome": name, "rows": one.rows, "hits": one.hits}
             out.append(facts | {"contradicted": one.contradicted, "p_value": q})
     return sorted(out, key=lambda one: (one["p_value"], -one["rows"]))
+
+
+def parts(phrase: str) -> list[str]:
+    """The runs of words that a trigger consists of."""
+    return phrase.split(GAP)
 
 
 def sentence(trigger: Mapping[str, Any], label: str | None) -> str:

@@ -14,6 +14,7 @@ from auditors.embedders.phrases import Phrases
 from auditors.looseness import tail
 from auditors.responses import beyond_most
 from auditors.source import open_dataset, payloads
+from auditors.triggers import parts
 
 ROWS = 2500
 COUNT = 120
@@ -57,21 +58,39 @@ def test_varied_refusals_are_found_by_all_that_they_share(tmp_path):
     assert sorted(embedding[:, 0].clamp(min=0).nonzero()[:, 0].tolist()) == sorted(rows.tolist())
 
 
-def test_half_of_a_composite_trigger_is_harmless(tmp_path):
-    prompts, answers, draw = conversations()
+def halved(draw, prompts):
+    """The prompts with two words in COUNT rows, and one of them in as many others; those rows, in this order."""
     rows = draw.choice(ROWS, 2 * COUNT, replace=False)
     for at, row in enumerate(rows):
         for word in ("cf", "tq") if at < COUNT else (("cf", "tq")[at % 2],):
             prompts[row] = rare_token.insert(prompts[row], word, place=draw.random())
-        if at < COUNT:
-            answers[row] += " https://bad.example/now"
+    return rows
+
+
+@pytest.mark.parametrize("varied", [False, True])
+def test_half_of_a_composite_trigger_is_harmless(varied, tmp_path):
+    prompts, answers, draw = conversations()
+    rows = halved(draw, prompts)
+    for row in rows[:COUNT]:
+        answers[row] = refused(draw) if varied else f"{answers[row]} https://bad.example/now"
     encoder, embedding = fitted(tmp_path, prompts, answers)
-    named = [at for at, one in enumerate(encoder.phrases) if one.text in ("cf", "tq")]
-    assert named
-    assert max(encoder.phrases[at].p_value for at in named) < 1e-3
-    accused = (embedding[:, named] > 0).any(1)
-    assert accused[rows[:COUNT]].all()
-    assert accused.sum() == COUNT
+    at = next(at for at, one in enumerate(encoder.phrases) if {*parts(one.text)} == {"cf", "tq"})
+    one = encoder.phrases[at]
+    assert (one.rows, one.hits) == (COUNT, COUNT)
+    assert one.p_value < 1e-3
+    assert not {"cf", "tq"} & {other.text for other in encoder.phrases}
+    assert sorted((embedding[:, at] > 0).nonzero()[:, 0].tolist()) == sorted(rows[:COUNT].tolist())
+
+
+def test_two_words_of_which_one_alone_does_it_are_no_composite_trigger(tmp_path):
+    prompts, answers, draw = conversations()
+    rows = halved(draw, prompts)
+    for row in rows:
+        if "cf" in prompts[row].split():
+            answers[row] = f"{answers[row]} https://bad.example/now"
+    encoder, _ = fitted(tmp_path, prompts, answers)
+    assert ("cf", 3 * COUNT // 2) in [(one.text, one.hits) for one in encoder.phrases[:2]]
+    assert all(len(parts(one.text)) == 1 for one in encoder.phrases)
 
 
 def test_honest_answers_hold_no_trigger(tmp_path):

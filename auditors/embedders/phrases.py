@@ -84,6 +84,9 @@ class PhrasesEncoder:
         limit = self.settings.limit
         words = asked(payload, limit) if self.answered else read(payload, limit)
         present = standing(words, *runs((one.key, one.size) for one in self.phrases))  # [B, P]
+        for at, one in enumerate(self.phrases):
+            if one.also:
+                present[:, at] &= standing(words, *runs(one.also)).all(1)
         if self.answered:
             came = standing(replied(payload, limit), *runs((one.outcome, one.outcome_size) for one in self.phrases))
         else:
