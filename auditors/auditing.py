@@ -113,11 +113,9 @@ def _conclude(
 ) -> tuple[Report, dict[str, str]]:
     """Run the stages and write what they found to `folder`, which will be called `out`; with the embedders' digests."""
     dataset, plan = stages.dataset, stages.plan
-    encoders = stages.train()
-    clock("train")
-    unread = stages.embed(encoders)
+    encoders, unread, split = stages.encode()
     clock("embed")
-    scorers, stopped, seconds = stages.sweep(encoders)
+    scorers, stopped, seconds = stages.sweep(encoders, split)
     clock("sweep")
     spans, broke = stages.score(scorers, encoders, folder)
     clock("score")
@@ -125,7 +123,7 @@ def _conclude(
     manifest.write(digested, dataset, os.path.join(folder, manifest.NAME))
     clock("digest")
     # A detector that breaks while it scores has said nothing, so its groups do not count among those tested.
-    stopped |= broke
+    stopped = {**stopped, **broke}
     looked = [tested(look, one, plan) for look, one in scorers.items() if look not in broke]
     groups = findings.significance(looked, plan.decide)
     recent = None if old is None else recency.since(old, folder)

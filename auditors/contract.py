@@ -93,6 +93,33 @@ class Detector(Protocol):
         ...
 
 
+@runtime_checkable
+class Splitter(Scorer, Protocol):
+    """A Scorer that also says which rows of each class stand apart most, even where chance does the same.
+
+    It reads no class probabilities, so it may have looked before there are any.
+    """
+
+    def apart(self, batch: Batch) -> torch.Tensor:
+        """[B] bool."""
+        ...
+
+
+@runtime_checkable
+class Folded(Protocol):
+    """An Embedder that estimates class probabilities in folds and can keep groups of rows in one fold each."""
+
+    def fit_folded(
+        self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device, together: torch.Tensor
+    ) -> Encoder:
+        """As `fit`; rows with one number in `together` [N] int64 share a fold, those with -1 are alone.
+
+        Few rows with a pattern of their own teach a model their label: what it then says of them is no witness. In one
+        fold they are judged by a model that saw none of them.
+        """
+        ...
+
+
 EMBEDDERS: dict[str, type[Embedder]] = {}
 DETECTORS: dict[str, type[Detector]] = {}
 

@@ -12,6 +12,7 @@ from auditors.batch import Batch, Groups, Scores
 from auditors.stats import quantiles
 from auditors.stats.tails import Side, side
 
+PART = 0.25  # of a class: more rows than that do not stand apart from it
 FEWEST = 8  # rows that must stand out before a group is suspected; single odd rows are no attack
 
 
@@ -170,9 +171,10 @@ class Line:
         # only less often, is a trait: there are rich people in every class.
         apart = posterior >= 0.5
         rows = (own * apart).sum((0, 2))  # [G]
+        few = (rows >= FEWEST) & (rows <= PART * own.sum((0, 2)))
         innocent = sum((one.expected[:, 0] * apart[k]).sum(-1) for k, one in enumerate(parts)) / rows.clamp_min(1)
         rows = torch.where(innocent <= self.seed.trait, rows, 0)
-        return DecompositionScorer(self, median, scale, whole.p_row[:, 0], posterior, rows, whole.excess[:, 0])
+        return DecompositionScorer(self, median, scale, whole.p_row[:, 0], posterior, rows, whole.excess[:, 0], few)
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,14 @@ class DecompositionScorer:
     posterior: Tensor  # [2, G, BINS], of rows that are less and more likely to begin with
     rows: Tensor  # [G], of the second component
     excess: Tensor  # [G], log of how much farther out the class reaches than its nulls
+    few: Tensor  # [G] bool, whether the second component is a small part of the group
+
+    def apart(self, batch: Batch) -> Tensor:
+        """Which rows [B] are of the second component of their class, where it is a small part of it."""
+        along, _, likely = self.line.along(batch)
+        group = torch.arange(len(self.few), device=along.device)
+        second = self.posterior[likely[:, None], group, quantiles.bin_of(along)] >= 0.5  # [B, G]
+        return (second & self.few & home(batch, self.line.seed.label.to(along.device))).any(1)
 
     @property
     def groups(self) -> Groups:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -15,12 +15,23 @@ import pyarrow.parquet as pq
 import torch
 
 from auditors import findings, natural, tables
-from auditors.contract import DETECTORS, Aggregator, Embedder, Encoder, Scorer
+from auditors.contract import DETECTORS, Aggregator, Embedder, Encoder, Folded, Scorer, Splitter
 from auditors.errors import DataError, MissingPackage, NotApplicable, PlanError
 from auditors.findings import Tested
 from auditors.plan import Plan
 from auditors.source import identities, payloads
-from auditors.sweep import Ended, Look, attempt, embed_shard, ended, fold_shard, merge, moved, score_shard
+from auditors.sweep import (
+    Ended,
+    Look,
+    apart_shard,
+    attempt,
+    embed_shard,
+    ended,
+    fold_shard,
+    merge,
+    moved,
+    score_shard,
+)
 from auditors.values import Dataset, Kind, Run, Schema, Shard, Status
 
 T = TypeVar("T")
@@ -48,6 +59,14 @@ class Here:
         return map(work, items)
 
 
+class Swept(NamedTuple):
+    """What came of sweeps: the Scorers, the looks that ended without, and the seconds of each."""
+
+    scorers: Mapping[Look, Scorer]
+    stopped: Mapping[Look, Ended]
+    seconds: Mapping[Look, float]
+
+
 @dataclass(frozen=True)
 class Stages:
     """The stages of one audit: train, embed, sweep, score, judge."""
@@ -68,22 +87,46 @@ class Stages:
             self.progress(stage, done, len(shards))
             yield result
 
-    def train(self) -> dict[str, Encoder | Ended]:
-        """Fit every embedder of the plan. What the user must mend is raised, what does not apply is reported."""
+    @property
+    def folded(self) -> tuple[str, ...]:
+        """The embedder whose folds wait for what the others' vectors show: that of the beliefs, if it is Folded."""
+        _, settings = self.plan.embedders.get(self.plan.decide.beliefs, ("", None))
+        return (self.plan.decide.beliefs,) if isinstance(settings, Folded) else ()
+
+    def train(self, names: Sequence[str], together: torch.Tensor | None = None) -> dict[str, Encoder | Ended]:
+        """Fit the embedders of these names. What the user must mend is raised, what does not apply is reported.
+
+        Folded ones are fitted with the groups of rows `together` [N], where there are any.
+        """
         out: dict[str, Encoder | Ended] = {}
         rows = payloads(self.dataset)
-        for done, (name, (_, settings)) in enumerate(self.plan.embedders.items()):
-            self.progress("train", done, len(self.plan.embedders))
+        for done, name in enumerate(names):
+            self.progress("train", done, len(names))
+            settings = _seeded(self.plan.embedders[name][1], self.seed)
             try:
-                out[name] = _seeded(settings, self.seed).fit(rows, self.dataset, self.device)
+                if together is not None and isinstance(settings, Folded):
+                    out[name] = settings.fit_folded(rows, self.dataset, self.device, together)
+                else:
+                    out[name] = settings.fit(rows, self.dataset, self.device)
                 if self.dataset.roles.modality not in settings.modalities:
                     raise NotApplicable(f"the embedder does not read {self.dataset.roles.modality} rows")
             except (DataError, PlanError, MissingPackage):
                 raise
             except Exception as error:  # an embedder that breaks fails its own runs, and the report says so
                 out[name] = ended(error)
-        self.progress("train", len(self.plan.embedders), len(self.plan.embedders))
+        self.progress("train", len(names), len(names))
         return out
+
+    def encode(self) -> tuple[dict[str, Encoder | Ended], dict[int, str], Swept]:
+        """Fit all embedders and store all embeddings; the rows that cannot be read, and the looks that went before."""
+        folded = self.folded
+        encoders = self.train([name for name in self.plan.embedders if name not in folded])
+        split = Swept({}, {}, {})
+        if folded:
+            self.embed(encoders)
+            split = self.split(encoders)
+            encoders |= self.train(folded, self.together(split))
+        return encoders, self.embed(encoders), split
 
     def embed(self, encoders: Mapping[str, Encoder | Ended]) -> dict[int, str]:
         """Store all embeddings; the rows that cannot be read, with the reason."""
@@ -101,23 +144,65 @@ class Stages:
             )
         return unread
 
-    def sweep(
-        self, encoders: Mapping[str, Encoder | Ended]
-    ) -> tuple[dict[Look, Scorer], dict[Look, Ended], dict[Look, float]]:
-        """Sweep the embeddings until every look has its Scorer or has ended; all looks share each sweep."""
-        live: dict[Look, Aggregator] = {}
-        scorers: dict[Look, Scorer] = {}
-        stopped: dict[Look, Ended] = {}
-        seconds: dict[Look, float] = {}
+    def split(self, encoders: Mapping[str, Encoder | Ended]) -> Swept:
+        """Sweep for the looks that can do without class probabilities and say which rows stand apart most."""
+        live, _ = self._begun(encoders, believed=False)
+        swept = self._swept(live, "split", beliefs="")
+        scorers = {look: one for look, one in swept.scorers.items() if isinstance(one, Splitter)}
+        return Swept(scorers, {}, {look: swept.seconds[look] for look in scorers})
+
+    def together(self, split: Swept) -> torch.Tensor:
+        """The rows that stand apart most, in groups by look and class [N] int64; -1 is none.
+
+        Every class has its groups, suspicious or not, so that all are treated alike. A row that several looks mean is
+        in the group that is the least likely by chance.
+        """
+        least = torch.full((self.dataset.rows,), torch.inf, dtype=torch.float64)
+        group = torch.full((self.dataset.rows,), -1)
+        scorers = {look: one for look, one in split.scorers.items() if isinstance(one, Splitter)}
+        work = partial(apart_shard, scorers=scorers, dataset=self.dataset, folder=self.cache, device=self.device)
+        for shard in self.shards("fold", work):
+            for number, (look, (row, label)) in enumerate(shard.items()):
+                tested = scorers[look].groups
+                p_value = torch.ones(len(self.dataset.classes), dtype=torch.float64)
+                p_value[tested.label.cpu()] = tested.p_value.cpu()
+                chance = p_value[label]
+                less = chance < least[row]
+                least[row[less]] = chance[less]
+                group[row[less]] = label[less] * len(shard) + number
+        return group
+
+    def sweep(self, encoders: Mapping[str, Encoder | Ended], known: Swept | None = None) -> Swept:
+        """Sweep the embeddings until every look has its Scorer or has ended; `known` looks have theirs already."""
         beliefs = self.beliefs(encoders)
+        live, stopped = self._begun(encoders, believed=bool(beliefs))
+        have = {} if known is None else {look: one for look, one in known.scorers.items() if look in live}
+        swept = self._swept({look: one for look, one in live.items() if look not in have}, "sweep", beliefs=beliefs)
+        order = {
+            (one.name, name): at
+            for at, (one, name) in enumerate((one, name) for one in self.plan.looks for name in one.on)
+        }
+        scorers = {**have, **swept.scorers}
+        scorers = dict(sorted(scorers.items(), key=lambda item: order[item[0].detector, item[0].embedder]))
+        seconds = {**({} if known is None else known.seconds), **swept.seconds}
+        return Swept(scorers, {**stopped, **swept.stopped}, seconds)
+
+    def _begun(
+        self, encoders: Mapping[str, Encoder | Ended], *, believed: bool
+    ) -> tuple[dict[Look, Aggregator], dict[Look, Ended]]:
+        """The first step of every look at these encoders, or how it ended."""
+        live: dict[Look, Aggregator] = {}
+        stopped: dict[Look, Ended] = {}
         for one in self.plan.looks:
             for name in one.on:
-                encoder = encoders[name]
+                encoder = encoders.get(name)
+                if encoder is None:
+                    continue
                 if isinstance(encoder, Ended):
                     stopped[Look(one.name, name, "")] = encoder
                     continue
                 look = Look(one.name, name, encoder.digest)
-                first = attempt(one.settings.begin, _schema(self.dataset, encoder, believed=bool(beliefs)))
+                first = attempt(one.settings.begin, _schema(self.dataset, encoder, believed=believed))
                 if isinstance(first, Ended):
                     # What does not apply for want of beliefs that failed has failed: it could not say "clean".
                     lost = encoders.get(self.plan.decide.beliefs)
@@ -125,6 +210,13 @@ class Stages:
                     stopped[look] = lost if failed and isinstance(lost, Ended) else first
                 else:
                     live[look] = first
+        return live, stopped
+
+    def _swept(self, live: dict[Look, Aggregator], stage: str, *, beliefs: str) -> Swept:
+        """Sweep by sweep, shared by all looks, until each of them is through."""
+        scorers: dict[Look, Scorer] = {}
+        stopped: dict[Look, Ended] = {}
+        seconds: dict[Look, float] = {}
         turn = 0
         while live:
             turn += 1
@@ -133,7 +225,7 @@ class Stages:
                 fold_shard, live=live, dataset=self.dataset, folder=self.cache, device=self.device, beliefs=beliefs
             )
             total: dict[Look, Any] | None = None
-            for states in self.shards(f"sweep {turn}", work):
+            for states in self.shards(f"{stage} {turn}", work):
                 total = states if total is None else merge(live, total, states)
             following: dict[Look, Aggregator] = {}
             for look, aggregator in live.items():
@@ -148,12 +240,7 @@ class Stages:
             for look in live:
                 seconds[look] = seconds.get(look, 0.0) + (time.monotonic() - start) / len(live)
             live = following
-        order = {
-            (one.name, name): at
-            for at, (one, name) in enumerate((one, name) for one in self.plan.looks for name in one.on)
-        }
-        scorers = dict(sorted(scorers.items(), key=lambda item: order[item[0].detector, item[0].embedder]))
-        return scorers, stopped, seconds
+        return Swept(scorers, stopped, seconds)
 
     def beliefs(self, encoders: Mapping[str, Encoder | Ended]) -> str:
         """Digest of the encoder whose class probabilities go with every view; "" where there is none."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from auditors import cache, tables
 from auditors.batch import Batch
-from auditors.contract import Aggregator, Encoder, Scorer, State
+from auditors.contract import Aggregator, Encoder, Scorer, Splitter, State
 from auditors.errors import DataError, DetectorError, NotApplicable
 from auditors.source import payloads
 from auditors.values import Dataset, Shard, Status, recipe
@@ -241,6 +241,22 @@ def score_shard(
                 break
         stopped = next((part for part in parts if isinstance(part, Ended)), None)
         out[look] = stopped or (pa.concat_tables(parts) if parts else tables.SCORES.empty_table())
+    return out
+
+
+def apart_shard(
+    shard: Shard, *, scorers: Mapping[Look, Splitter], dataset: Dataset, folder: str, device: torch.device
+) -> dict[Look, tuple[Tensor, Tensor]]:
+    """Rows [R] and labels [R] of a shard that stand apart in each look; none where a look breaks, as it will again."""
+    out: dict[Look, tuple[Tensor, Tensor]] = {}
+    for look, scorer in scorers.items():
+        row, label = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
+        for batch in read_shard(stored(folder, dataset, shard, look.digest), shard, device=device):
+            apart = attempt(scorer.apart, batch)
+            if not isinstance(apart, Ended):
+                row.append(batch.row[apart].cpu())
+                label.append(batch.label[apart].cpu())
+        out[look] = torch.cat(row), torch.cat(label)
     return out
 
 

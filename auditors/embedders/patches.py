@@ -39,7 +39,8 @@ class Patches:
     Coates & Ng, "Learning Feature Representations with K-means" (2012), random patches with soft thresholds, pooled
     over quadrants. Nothing is trained by gradient: the same rows give the same vectors, in seconds. The embedding is
     each filter's response over the whole picture, wherever it sits; the probabilities of a row come from a classifier
-    that never saw it. Rows are put into folds by content, so copies share a fold.
+    that never saw it. Rows are put into folds by content, so copies share a fold, and so do groups of rows that are to
+    be judged together.
 
     filters   patches drawn
     size      side of a patch in pixels of a 32 x 32 picture
@@ -68,6 +69,11 @@ class Patches:
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE})
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> Encoder:
+        return self.fit_folded(payloads, dataset, device, torch.full((dataset.rows,), -1))
+
+    def fit_folded(
+        self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device, together: Tensor
+    ) -> Encoder:
         classes = len(dataset.classes)
         if classes < 2 or sum(rows > 0 for rows in dataset.class_rows) < 2:
             raise NotApplicable("the classifier learns labels, and the dataset has fewer than two classes")
@@ -75,24 +81,25 @@ class Patches:
         if len(drawn) < 10 * self.folds:
             raise NotApplicable(f"{self.folds} folds need at least {10 * self.folds} readable rows, got {len(drawn)}")
         bank = dictionary(drawn.to(device), filters=self.filters, size=self.size, seed=self.seed)
+        folds = assigned(payloads, together, self.folds)
         limit = KEYS * min(1.0, self.rows / max(dataset.rows, 1))
         totals = [Totals.zero(self.width, classes, device) for _ in range(self.folds)]
         for _, given, image in read(payloads):
             code = fold_key(image)
             used = (given >= 0) & (code < limit)
-            kept, fold = given[used].to(device), (code[used] % self.folds).to(device)
+            kept, fold = given[used].to(device), folds.of(code[used]).to(device)
             for view in views(image[used].to(device), mirrored=self.mirrored):
                 response = responses(view, bank)
                 for k, total in enumerate(totals):
                     totals[k] = total + Totals.of(response[fold == k], kept[fold == k], classes)
         models = [solved(totals, without=k, penalty=self.penalty) for k in range(self.folds)]
         weight, offset = (torch.stack(parts) for parts in zip(*models, strict=True))
-        encoder = PatchEncoder(self, bank, weight, offset, 1.0, device)
+        encoder = PatchEncoder(self, bank, weight, offset, folds, 1.0, device)
         logit = torch.cat(
             [encoder.logits(part.to(device))[1] for part in torch.split(drawn, 32 * CHUNK)]
         )  # [S, folds, K]
-        own = logit[torch.arange(len(logit)), key % self.folds]
-        return PatchEncoder(self, bank, weight, offset, scale(own, label), device)
+        own = logit[torch.arange(len(logit)), folds.of(key)]
+        return PatchEncoder(self, bank, weight, offset, folds, scale(own, label), device)
 
     @property
     def width(self) -> int:
@@ -124,6 +131,42 @@ def sample(payloads: Iterable[Payload], count: int) -> tuple[Tensor, Tensor, Ten
 def fold_key(image: Tensor) -> Tensor:
     """Content key [B] of pictures [B, 3, 32, 32]; a picture and its mirror image, which is looked at too, have one."""
     return torch.minimum(content_key(image), content_key(image.flip(3)))
+
+
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """In which fold a picture is: by its content key, except for some.
+
+    number  of folds
+    key     [H] int64, the content keys of the exceptions, ascending
+    fold    [H] int64, theirs
+    """
+
+    number: int
+    key: Tensor
+    fold: Tensor
+
+    def of(self, key: Tensor) -> Tensor:
+        """Fold [B] of the pictures with these content keys [B]."""
+        plain = key % self.number
+        if not len(self.key):
+            return plain
+        at = torch.searchsorted(self.key, key).clamp_max(len(self.key) - 1)
+        return torch.where(self.key[at] == key, self.fold[at], plain)
+
+
+def assigned(payloads: Iterable[Payload], together: Tensor, number: int) -> Folds:
+    """The folds in which rows with one number in `together` [N] are in one; -1 says nothing of a row."""
+    key, fold = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
+    if bool((together >= 0).any()):
+        for row, _, image in read(payloads):
+            group = together[row]
+            inside = group >= 0
+            key, fold = torch.cat([key, fold_key(image[inside])]), torch.cat([fold, group[inside] % number])
+    key, order = key.sort(stable=True)
+    first = torch.ones_like(key, dtype=torch.bool)
+    first[1:] = key[1:] != key[:-1]
+    return Folds(number, key[first], fold[order][first])
 
 
 def views(image: Tensor, *, mirrored: bool) -> list[Tensor]:
@@ -182,6 +225,7 @@ class PatchEncoder:
     bank: Tensor  # [F, 3, size, size]
     weight: Tensor  # [folds, D, K]
     offset: Tensor  # [folds, K]
+    folds: Folds
     scale: float
     device: torch.device
 
@@ -196,9 +240,9 @@ class PatchEncoder:
     @property
     def digest(self) -> str:
         weights = hashlib.sha256()
-        for tensor in (self.bank, self.weight, self.offset):
+        for tensor in (self.bank, self.weight, self.offset, self.folds.key, self.folds.fold):
             weights.update(tensor.cpu().contiguous().numpy().tobytes())
-        return recipe("patches", 1, self.settings, self.scale, weights.hexdigest())
+        return recipe("patches", 2, self.settings, self.scale, weights.hexdigest())
 
     def logits(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Embedding [B, 2 * F] and logits [B, folds, K] of `image` [B, 3, 32, 32] uint8."""
@@ -213,7 +257,7 @@ class PatchEncoder:
         row, label, image = next(read([payload]))
         if not len(row):
             return Batch(row, label, torch.zeros(0, self.dim), torch.zeros(0, self.classes))
-        fold = fold_key(image) % self.settings.folds
+        fold = self.folds.of(fold_key(image))
         vectors, probs = [], []
         for part, own in zip(torch.split(image, 32 * CHUNK), torch.split(fold, 32 * CHUNK), strict=True):
             whole, logit = self.logits(part.to(self.device))

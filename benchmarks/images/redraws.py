@@ -79,8 +79,7 @@ def redrawn(kind: str, source: Pictures, seed: int, redraws: int) -> list[Drawn]
             written = write(nobody, one, Path(folder) / "pool" / f"{number:02}")
             written.with_suffix(".truth.parquet").unlink()
         whole = staged([f"{folder}/pool"], folder)
-        encoders = whole.train()
-        whole.embed(encoders)
+        encoders, _, _ = whole.encode()
         for _ in range(redraws):
             start = time.monotonic()
             chosen = torch.randperm(FILES, generator=generator)[:parts].tolist()
