@@ -131,6 +131,20 @@ def test_half_of_a_group_shows_the_other_half(seed, how):
     assert scorer.excess > 0.4
 
 
+@pytest.mark.parametrize("suspected", [SUSPECTED, 1.0])
+def test_the_rows_that_stand_apart_are_told_whatever_chance_does(suspected):
+    batch, planted = world(7)
+    apart = scorer_of(Told((0, 1), (planted[::2], NONE), p_values=(suspected, 1.0)), batch).apart(batch)
+    poison = is_planted(batch, planted)
+    assert apart[poison].double().mean() > 0.95
+    assert (apart & ~poison).sum() <= 3
+
+
+def test_a_large_part_of_a_class_does_not_stand_apart_from_it():
+    batch, planted = world(8, poison=100)
+    assert not bool(scorer_of(Told((0,), (planted,)), batch).apart(batch).any())
+
+
 def test_rows_of_other_classes_and_without_a_label_are_of_no_group():
     batch, planted = world()
     label = torch.where(batch.row % 7 == 0, -1, batch.label)

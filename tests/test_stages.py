@@ -10,7 +10,7 @@ import torch
 from worlds import backdoored, vectors
 
 from auditors import audit, plan
-from auditors.batch import Groups
+from auditors.batch import Batch, Groups
 from auditors.contract import DETECTORS, EMBEDDERS
 from auditors.errors import NotApplicable
 from auditors.roles import Request
@@ -118,6 +118,57 @@ class Crashing:
 
     def fit(self, payloads, dataset, device):
         raise RuntimeError(f"no weights for {dataset.rows} rows of {payloads} on {device}")
+
+
+@dataclass(frozen=True)
+class Folding:
+    """A Folded embedder that tells which rows it was to keep together, and otherwise believes in nothing."""
+
+    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.EMBEDDING})
+    told: ClassVar[list[torch.Tensor]] = []
+
+    def fit(self, payloads, dataset, device):
+        raise AssertionError(f"{payloads}, {dataset} and {device} without groups")
+
+    def fit_folded(self, payloads, dataset, device, together):
+        del payloads, device
+        self.told.append(together)
+        return Unsure(len(dataset.classes))
+
+
+@dataclass(frozen=True)
+class Unsure:
+    classes: int
+    dim: int = 1
+    digest: str = "unsure"
+
+    def embed(self, payload):
+        even = torch.full((len(payload), self.classes), 1 / self.classes)
+        return Batch(payload.row, payload.label, torch.zeros(len(payload), 1), even)
+
+
+def test_rows_that_stand_apart_are_judged_by_beliefs_that_saw_none_of_them(tmp_path, monkeypatch):
+    world = backdoored(0, rows=80, poison=24)
+    vectors(tmp_path / "train.parquet", world.batch, group=100)
+    monkeypatch.setitem(EMBEDDERS, "folding", Folding)
+    monkeypatch.setattr(Folding, "told", [])
+    chosen = {
+        "embedders": {"column": {}, "folding": {}},
+        "detectors": {"spectral-signature": {"on": ["column"]}, "doubted-signature": {"on": ["column"]}},
+        "decide": {"beliefs": "folding"},
+    }
+    report = audited(str(tmp_path / "train.parquet"), tmp_path, chosen)
+    (together,) = Folding.told
+    assert len(together) == len(world.planted)
+    mine = together[world.planted]
+    number = mine.mode().values
+    assert int(number) >= 0
+    assert float((mine == number).double().mean()) > 0.9
+    assert int(((together == number) & ~world.planted).sum()) <= 2
+    for one in together[together >= 0].unique():
+        assert len(world.batch.label[together == one].unique()) == 1
+    assert {run.detector: run.status for run in report.runs}["spectral-signature"] is Status.COMPLETED
+    assert any(group.label == "1" for group in report.groups)
 
 
 def test_an_embedder_that_breaks_fails_the_runs_on_it(dataset, tmp_path, monkeypatch):

@@ -71,12 +71,13 @@ def given():
     return payload(*pictures())
 
 
-def fit(*parts, device=CPU, **settings):
+def fit(*parts, device=CPU, groups=None, **settings):
     counts = torch.cat([one.label[one.label >= 0] for one in parts]).bincount(minlength=2).tolist()
     classes, rows = tuple(map(str, range(len(counts)))), sum(map(len, parts))
     files = (File("f", "f", rows, 0, Digest("a", "b")),)
     dataset = Dataset("", files, (), ROLES, classes, tuple(counts), Digest("a", "b"))
-    return Patches(**(TINY | settings)).fit(parts, dataset, device)
+    patches = Patches(**(TINY | settings))
+    return patches.fit(parts, dataset, device) if groups is None else patches.fit_folded(parts, dataset, device, groups)
 
 
 @cache
@@ -284,6 +285,47 @@ def test_a_row_s_label_has_no_say_in_its_own_probability():
         assert all(float((one.weight[k] - other.weight[k]).abs().max()) > 1e-4 for k in others)
         alike = replace(other, scale=one.scale)  # of all that is learned from labels, only the scale sees its own
         assert_close(one.embed(given()).prob[row], alike.embed(given()).prob[row])
+
+
+def together(*groups):
+    out = torch.full((90,), -1)
+    for number, rows in enumerate(groups):
+        out[rows] = number
+    return out
+
+
+def test_rows_kept_together_are_judged_by_a_model_that_saw_none_of_them():
+    image, label = pictures()
+    rows, others = torch.arange(0, 24, 2), torch.arange(25, 40)
+    groups = together(rows, others)
+    changed = label.copy()
+    changed[rows] = 1 - label[rows]
+    one, other = fit(given(), groups=groups), fit(payload(image, changed), groups=groups)
+    assert set(one.folds.of(fold_key(given().images(32)[0]))[rows].tolist()) == {0}
+    assert set(one.folds.of(fold_key(given().images(32)[0]))[others].tolist()) == {1}
+    alike = replace(other, scale=one.scale)
+    assert_close(one.embed(given()).prob[rows], alike.embed(given()).prob[rows])
+    apart = fit(payload(image, changed))  # each in a fold of its own they speak for each other
+    alike = replace(apart, scale=one.scale)
+    assert float((fitted().embed(given()).prob - alike.embed(given()).prob)[rows].abs().max()) > 0.01
+
+
+def test_without_groups_every_row_is_in_the_fold_of_its_content():
+    plain, none = fitted(), fit(given(), groups=together())
+    assert plain.digest == none.digest
+    assert plain.digest != fit(given(), groups=together(torch.arange(5))).digest
+    key = fold_key(given().images(32)[0])
+    assert torch.equal(plain.folds.of(key), key % 3)
+
+
+def test_a_copy_goes_where_its_twin_is_kept():
+    image, label = pictures()
+    twice = payload(np.concatenate([image, image[:, :, ::-1]]), np.concatenate([label, label]))
+    groups = torch.cat([together(torch.arange(0, 20)), together()])
+    encoder = fit(twice, groups=groups)
+    fold = encoder.folds.of(fold_key(twice.images(32)[0]))
+    assert torch.equal(fold[90:], fold[:90])
+    assert set(fold[:20].tolist()) == {0}
 
 
 def test_copies_share_a_fold_so_nobody_has_seen_their_twin():
