@@ -38,8 +38,9 @@ from auditors.report.document import document, text
 from auditors.report.notebook import cell
 from auditors.report.page import page
 from auditors.roles import NOTHING_SAID, Request
+from auditors.runs import ran, tested
 from auditors.source import complete_or_absent, open_dataset
-from auditors.stages import Engine, Here, Progress, Stages, quiet, ran, tested
+from auditors.stages import Engine, Here, Progress, Stages, quiet
 from auditors.sweep import Ended
 from auditors.values import Dataset, Group, Report
 

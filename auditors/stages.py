@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import torch
 
 from auditors import findings, natural, tables
-from auditors.contract import DETECTORS, Aggregator, Embedder, Encoder, Folded, Scorer, Splitter
+from auditors.contract import Aggregator, Embedder, Encoder, Folded, Scorer, Splitter
 from auditors.errors import DataError, MissingPackage, NotApplicable, PlanError
-from auditors.findings import Tested
 from auditors.plan import Plan
+from auditors.runs import Swept
 from auditors.source import identities, payloads
 from auditors.sweep import (
     Ended,
@@ -32,7 +32,7 @@ from auditors.sweep import (
     moved,
     score_shard,
 )
-from auditors.values import Dataset, Kind, Run, Schema, Shard, Status
+from auditors.values import Dataset, Kind, Schema, Shard, Status
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,14 +57,6 @@ class Here:
     def map(self, stage: str, work: Callable[[T], R], items: Sequence[T], names: Sequence[str]) -> Iterator[R]:
         del stage, names
         return map(work, items)
-
-
-class Swept(NamedTuple):
-    """What came of sweeps: the Scorers, the looks that ended without, and the seconds of each."""
-
-    scorers: Mapping[Look, Scorer]
-    stopped: Mapping[Look, Ended]
-    seconds: Mapping[Look, float]
 
 
 @dataclass(frozen=True)
@@ -378,28 +370,3 @@ def _schema(dataset: Dataset, encoder: Encoder, *, believed: bool) -> Schema:
     labelled = bool(dataset.classes)
     probs = believed or bool(getattr(encoder, "classes", 0))
     return Schema(encoder.dim, max(1, len(dataset.classes)), labelled, probs, dataset.rows)
-
-
-def tested(look: Look, scorer: Scorer, plan: Plan) -> Tested:
-    """The groups a look tested, with what it says of them."""
-    kind = DETECTORS[next(one.detector for one in plan.looks if one.name == look.detector)]
-    return Tested(look.detector, look.embedder, kind.kind, kind.family, scorer.groups)
-
-
-def ran(
-    plan: Plan,
-    encoders: Mapping[str, Encoder | Ended],
-    stopped: Mapping[Look, Ended],
-    scorers: Mapping[Look, Scorer],
-    seconds: Mapping[Look, float],
-) -> tuple[Run, ...]:
-    """How every look of the plan ended, in the plan's order."""
-    runs = []
-    for one in plan.looks:
-        for name in one.on:
-            encoder = encoders[name]
-            look = Look(one.name, name, "" if isinstance(encoder, Ended) else encoder.digest)
-            end = stopped.get(look) or (None if look in scorers else Ended(Status.FAILED, "it never finished"))
-            status, reason = (Status.COMPLETED, "") if end is None else (end.status, end.reason)
-            runs.append(Run(one.name, name, status, reason, round(seconds.get(look, 0.0), 3)))
-    return tuple(runs)

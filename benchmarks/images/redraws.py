@@ -21,8 +21,9 @@ import typer
 from auditors import findings
 from auditors import plan as plans
 from auditors.attacks.poisoned import Poisoned
+from auditors.runs import ran, tested
 from auditors.source import open_dataset
-from auditors.stages import Here, Stages, quiet, ran, tested
+from auditors.stages import Here, Stages, quiet
 from auditors.values import Kind, Verdict
 from benchmarks.images.clean import draw, take
 from benchmarks.images.plant import Pictures, load, write
