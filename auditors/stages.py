@@ -36,6 +36,7 @@ from auditors.values import Dataset, Kind, Schema, Shard, Status
 
 T = TypeVar("T")
 R = TypeVar("R")
+K = TypeVar("K")
 
 Progress = Callable[[str, int, int], None]
 
@@ -117,7 +118,7 @@ class Stages:
         if folded:
             self.embed(encoders)
             split = self.split(encoders)
-            encoders |= self.train(folded, self.together(split))
+            encoders |= self.train(folded, self.together(split, encoders))
         return encoders, self.embed(encoders), split
 
     def embed(self, encoders: Mapping[str, Encoder | Ended]) -> dict[int, str]:
@@ -143,26 +144,52 @@ class Stages:
         scorers = {look: one for look, one in swept.scorers.items() if isinstance(one, Splitter)}
         return Swept(scorers, {}, {look: swept.seconds[look] for look in scorers})
 
-    def together(self, split: Swept) -> torch.Tensor:
+    def together(self, split: Swept, encoders: Mapping[str, Encoder | Ended]) -> torch.Tensor:
         """The rows that stand apart most, in groups by look and class [N] int64; -1 is none.
 
-        Every class has its groups, suspicious or not, so that all are treated alike. A row that several looks mean is
-        in the group that is the least likely by chance.
+        Every class has its groups, suspicious or not, so that all are treated alike; but a natural cluster is none: a
+        model that saw none of it would doubt it for no better reason. A row that several looks mean is in the group
+        that is the least likely by chance.
         """
-        least = torch.full((self.dataset.rows,), torch.inf, dtype=torch.float64)
-        group = torch.full((self.dataset.rows,), -1)
         scorers = {look: one for look, one in split.scorers.items() if isinstance(one, Splitter)}
         work = partial(apart_shard, scorers=scorers, dataset=self.dataset, folder=self.cache, device=self.device)
+        apart = {look: [torch.zeros(2, 0, dtype=torch.int64)] for look in scorers}
         for shard in self.shards("fold", work):
-            for number, (look, (row, label)) in enumerate(shard.items()):
-                tested = scorers[look].groups
-                p_value = torch.ones(len(self.dataset.classes), dtype=torch.float64)
-                p_value[tested.label.cpu()] = tested.p_value.cpu()
-                chance = p_value[label]
-                less = chance < least[row]
-                least[row[less]] = chance[less]
-                group[row[less]] = label[less] * len(shard) + number
+            for look, found in shard.items():
+                apart[look].append(torch.stack(found))
+        rows: dict[tuple[Look, int], torch.Tensor] = {}
+        chance: dict[tuple[Look, int], float] = {}
+        for look, parts in apart.items():
+            row, label = torch.cat(parts, 1)
+            groups = scorers[look].groups
+            for known, p_value in zip(groups.label.tolist(), groups.p_value.tolist(), strict=True):
+                if known >= 0 and bool((label == known).any()):
+                    rows[look, known], chance[look, known] = row[label == known], p_value
+        company = self.company(
+            {key: natural.Candidate(key[1], tuple(one.tolist())) for key, one in rows.items()}, encoders
+        )
+        group = torch.full((self.dataset.rows,), -1)
+        kept = [key for key in rows if key not in company or not company[key].natural]
+        for number, key in enumerate(sorted(kept, key=lambda key: -chance[key])):
+            group[rows[key]] = number
         return group
+
+    def company(
+        self, candidates: Mapping[K, natural.Candidate], encoders: Mapping[str, Encoder | Ended]
+    ) -> dict[K, natural.Company]:
+        """Among whom the rows of each group lie by their content; of none where the plan has no content."""
+        content = encoders.get(self.plan.decide.content)
+        if content is None or isinstance(content, Ended) or not candidates:
+            return {}
+        groups = dict(enumerate(candidates.values()))
+        place: dict[str, Any] = {"dataset": self.dataset, "folder": self.cache, "digest": content.digest}
+        outlines = _added(self.shards("outline", partial(natural.outline_shard, groups=groups, **place)))
+        work = partial(natural.neighbours_shard, outlines=outlines, device=self.device, **place)
+        nearest = _added(self.shards("neighbours", work))
+        return {
+            key: natural.company(nearest[at], outlines[at].row, one, self.dataset)
+            for at, (key, one) in enumerate(candidates.items())
+        }
 
     def sweep(self, encoders: Mapping[str, Encoder | Ended], known: Swept | None = None) -> Swept:
         """Sweep the embeddings until every look has its Scorer or has ended; `known` looks have theirs already."""
@@ -277,24 +304,17 @@ class Stages:
         self, groups: pl.DataFrame, encoders: Mapping[str, Encoder | Ended], folder: str
     ) -> tuple[pl.DataFrame, list[str]]:
         """Suspicious groups that are natural clusters are suspicious no more; a note says so of each class."""
-        content = encoders.get(self.plan.decide.content)
-        if content is None or isinstance(content, Ended):
-            return groups, []
         # Whether a phrase is the language's own, or copies are honest ones, is what these tests themselves tell, and
         # that texts of one template resemble each other in their words is what they are accused of.
         groups_tested = groups.filter(~pl.col("family").is_in(["trigger", "copies", "form"]))
         accused = findings.members(groups_tested, os.path.join(folder, "scores.parquet"), self.plan.decide)
-        if accused.is_empty():
-            return groups, []
         candidates = {
             key: natural.Candidate(label, tuple(rows))
             for key, (label, rows) in enumerate(accused.select("label", "rows").rows())
         }
-        place: dict[str, Any] = {"dataset": self.dataset, "folder": self.cache, "digest": content.digest}
-        outlines = _added(self.shards("outline", partial(natural.outline_shard, groups=candidates, **place)))
-        work = partial(natural.neighbours_shard, outlines=outlines, device=self.device, **place)
-        nearest = _added(self.shards("neighbours", work))
-        found = [natural.company(nearest[key], outlines[key].row, one, self.dataset) for key, one in candidates.items()]
+        found = list(self.company(candidates, encoders).values())
+        if not found:
+            return groups, []
         cleared = accused.with_columns(
             pl.Series("share", [one.inside for one in found]),
             pl.Series("chance", [min(one.by_chance, one.inside) for one in found]),
