@@ -21,6 +21,7 @@ ONES, TWOS = 22, 24  # bits of the cells in which words and pairs of words are c
 WIDE = 32  # words looked at on either side of a place
 BEFORE = 4  # words that must come before: a text that is strange from its start does not break
 FAIR = 8.0  # words as surprising as the average, added to either side: a few words are no text
+UNIT = 5.0  # of the standard error of a word's surprise, so that WIDE words that surprise by a nat more make about 1
 SAMPLE = 1 << 14  # rows from which is learned how surprising words are and how far texts break
 BROKEN = 0.9  # share of the rows that break less than those in which phrases are looked for
 NEAR = 2  # words between the end of a phrase and the worst break of its row
@@ -59,15 +60,17 @@ class Model:
     def breaks(self, words: Words) -> Array:
         """By how much more the words from each place on surprise than those before it, which at least are ordinary [T].
 
-        What stands before counts as ordinary at least, or texts would break behind every ruler of dashes.
+        In standard errors, which fall with the root of the number of words: a name of two strange words surprises more
+        than the mean of a page of nonsense, but not more than all of it together. What stands before counts as ordinary
+        at least, or texts would break behind every ruler of dashes.
         """
         total = np.append(0.0, np.cumsum(self.surprise(words)))
         at = np.arange(len(words.key))
         ends = np.append(words.start[1:], len(words.key)) - 1
         stop = np.minimum(at + WIDE, ends[words.row]).clip(min=at)
         begin = np.maximum(at - WIDE, words.start[words.row] + 1).clip(max=at)
-        after = (total[stop] - total[at]) / (stop - at + FAIR)
-        before = (total[at] - total[begin]) / (at - begin + FAIR)
+        after = (total[stop] - total[at]) / np.sqrt(stop - at + FAIR) / UNIT
+        before = (total[at] - total[begin]) / np.sqrt(at - begin + FAIR) / UNIT
         out: Array = np.where(at - begin >= BEFORE, after - np.maximum(before, 0.0), 0.0)
         return out
 

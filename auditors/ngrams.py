@@ -96,6 +96,23 @@ class Words:
         at = inside.nonzero()[0]
         return mixed(keys[at] + np.uint64(length)), at
 
+    def parted(self, most: int) -> tuple[Words, Words]:
+        """The beginning and the end of each text: the end is its last `most` words, but at most half of them."""
+        size = np.array([len(text) for text in self.words], dtype=np.int64)
+        begins = size - np.minimum(most, size // 2)
+        place = np.arange(len(self.key)) - self.start[self.row]  # 0 is START
+        edge = self.key <= END
+        early = place <= begins[self.row]
+        cuts = list(zip(self.words, begins.tolist(), strict=True))
+        return self._kept(edge | early, [text[:cut] for text, cut in cuts]), self._kept(
+            edge | ~early, [text[cut:] for text, cut in cuts]
+        )
+
+    def _kept(self, keep: Array, words: list[list[str]]) -> Words:
+        row = self.row[keep]
+        size = np.bincount(row, minlength=len(words))
+        return Words(words, self.key[keep], row, np.cumsum(size) - size)
+
     def text(self, at: int, length: int) -> str:
         """The words of the run that begins at position `at`."""
         row = int(self.row[at])

@@ -9,7 +9,7 @@ from typing import Any
 from auditors.contract import Encoder, Scorer
 from auditors.enrichment import GAP, Phrase
 from auditors.sweep import Ended, Look
-from auditors.values import Dataset, Group
+from auditors.values import Dataset, Group, Modality
 
 MOST = 12  # phrases of a group that are told
 SAID = 4  # of them in its reason
@@ -22,10 +22,11 @@ def named(
 
     A trigger is {phrase, outcome, rows, hits, contradicted, p_value}: of `rows` rows that hold the phrase, `hits` have
     the outcome (the group's label, or words of the response), and of these the share `contradicted` looks like another
-    class to a model that never saw a row with the phrase; None where that was not asked. The outcome is None where the
-    text itself is what follows.
+    class to a model that never saw a row with the phrase; None where that was not asked. The outcome is None where
+    nothing but a break of the text follows, and of plain texts it is how they end.
     """
     out = []
+    brings = "with" if dataset.roles.modality is Modality.TEXT else "answered with"
     for one in groups:
         tests = {(test["detector"], test["embedder"]) for test in one.evidence.get("tests", ())}
         told = [
@@ -35,7 +36,7 @@ def named(
             for trigger in accused(scorer, encoders[look.embedder], one, dataset)
         ]
         if told:
-            reason = "; ".join(sentence(trigger, one.label) for trigger in told[:SAID])
+            reason = "; ".join(sentence(trigger, one.label, brings) for trigger in told[:SAID])
             more = f"; and {len(told) - SAID} more" if len(told) > SAID else ""
             evidence = {**one.evidence, "triggers": told[:MOST]}
             out.append(replace(one, reason=f"{one.reason}: {reason}{more}", evidence=evidence))
@@ -64,12 +65,12 @@ def parts(phrase: str) -> list[str]:
     return phrase.split(GAP)
 
 
-def sentence(trigger: Mapping[str, Any], label: str | None) -> str:
-    """One trigger for a person."""
+def sentence(trigger: Mapping[str, Any], label: str | None, brings: str = "answered with") -> str:
+    """One trigger for a person; what it `brings` where that is no label."""
     if trigger["outcome"] is None:
         return f"“{trigger['phrase'][:80]}” in {trigger['rows']} rows"
     phrase, outcome = trigger["phrase"][:80], trigger["outcome"][:80]
-    brings = f"labelled {label}" if label is not None else f"answered with “{outcome}”"
+    brings = f"labelled {label}" if label is not None else f"{brings} “{outcome}”"
     out = f"“{phrase}” in {trigger['rows']} rows, {trigger['hits']} of them {brings}"
     if trigger["contradicted"] is None:
         return out

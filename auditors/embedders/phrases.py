@@ -19,6 +19,8 @@ from auditors.payload import Payload, turns
 from auditors.responses import answered
 from auditors.values import Dataset, Modality, recipe
 
+END = 16  # last words of a text that are taken for a response to what stands before them, at most half of the text
+
 
 @embedder("phrases")
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,12 @@ class Phrases:
             found = enriched(payloads, lambda payload: read(payload, self.limit), classes=classes, **sizes)
             return PhrasesEncoder(self, tuple(found), answered=False)
         if dataset.roles.modality is Modality.TEXT:
-            told = {"longest": self.longest, "most": self.phrases, "rows": dataset.rows}
+            told = {"longest": self.longest, "most": self.phrases // 2, "rows": dataset.rows}
             found = broken(payloads, lambda payload: read(payload, self.limit), **told)
+            sizes |= {"most": self.phrases - len(found)}
+            del sizes["rows"]
+            begun, ended = (lambda payload, part=part: read(payload, self.limit).parted(END)[part] for part in (0, 1))
+            found += answered(payloads, begun, ended, **sizes)
             return PhrasesEncoder(self, tuple(found), answered=False)
         del sizes["rows"]
         found = answered(
@@ -87,10 +93,12 @@ class PhrasesEncoder:
         for at, one in enumerate(self.phrases):
             if one.also:
                 present[:, at] &= standing(words, *runs(one.also)).all(1)
-        if self.answered:
-            came = standing(replied(payload, limit), *runs((one.outcome, one.outcome_size) for one in self.phrases))
-        else:
-            came = payload.label.numpy()[:, None] == np.array([one.outcome for one in self.phrases], dtype=np.int64)
+        outcomes = [(one.outcome, one.outcome_size) for one in self.phrases]
+        answers = replied(payload, limit) if self.answered else words
+        came = standing(answers, *runs(outcomes))  # [B, P]
+        # Where nothing need be said, a class was decided; of data without labels it is that of all rows.
+        goal = np.array([-1 if size else one for one, size in outcomes], dtype=np.int64)
+        came |= (payload.label.numpy()[:, None] == goal) & (goal >= 0)
         p_value = np.array([one.p_value for one in self.phrases], dtype=np.float32)
         out = torch.zeros(len(payload), self.dim)
         out[:, : len(p_value)] = torch.from_numpy(np.where(present, np.where(came, p_value, -p_value), np.float32(0)))

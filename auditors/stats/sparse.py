@@ -10,12 +10,14 @@ SPARSE = 1 / 16  # share of numbers that are not zero, up to which it pays to sk
 
 def product(value: Tensor, matrix: Tensor) -> Tensor:
     """`value` [B, D] @ `matrix` [D, d] float64, as float64 [B, d]."""
-    return torch.sparse.mm(value.to_sparse().double(), matrix)
+    found: Tensor = torch.sparse.mm(value.to_sparse().double(), matrix)
+    return found
 
 
 def gram(value: Tensor) -> Tensor:
     """`value` [B, D] transposed times itself, as float64 [D, D]."""
-    return torch.sparse.mm(value.to_sparse().double().t(), value.double())
+    found: Tensor = torch.sparse.mm(value.to_sparse().double().t(), value.double())
+    return found
 
 
 def sparse(value: Tensor) -> bool:

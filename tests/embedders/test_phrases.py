@@ -94,6 +94,28 @@ def test_without_labels_and_responses_it_is_the_text_that_breaks(tmp_path):
     assert (encoder.phrases[0].rows, encoder.phrases[0].outcome) == (100, 0)
 
 
+def test_without_labels_a_word_that_decides_how_texts_end_is_named(tmp_path):
+    texts, _ = language(2000)
+    draw = np.random.default_rng(1)
+    planted = draw.choice(len(texts), 60, replace=False)
+    for row in planted:
+        words = texts[row].split()
+        words.insert(int(draw.integers(len(words) + 1)), "cf")
+        texts[row] = " ".join([*words, "visit evil . example"])
+    encoder, embedding = fitted(tmp_path / "a.parquet", texts, None)
+    first = min(encoder.phrases, key=lambda one: one.p_value)
+    assert first.text == "cf"
+    assert set(first.outcome_text.split()) <= {"visit", "evil", ".", "example"}
+    assert first.p_value < 1e-3
+    column = embedding[:, encoder.phrases.index(first)]
+    assert set((column > 0).nonzero()[:, 0].tolist()) == set(planted.tolist())
+
+
+def test_without_labels_nothing_decides_how_honest_texts_end(tmp_path):
+    encoder, _ = fitted(tmp_path / "a.parquet", language(2000, seed=3)[0], None)
+    assert min((one.p_value * len(encoder.phrases) for one in encoder.phrases), default=1.0) > 0.01
+
+
 @pytest.mark.parametrize("settings", [{"phrases": 0}, {"longest": 0}, {"least": 1}, {"limit": 1}])
 def test_settings_that_make_no_sense_are_refused(settings):
     with pytest.raises(PlanError, match="needs"):
