@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
+from auditors.edits import edited, unusual
 from auditors.minhash import BANDS, Sketch, agreeing, runs
 from auditors.ngrams import Array, Words, mixed
 from auditors.payload import Payload
@@ -22,6 +23,9 @@ SAMPLE = 1 << 14  # rows in which runs of words are counted that are the frame o
 FRAME = 0.05  # share of the rows that have such a run
 CELLS = 1 << 24  # keys kept of all rows together: of more than a million rows fewer bands, of more than 16 one
 FEWEST = 8  # rows of a cluster that is looked at
+MANY = 16  # rows from which on it is asked how the copies of a cluster differ
+LOOKED = 256  # clusters of which that is asked, the largest
+EDITED = 0.05  # probability up to which how they differ counts
 SHORT = 6  # words of a text, below which it says too little to teach anything, and repeats for many reasons
 TOP = 20  # clusters that the law is read from
 SHAPE = 1.5  # of the power law before any cluster was seen; ten real corpora have 1.0 to 1.9
@@ -41,7 +45,9 @@ class Cluster:
     label     the commonest class among them
     purity    share of the rows that have it
     sources   different sources they come from; 0 where sources are not known
-    p_value   probability that the dataset's law of duplicates leaves any cluster as large
+    p_value   probability that the dataset's law of duplicates leaves any cluster as large, and as edited
+    edited    share of the rows in which words were exchanged here and there (auditors/edits.py)
+    foremost  share of the rows that come from the commonest source; 0 where sources are not known
     """
 
     row: int
@@ -52,6 +58,8 @@ class Cluster:
     purity: float
     sources: int
     p_value: float
+    edited: float = 0.0
+    foremost: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +164,11 @@ def firsts(key: Array) -> Array:
     return out
 
 
-def gathered(rows: Kept, *, most: int) -> tuple[list[Cluster], Index]:
-    """The clusters of FEWEST rows or more, at most `most`, the most surprising first, and how to know their rows."""
+def gathered(rows: Kept, payloads: Iterable[Payload], read: Read, *, most: int) -> tuple[list[Cluster], Index]:
+    """The clusters of FEWEST rows or more, at most `most`, the most surprising first, and how to know their rows.
+
+    One more pass over the rows, to see how the copies differ.
+    """
     cluster = clusters(rows)
     size = np.bincount(cluster, minlength=1)
     order = np.argsort(cluster, kind="stable")
@@ -165,21 +176,30 @@ def gathered(rows: Kept, *, most: int) -> tuple[list[Cluster], Index]:
     large = (size >= 2).nonzero()[0]
     typical = np.array([np.median(rows.words[order[start[at] : start[at] + size[at]]]) for at in large])
     p_value = surprising(size[large], typical)
-    found: list[tuple[Array, int, float]] = []
+    told = ((size[large] >= MANY) & (typical >= SHORT)).nonzero()[0]
+    told = told[np.argsort(-size[large[told]], kind="stable")[:LOOKED]]
+    share = np.zeros(len(large))
+    share[told] = edited(payloads, read, [rows.row[order[start[one] : start[one] + size[one]]] for one in large[told]])
+    odd = np.ones(len(large))
+    odd[told] = unusual(share[told])
+    # Fisher (1932): both the size and the edits speak against what repeats by itself.
+    product = (p_value * odd).clip(min=1e-300)
+    p_value = np.where(odd <= EDITED, product * (1 - np.log(product)), p_value)
+    found: list[tuple[Array, int, float, float]] = []
     for at in np.lexsort((large, -size[large], p_value)):
         if size[large[at]] < FEWEST or len(found) == most:
             continue
         mine = order[start[large[at]] : start[large[at]] + size[large[at]]]
-        found.append((mine, int(typical[at]), float(p_value[at])))
+        found.append((mine, int(typical[at]), float(p_value[at]), float(share[at])))
     copies = [_told(rows, *one) for one in found]
     return copies, _index(rows, [one[0] for one in found])
 
 
-def _told(rows: Kept, mine: Array, words: int, p_value: float) -> Cluster:
+def _told(rows: Kept, mine: Array, words: int, p_value: float, share: float) -> Cluster:
     label = rows.label[mine]
     known = label[label >= 0]
     counts = np.bincount(known) if len(known) else np.zeros(1, dtype=np.int64)
-    sources = np.unique(rows.source[mine])
+    sources, number = np.unique(rows.source[mine][rows.source[mine] != 0], return_counts=True)
     return Cluster(
         row=int(rows.row[mine].min()),
         rows=len(mine),
@@ -187,8 +207,10 @@ def _told(rows: Kept, mine: Array, words: int, p_value: float) -> Cluster:
         words=words,
         label=int(counts.argmax()) if len(known) else -1,
         purity=float(counts.max() / max(len(known), 1)),
-        sources=int((sources != 0).sum()),
+        sources=len(sources),
         p_value=p_value,
+        edited=share,
+        foremost=float(number.max(initial=0) / len(mine)),
     )
 
 

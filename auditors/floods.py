@@ -21,9 +21,10 @@ def told(
 ) -> tuple[Group, ...]:
     """The groups of copies, with the clusters they are accused for as `copies` among their evidence.
 
-    A cluster is {rows, variants, label, purity, sources, text}: so many rows, so many different texts among them, the
-    commonest label with its share (None without labels), the sources they come from (0 where not known), and how the
-    first of them begins.
+    A cluster is {rows, variants, label, purity, sources, foremost, edited, text}: so many rows, so many different
+    texts among them, the commonest label with its share (None without labels), the sources they come from and the share
+    of the commonest (0 where not known), the share in which words were exchanged here and there, and how the first of
+    them begins.
     """
     out = []
     for one in groups:
@@ -52,6 +53,8 @@ def _fact(cluster: Cluster, text: str, dataset: Dataset) -> dict[str, Any]:
         "label": label,
         "purity": None if label is None else round(cluster.purity, 4),
         "sources": cluster.sources,
+        "foremost": round(cluster.foremost, 4),
+        "edited": round(cluster.edited, 4),
         "text": text[:SHOWN],
     }
 

@@ -27,7 +27,7 @@ LEVELS = """
 2  rows  looseness  suspicion
 1  ngrams  contexts  contradiction  errors  values  batch  payload  tables  cache  files  localise  wording  decisions
 2  breaks
-1  stretches  minhash  duplicates  oddities  skeletons
+1  stretches  minhash  edits  duplicates  oddities  skeletons
 0  stats/*
 """
 LEVEL = {name: int(line[0]) for line in LEVELS.strip().splitlines() for name in line.split()[1:]}

@@ -28,7 +28,7 @@ def edited(one, draw, share=0.1):
     return " ".join(words)
 
 
-def gathered(texts, label=None, rows=100, most=32):
+def gathered(texts, label=None, rows=100, most=32, source=None):
     label = np.zeros(len(texts), dtype=np.int64) if label is None else np.asarray(label)
     roles = Roles(Modality.TEXT, ("c",))
     parts = [
@@ -37,9 +37,14 @@ def gathered(texts, label=None, rows=100, most=32):
     ]
     for part, at in zip(parts, range(0, len(texts), rows), strict=True):
         part.__dict__["texts"] = texts[at : at + rows]
+    source = np.zeros(len(texts)) if source is None else source
+
+    def origin(one):
+        return source[one.row.numpy()].astype(np.uint64)
+
     frame = duplicates.frame(parts, read, rows=len(texts))
-    kept = duplicates.kept(parts, read, lambda one: np.zeros(len(one), dtype=np.uint64), rows=len(texts), frame=frame)
-    found, index = duplicates.gathered(kept, most=most)
+    kept = duplicates.kept(parts, read, origin, rows=len(texts), frame=frame)
+    found, index = duplicates.gathered(kept, parts, read, most=most)
     return found, index, frame
 
 
@@ -63,6 +68,23 @@ def test_a_flood_is_gathered_into_one_cluster(share):
     which = index.find(Sketch.of(read(texts), frame))
     assert (which[-150:] == 0).sum() == found[0].rows
     assert (which[:-150] == 0).sum() == 0
+
+
+@pytest.mark.parametrize("flood", [40, 80])
+def test_a_small_flood_is_known_by_its_edits(flood):
+    natural = (90, 60, 40, 30, 30, 20, 20, 20, 10, 10, *[5] * 20)
+    found, _, _ = gathered(world(natural=natural, flood=flood, share=0.1))
+    assert found[0].edited > 0.5
+    assert found[0].p_value < 0.01
+    assert all(one.edited == 0 and one.p_value > 0.01 for one in found[1:])
+
+
+def test_a_cluster_tells_how_much_of_it_one_source_wrote():
+    texts = world(flood=60, share=0.0)
+    rows = len(texts)
+    found, _, _ = gathered(texts, source=np.where(np.arange(rows) >= rows - 45, 7, np.arange(rows) % 11 + 10))
+    assert found[0].foremost == pytest.approx(45 / 60)
+    assert gathered(texts)[0][0].foremost == 0
 
 
 def test_a_cluster_tells_its_labels():

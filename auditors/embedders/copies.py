@@ -46,7 +46,7 @@ class Copies:
         rows = dataset.rows or sum(dataset.class_rows)
         frame = duplicates.frame(payloads, self.read, rows=rows)
         kept = duplicates.kept(payloads, self.read, sources, rows=rows, frame=frame)
-        found, index = duplicates.gathered(kept, most=self.clusters)
+        found, index = duplicates.gathered(kept, payloads, self.read, most=self.clusters)
         return CopiesEncoder(self, tuple(found), index, frame)
 
     def read(self, texts: Sequence[str]) -> Words:
