@@ -180,7 +180,10 @@ def test_a_group_shows_where_its_rows_lead_and_come_from(report, samples):
     evidence = {
         "pairs": [{"label": "cat", "believed": EVIL, "rows": 1200}, {"label": EVIL, "believed": "cow", "rows": 3}],
         "sources": [{"source": EVIL, "rows": 20, "of": 40, "p_value": 1e-9}],
-        "copies": [{"rows": 250, "label": EVIL, "purity": 1.0, "text": EVIL}] * 14,
+        "copies": [
+            {"rows": 250, "label": EVIL, "purity": 1.0, "text": EVIL, "sources": 3, "foremost": 0.9, "edited": 0.7},
+            *[{"rows": 250, "label": EVIL, "purity": 1.0, "text": EVIL}] * 13,
+        ],
         "triggers": [{"phrase": EVIL, "outcome": "cat", "rows": 40, "hits": 39, "contradicted": 0.96, "p_value": 0.0}],
     }
     (group,) = report.groups
@@ -191,6 +194,8 @@ def test_a_group_shows_where_its_rows_lead_and_come_from(report, samples):
         "1,200",
         "20 40 (50 %) 1 × 10⁻⁹",
         "250 near-copies",
+        "90% from one of 3 sources",
+        "70% with words exchanged here and there",
         "and 2 more sets of copies",
         "40 97.5 % 96 %",
     ):
