@@ -194,8 +194,8 @@ def test_a_group_shows_where_its_rows_lead_and_come_from(report, samples):
         "1,200",
         "20 40 (50 %) 1 × 10⁻⁹",
         "250 near-copies",
-        "90% from one of 3 sources",
-        "70% with words exchanged here and there",
+        "90 % from one of 3 sources",
+        "70 % with words exchanged here and there",
         "and 2 more sets of copies",
         "40 97.5 % 96 %",
     ):
