@@ -18,6 +18,7 @@ from auditors import (
     cache,
     confusion,
     evidence,
+    explaining,
     findings,
     floods,
     manifest,
@@ -132,6 +133,7 @@ def _conclude(
         scores = os.path.join(folder, "scores.parquet")
         groups = recency.sharpened(groups, scores, dataset, recent, plan.decide)
     groups, acquitted = stages.acquit(groups, encoders, folder)
+    groups = explaining.away(groups, findings.members(groups, os.path.join(folder, "scores.parquet"), plan.decide))
     counts = stages.judge(groups, spans, unread, folder)
     clock("judge")
     runs = ran(plan, encoders, stopped, scorers, seconds)

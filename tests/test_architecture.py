@@ -28,7 +28,7 @@ LEVELS = """
 1  ngrams  contexts  contradiction  errors  values  batch  payload  tables  cache  files  localise  wording  decisions
 2  breaks
 1  stretches  minhash  edits  duplicates  oddities  skeletons
-0  stats/*
+0  stats/*  explaining
 """
 LEVEL = {name: int(line[0]) for line in LEVELS.strip().splitlines() for name in line.split()[1:]}
 # Adding one touches one file: they do not know each other. What attacks have in common is in poisoned.

@@ -18,7 +18,7 @@ import polars as pl
 import torch
 import typer
 
-from auditors import findings
+from auditors import explaining, findings
 from auditors import plan as plans
 from auditors.attacks.poisoned import Poisoned
 from auditors.runs import ran, tested
@@ -92,6 +92,8 @@ def redrawn(kind: str, source: Pictures, seed: int, redraws: int) -> list[Drawn]
                 stages.plan.decide,
             )
             groups, _ = stages.acquit(groups, encoders, folder)
+            members = findings.members(groups, f"{folder}/scores.parquet", stages.plan.decide)
+            groups = explaining.away(groups, members)
             counts = stages.judge(groups, spans, {}, folder)
             found = findings.findings(groups, counts, stages.dataset)
             runs = ran(stages.plan, encoders, stopped | broke, scorers, seconds)
