@@ -83,10 +83,11 @@ def answered(
         _, end, hits = max(alike, key=lambda one: (lengths[one[1]], one))
         (first, *others), goal = [open_ones[part] for part in parts], ends[end]
         text, there = GAP.join(words[part] for part in parts), int(company[parts[0], parts[-1]])
+        also = tuple((one.key, one.size) for one in others)
         out.append(
             Phrase(
                 first.key, first.size, text, chance[parts], there, hits,
-                int(came.key[goal]), int(came.size[goal]), texts[end], also=tuple((one.key, one.size) for one in others),
+                int(came.key[goal]), int(came.size[goal]), texts[end], also=also,
             )
         )  # fmt: skip
     out = sorted(out, key=lambda one: one.p_value)
