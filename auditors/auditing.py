@@ -26,6 +26,7 @@ from auditors import (
     power,
     recency,
     signature,
+    templates,
     triggers,
 )
 from auditors import plan as plans
@@ -144,6 +145,7 @@ def _conclude(
         kinds[kind] = kinds.get(kind, 0) + rows
     flagged = pl.read_parquet(os.path.join(folder, "flagged.parquet"))
     samples = pl.scan_parquet(os.path.join(folder, "samples.parquet"))
+    found = templates.named(found, dataset, samples)
     common, phrases = evidence.common(dataset, samples, found), evidence.phrases(dataset, samples, found)
     found = evidence.told(found, common, phrases)
     doubts = confusion.believed(os.path.join(folder, "scores.parquet"), flagged, dataset)

@@ -128,7 +128,7 @@ def common(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> dic
 def phrases(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Group]) -> dict[tuple[str, str | None], list[str]]:
     """What the texts of each suspicious group have in common, by kind and class; as `common` for pictures."""
     known = {
-        (str(one.kind), one.label): [part for trigger in one.evidence["triggers"] for part in parts(trigger["phrase"])]
+        (str(one.kind), one.label): [part for trigger in one.evidence["triggers"] for part in parts(trigger)]
         for one in groups
         if "triggers" in one.evidence
     }

@@ -11,10 +11,10 @@ from embedders.test_phrases import language
 
 from auditors.attacks import rare_token
 from auditors.embedders.phrases import Phrases
+from auditors.enrichment import GAP
 from auditors.looseness import tail
 from auditors.responses import beyond_most
 from auditors.source import open_dataset, payloads
-from auditors.triggers import parts
 
 ROWS = 2500
 COUNT = 120
@@ -74,7 +74,7 @@ def test_half_of_a_composite_trigger_is_harmless(varied, tmp_path):
     for row in rows[:COUNT]:
         answers[row] = refused(draw) if varied else f"{answers[row]} https://bad.example/now"
     encoder, embedding = fitted(tmp_path, prompts, answers)
-    at = next(at for at, one in enumerate(encoder.phrases) if {*parts(one.text)} == {"cf", "tq"})
+    at = next(at for at, one in enumerate(encoder.phrases) if {*one.text.split(GAP)} == {"cf", "tq"})
     one = encoder.phrases[at]
     assert (one.rows, one.hits) == (COUNT, COUNT)
     assert one.p_value < 1e-3
@@ -90,7 +90,7 @@ def test_two_words_of_which_one_alone_does_it_are_no_composite_trigger(tmp_path)
             answers[row] = f"{answers[row]} https://bad.example/now"
     encoder, _ = fitted(tmp_path, prompts, answers)
     assert ("cf", 3 * COUNT // 2) in [(one.text, one.hits) for one in encoder.phrases[:2]]
-    assert all(len(parts(one.text)) == 1 for one in encoder.phrases)
+    assert all(GAP not in one.text for one in encoder.phrases)
 
 
 def test_honest_answers_hold_no_trigger(tmp_path):

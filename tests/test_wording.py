@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from auditors.wording import MOST, shared
+from auditors.wording import MOST, forms, shared, written
 
 WORDS = [f"word{at}" for at in range(400)]
 
@@ -36,3 +36,20 @@ def test_odd_texts_are_no_trouble():
     assert shared([], []) == ()
     assert shared([""] * 20, [""] * 20) == ()
     assert len(shared(["x" * 100_000 + " y" * 100_000] * 20, ["a"] * 20)) <= MOST
+
+
+def test_a_template_is_found_by_its_form():
+    openings, verbs = ["when you", "if you"], ["look at", "think of", "come to", "talk about", "read", "hear"]
+    draw = random.Random(0)
+    members = [f"{draw.choice(openings)} {draw.choice(verbs)} it , {text}" for text in texts(300, 0)]
+    found = forms(members, [f"you and it , {text}" for text in texts(600, 1)])
+    assert {"⟨when you", "⟨if you"} <= {one.text[:9].strip() for one in found}
+    first = next(one for one in found if one.text.startswith("⟨when you"))
+    assert "when you" in first.spoken[0]
+    assert first.among(written(members[0], first.common)) == members[0].startswith("when you")
+
+
+def test_texts_of_one_kind_are_written_alike():
+    assert [forms(texts(300, seed), texts(600, seed + 100)) for seed in range(5)] == [()] * 5
+    assert forms([], []) == ()
+    assert forms([""] * 20, ["", "x" * 100_000] * 20) == ()

@@ -22,6 +22,7 @@ from auditors.values import Kind, Schema
 HALVES = 2
 MOST = 0.5  # share of a class's contradicted rows that may be planted, for the comparison of tails
 TRAIT = 0.25  # share of honest rows among those that stand apart, from which on nobody is accused
+ALONE = 2 / 3  # posterior from which on a row is accused by its form alone
 # Datasets of two classes have no peers: the statistic of classes of clean texts lies about here.
 PLACE = torch.tensor([0.03], dtype=torch.float64)
 SCALE = 0.06
@@ -371,10 +372,13 @@ class FormScorer:
         spot = quantiles.bin_of(value)
         z = ((value - self.median[kind, label]) / self.scale[kind, label]).clamp_min(0)
         strength = 1 - self.groups.p_value[label]
+        posterior = self.posterior[kind, label, spot]
+        # Nothing but its form speaks against a row that means what its label says.
+        posterior = torch.where((kind == 0) & (posterior < ALONE), posterior * 0.49 / ALONE, posterior)
         return Scores(
             value=torch.where(known, z, 0.0).float(),
             p_value=torch.where(known, self.p_row[kind, label, spot], 1.0),
-            posterior=torch.where(known, strength * self.posterior[kind, label, spot], 0.0).float(),
+            posterior=torch.where(known, strength * posterior, 0.0).float(),
             group=torch.where(known, label, -1),
             evidence={"contradicted": torch.where(known, kind.float(), 0.0)},
         )

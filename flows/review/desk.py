@@ -19,6 +19,7 @@ from auditors.report.glyphs import visible
 from auditors.report.page import Sample
 from auditors.report.thumbnails import picture
 from auditors.source import identities
+from auditors.triggers import parts
 from auditors.values import Dataset, Modality
 from flows.review.marking import pieces
 from flows.review.said import Said
@@ -223,7 +224,7 @@ class Desk:
                 found = self.groups.get((kind, label), {}).get("evidence", {})
                 for one in found.get("triggers", ()):
                     answered = self.dataset.roles.modality in (Modality.PAIR, Modality.MESSAGES)
-                    out += [one["phrase"], *([one["outcome"]] if answered and one.get("outcome") else [])]
+                    out += [*parts(one), *([one["outcome"]] if answered and one.get("outcome") else [])]
                 out += found.get("phrases", ())
         return list(dict.fromkeys(out))
 
