@@ -14,6 +14,7 @@ import polars as pl
 import torch
 
 from auditors import (
+    acquittal,
     atlas,
     cache,
     confusion,
@@ -133,7 +134,7 @@ def _conclude(
     if recent is not None:
         scores = os.path.join(folder, "scores.parquet")
         groups = recency.sharpened(groups, scores, dataset, recent, plan.decide)
-    groups, acquitted = stages.acquit(groups, encoders, folder)
+    groups, acquitted = acquittal.acquit(stages, groups, encoders, folder)
     groups = explaining.away(groups, findings.members(groups, os.path.join(folder, "scores.parquet"), plan.decide))
     counts = stages.judge(groups, spans, unread, folder)
     clock("judge")

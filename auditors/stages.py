@@ -1,4 +1,4 @@
-"""The stages of an audit over the shards of a dataset: train, embed, sweep, score, acquit, judge."""
+"""The stages of an audit over the shards of a dataset: train, embed, sweep, score, judge."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from auditors.sweep import (
     moved,
     score_shard,
 )
-from auditors.values import Dataset, Kind, Schema, Shard, Status
+from auditors.values import Dataset, Schema, Shard, Status
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -299,40 +299,6 @@ class Stages:
                         end += 1
                 spans.append((start, end))
         return spans, broke
-
-    def acquit(
-        self, groups: pl.DataFrame, encoders: Mapping[str, Encoder | Ended], folder: str
-    ) -> tuple[pl.DataFrame, list[str]]:
-        """Suspicious groups that are natural clusters are suspicious no more; a note says so of each class."""
-        # Whether a phrase is the language's own, or copies are honest ones, is what these tests themselves tell, and
-        # that texts of one template resemble each other in their words is what they are accused of.
-        groups_tested = groups.filter(~pl.col("family").is_in(["trigger", "copies", "form"]))
-        accused = findings.members(groups_tested, os.path.join(folder, "scores.parquet"), self.plan.decide)
-        candidates = {
-            key: natural.Candidate(label, tuple(rows))
-            for key, (label, rows) in enumerate(accused.select("label", "rows").rows())
-        }
-        found = list(self.company(candidates, encoders).values())
-        if not found:
-            return groups, []
-        cleared = accused.with_columns(
-            pl.Series("share", [one.inside for one in found]),
-            pl.Series("chance", [min(one.by_chance, one.inside) for one in found]),
-            pl.Series("natural", [one.natural for one in found]),
-        ).filter("natural")
-        notes = []
-        for one in cleared.unique("label", keep="first", maintain_order=True).iter_rows(named=True):
-            label = one["label"]
-            who = f"class {self.dataset.classes[label]}" if label >= 0 and self.dataset.classes else "the dataset"
-            notes.append(
-                f"{len(one['rows'])} rows of {who} stand apart, but even without what they share {one['share']:.0%} of "
-                f"their nearest neighbours are among themselves, which chance makes {one['chance']:.0%}: taken for a "
-                f"natural cluster (row {one['rows'][0]} is one of them)."
-            )
-        groups = groups.join(cleared.select(*findings.GROUP, natural=True), on=findings.GROUP, how="left")
-        innocent = pl.col("natural").fill_null(False) & (pl.col("kind") != str(Kind.LABEL))
-        groups = groups.with_columns(pl.col("suspicious") & ~innocent, pl.col("watched") & ~innocent)
-        return groups.drop("natural"), notes
 
     def judge(
         self, groups: pl.DataFrame, spans: Sequence[tuple[int, int]], unread: Mapping[int, str], folder: str

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = """
 7  flows/*
 6  auditors  auditing  rowwise  drill
-5  stages  handover  difference  recency  gate  passage
+5  acquittal  stages  handover  difference  recency  gate  passage
 4  confusion  origins  power  runs  templates
 4  floods  sweep  atlas  findings  natural  evidence  triggers  manifest  export  signature  ledger  comparison
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest

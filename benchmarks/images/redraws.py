@@ -18,7 +18,7 @@ import polars as pl
 import torch
 import typer
 
-from auditors import explaining, findings
+from auditors import acquittal, explaining, findings
 from auditors import plan as plans
 from auditors.attacks.poisoned import Poisoned
 from auditors.runs import ran, tested
@@ -91,7 +91,7 @@ def redrawn(kind: str, source: Pictures, seed: int, redraws: int) -> list[Drawn]
                 [tested(look, one, stages.plan) for look, one in scorers.items() if look not in broke],
                 stages.plan.decide,
             )
-            groups, _ = stages.acquit(groups, encoders, folder)
+            groups, _ = acquittal.acquit(stages, groups, encoders, folder)
             members = findings.members(groups, f"{folder}/scores.parquet", stages.plan.decide)
             groups = explaining.away(groups, members)
             counts = stages.judge(groups, spans, {}, folder)
