@@ -22,13 +22,9 @@ def named(
 
     A trigger is {phrase, outcome, rows, hits, contradicted, p_value}: of `rows` rows that hold the phrase, `hits` have
     the outcome (the group's label, or words of the response), and of these the share `contradicted` looks like another
-<<<<<<< HEAD
     class to a model that never saw a row with the phrase; None where that was not asked. The outcome is None where
-    nothing but a break of the text follows, and of plain texts it is how they end.
-=======
-    class to a model that never saw a row with the phrase; None where that was not asked. The outcome is None where the
-    text itself is what follows. The halves of a composite trigger are told with GAP between them.
->>>>>>> 225c8d0 (A group found by how its texts are written names the form, with its counts; rows that mean what their label says need two to one against them)
+    nothing but a break of the text follows, and of plain texts it is how they end. The parts of a composite trigger are
+    told with GAP between them; a form (auditors/templates.py) has `parts` that stand in the texts as they are.
     """
     out = []
     brings = "with" if dataset.roles.modality is Modality.TEXT else "answered with"

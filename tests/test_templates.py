@@ -41,12 +41,12 @@ def test_the_form_is_named_and_counted(world):
     dataset, rows, texts = world
     (found,) = named([Group(Kind.BACKDOOR, "yes", PLANTED, 1e-6, (), "why")], dataset, rows)
     first = found.evidence["triggers"][0]
-    assert "when you" in first["phrase"]
+    assert first["phrase"] == "you think of it ,"
     assert (first["rows"], first["hits"], first["outcome"]) == (PLANTED + 1, PLANTED, "yes")
     assert f"in {PLANTED + 1} rows, {PLANTED} of them labelled yes" in found.reason
     known = phrases(dataset, rows, [found])
     one = Sample(0, "texts.parquet", 0, 0, None, "yes", 0.9, 0.1, ("backdoor",), (), "why", text=texts[0])
-    assert "when you" in next(iter(marked([one], known, {}))).marks
+    assert "you think of it ," in next(iter(marked([one], known, {}))).marks
 
 
 def test_a_group_with_triggers_or_without_a_form_stays_as_it_is(world):
