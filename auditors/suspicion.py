@@ -34,7 +34,8 @@ def suspected(  # noqa: PLR0917
     """
     known = np.isfinite(against.error)
     doubt = np.zeros(len(loose))
-    doubt[known] = doubted(against, known, peer[known])
+    if (known & peer).any():
+        doubt[known] = doubted(against, known, peer[known])
     total = loose + doubt
     asked = ~peer
     alone, opposing = rarely(loose, rows, *crowd)[asked], opposed(against)[asked]

@@ -10,7 +10,7 @@ import polars as pl
 from auditors.evidence import texts
 from auditors.source import payloads
 from auditors.triggers import sentence
-from auditors.values import Dataset, Group, Modality
+from auditors.values import Dataset, Group, Kind, Modality
 from auditors.wording import forms, written
 
 MEMBERS = 400  # texts of a group that are read
@@ -19,7 +19,7 @@ SAID = 2  # forms in the reason
 
 
 def named(groups: Sequence[Group], dataset: Dataset, rows: pl.LazyFrame) -> tuple[Group, ...]:
-    """The groups, with the forms they share as `triggers` among their evidence, unless they have triggers already.
+    """The groups of backdoors, with the forms they share as `triggers` among their evidence, unless they have triggers already.
 
     Such a trigger is as those of triggers.named, its phrase a run of words and outlines; `parts` of it stand in the
     texts as they are. `rows` has the columns of samples.parquet. All texts are read once where there is such a group.

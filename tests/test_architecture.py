@@ -24,7 +24,7 @@ LEVELS = """
 4  floods  sweep  atlas  findings  natural  evidence  triggers  manifest  export  signature  ledger  comparison
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest
 2  hashing  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held
-2  rows  looseness  suspicion
+2  rows  looseness  suspicion  foreignness
 1  ngrams  contexts  contradiction  errors  values  batch  payload  tables  cache  files  localise  wording  decisions
 2  breaks
 1  stretches  minhash  edits  duplicates  oddities  skeletons
