@@ -19,7 +19,7 @@ SAID = 2  # forms in the reason
 
 
 def named(groups: Sequence[Group], dataset: Dataset, rows: pl.LazyFrame) -> tuple[Group, ...]:
-    """The groups of backdoors, with the forms they share as `triggers` among their evidence, unless they have triggers already.
+    """The groups, with the forms that backdoors share as `triggers` among their evidence, where they have none yet.
 
     Such a trigger is as those of triggers.named, its phrase a run of words and outlines; `parts` of it stand in the
     texts as they are. `rows` has the columns of samples.parquet. All texts are read once where there is such a group.
