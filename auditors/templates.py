@@ -26,9 +26,7 @@ def named(groups: Sequence[Group], dataset: Dataset, rows: pl.LazyFrame) -> tupl
     """
     if dataset.roles.modality is not Modality.TEXT:
         return tuple(groups)
-    looked = [
-        one for one in groups if one.kind.fails_audit and "triggers" not in one.evidence and one.label is not None
-    ]
+    looked = [one for one in groups if one.kind is Kind.BACKDOOR and one.label and "triggers" not in one.evidence]
     if not looked:
         return tuple(groups)
     innocent = rows.filter(~pl.col("flagged")).select("row").collect()["row"]
