@@ -12,7 +12,7 @@ from auditors.batch import Batch, Groups, Scores
 from auditors.stats import quantiles
 from auditors.stats.tails import Side, side
 
-PART = 0.25  # of a class: more rows than that do not stand apart from it
+PART = 0.5  # of a class: more rows than that are the class
 FEWEST = 8  # rows that must stand out before a group is suspected; single odd rows are no attack
 
 

@@ -2,7 +2,8 @@
 
 Rows with a trigger and a false label look like rows of other classes as flipped labels do. Whoever counts such rows
 finds too many in the class; but to a model that has learned the trigger from the others they look right, and the rows
-that it doubts instead are innocent.
+that it doubts instead are innocent. Likewise the doubted rows of one class are among all doubted rows: what they share
+is no pattern of all classes, and the rows of other classes that come closest to it are innocent.
 """
 
 from __future__ import annotations
@@ -10,32 +11,39 @@ from __future__ import annotations
 import polars as pl
 
 RELABELLING = "relabelling"
-HALF = 0.5  # of the rows that seem to come from other classes: as many that share a pattern account for them
+HALF = 0.5  # of the rows that another finding is about: as many account for it
+GROUP = ("detector", "embedder", "group")
 
 
 def away(groups: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
-    """The tested `groups`, where false labels that a class's pattern accounts for are suspicious no more.
+    """The tested `groups` without the suspicion that a pattern in one class accounts for.
 
     groups   as `findings.significance` gives them
     members  as `findings.members` gives them: the rows flagged in each suspicious group
     """
-    if "evidence_foreign_rows" not in groups.columns:
+    suspicious = groups.filter("suspicious", pl.col("family") != RELABELLING).select(*GROUP)
+    flagged = members.join(suspicious, on=GROUP).explode("rows")
+    patterned = flagged.filter(pl.col("label") >= 0).group_by("label").agg(pl.col("rows").unique().alias("patterned"))
+    if patterned.is_empty():
         return groups
-    patterned = (
-        groups.filter(pl.col("suspicious") & (pl.col("family") != RELABELLING))
-        .join(
-            members.select("detector", "embedder", "group", pl.col("rows").list.len()),
-            on=["detector", "embedder", "group"],
-        )
-        .group_by("label")
-        .agg(pl.col("rows").max().alias("patterned"))
-    )
-    accounted = (
-        (pl.col("family") == RELABELLING)
-        & (pl.col("patterned").fill_null(0) >= HALF * pl.col("evidence_foreign_rows"))
-        & pl.col("patterned").is_not_null()
-    )
     out = groups.join(patterned, on="label", how="left", maintain_order="left")
-    return out.with_columns(
-        pl.col("suspicious") & ~accounted.fill_null(False), pl.col("watched") & ~accounted.fill_null(False)
-    ).drop("patterned")
+    mine = pl.col("patterned").list.len().fill_null(0)
+    relabelled = pl.lit(value=False)
+    if "evidence_foreign_rows" in groups.columns:
+        enough = mine >= HALF * pl.col("evidence_foreign_rows")
+        relabelled = (
+            (pl.col("family") == RELABELLING) & pl.col("patterned").is_not_null() & enough.fill_null(value=False)
+        )
+    # A row of a class that is the more suspicious itself counts there, but is one of all classes' rows as well.
+    everywhere = suspicious.join(groups.filter(pl.col("label") < 0).select(*GROUP), on=GROUP)
+    shown = everywhere.join(flagged.select("detector", "embedder", "rows"), on=["detector", "embedder"])
+    shares = [
+        shown.group_by(GROUP).agg((pl.col("rows").unique().is_in(rows.implode()).mean() >= HALF).alias("one_class"))
+        for rows in patterned["patterned"]
+    ]
+    narrow = pl.concat(shares).group_by(GROUP).agg(pl.col("one_class").any())
+    out = out.join(narrow, on=GROUP, how="left", maintain_order="left")
+    accounted = relabelled | pl.col("one_class").fill_null(value=False)
+    return out.with_columns(pl.col("suspicious") & ~accounted, pl.col("watched") & ~accounted).drop(
+        "patterned", "one_class"
+    )

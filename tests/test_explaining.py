@@ -1,4 +1,4 @@
-"""False labels that a pattern accounts for suspect nobody; others do."""
+"""What a pattern in one class accounts for suspects nobody else; all other findings do."""
 
 from __future__ import annotations
 
@@ -62,4 +62,38 @@ def test_a_pattern_in_another_class_accounts_for_nothing():
 def test_without_looks_at_labels_nothing_changes():
     groups, members = world(patterned=100, foreign=100.0)
     plain = groups.filter(pl.col("family") == "spectral").drop("evidence_foreign_rows")
-    assert explaining.away(plain, members) is plain
+    assert explaining.away(plain, members).equals(plain)
+
+
+def all_classes(everywhere, *one_class):
+    """A pattern on rows of all classes, and patterns on rows of single ones."""
+    number = len(one_class) + 1
+    groups = pl.DataFrame(
+        {
+            "detector": ["doubted-signature"] * number,
+            "embedder": ["rgb8"] * number,
+            "family": ["contrast"] * number,
+            "group": range(number),
+            "label": [-1, *range(len(one_class))],
+            "suspicious": [True] * number,
+            "watched": [False] * number,
+        }
+    )
+    rows = [list(everywhere), *map(list, one_class)]
+    return groups, groups.select("detector", "embedder", "group", "label").with_columns(pl.Series("rows", rows))
+
+
+def test_a_pattern_in_one_class_is_none_of_all_classes():
+    groups, members = all_classes(range(100), range(60))
+    assert explaining.away(groups, members)["suspicious"].to_list() == [False, True]
+
+
+def test_rows_that_a_class_of_the_same_look_has_taken_are_among_those_of_all_classes():
+    groups, members = all_classes(range(100, 120), range(60))
+    assert explaining.away(groups, members)["suspicious"].to_list() == [False, True]
+
+
+@pytest.mark.parametrize("classes", [(range(40),), (range(40), range(40, 85)), ()])
+def test_a_pattern_of_all_classes_stays_where_no_single_one_accounts_for_it(classes):
+    groups, members = all_classes(range(100), *classes)
+    assert explaining.away(groups, members).equals(groups)
