@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 import scipy.sparse as sp
 
-from auditors.enrichment import DECIDES, GAP, MOST, UNITS, Phrase, by_count, low, tallied, units
+from auditors.enrichment import BATCHES, DECIDES, GAP, MOST, UNITS, Phrase, by_count, low, tallied, units
 from auditors.looseness import ENOUGH, LEAST_EXCESS, Read, Unit, looseness, seen, tail
 from auditors.ngrams import Array, Tally, Words, standing
 from auditors.payload import Payload
@@ -158,22 +158,35 @@ def joined(  # noqa: PLR0917
     key = np.array([phrases[part].key for part in used], dtype=np.uint64)
     size = np.array([phrases[part].size for part in used])
     spot = {part: at for at, part in enumerate(used)}
+    most = max(map(len, groups))
+    # [G, most] columns of the phrases of each group, the last one repeated
+    parts = np.array([[spot[group[min(at, len(group) - 1)]] for at in range(most)] for group in groups])
+    waiting: list[tuple[sp.csr_matrix, sp.csr_matrix]] = []
     together = sp.csr_matrix((len(groups), len(ends)), dtype=np.int64)
     company = sp.csr_matrix((len(groups), len(groups)), dtype=np.int64)
     texts: dict[int, str] = {}
     for payload in payloads:
         left, right = asked(payload), replied(payload)
         present = standing(left, key, size)
-        here = sp.csr_matrix(
-            np.stack([present[:, [spot[part] for part in group]].all(1) for group in groups], 1), dtype=np.int64
-        )
+        here = np.logical_and.reduce([present[:, parts[:, at]] for at in range(most)])  # [B, G]
         there = standing(right, came.key[ends], came.size[ends])
         for column in np.flatnonzero(there.any(0)).tolist():
             if column not in texts:
                 texts[column] = named(right, int(came.key[ends[column]]), int(came.size[ends[column]]))
-        together = together + here.T @ sp.csr_matrix(there, dtype=np.int64)
-        company = company + here.T @ here
-    return together, company, texts
+        waiting.append((sp.csr_matrix(here, dtype=np.int64), sp.csr_matrix(there, dtype=np.int64)))
+        if len(waiting) == BATCHES:
+            together, company, waiting = *_added(together, company, waiting), []
+    return *_added(together, company, waiting), texts
+
+
+def _added(
+    together: sp.csr_matrix, company: sp.csr_matrix, waiting: Sequence[tuple[sp.csr_matrix, sp.csr_matrix]]
+) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Both counts with those of the batches that wait: adding to large matrices takes longer than counting."""
+    if not waiting:
+        return together, company
+    here, there = (sp.csr_matrix(sp.vstack(column)) for column in zip(*waiting, strict=True))
+    return together + here.T @ there, company + here.T @ here
 
 
 def beyond_most(value: Array, ordinary: Array) -> Array:
