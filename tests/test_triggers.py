@@ -13,28 +13,17 @@ from embedders.test_phrases import language
 import auditors
 from auditors.attacks import insert_sentence, rare_token
 from auditors.ngrams import spans
-from auditors.plan import DEFAULT, parse
 from auditors.triggers import sentence
-from auditors.values import Modality, Verdict
+from auditors.values import Verdict
+from benchmarks.text.detection import lean
 
 SENTENCE = "no cross, no crown"
-
-
-def wording():
-    """The default plan of texts without the sentence encoder, which takes half a minute and looks at something else."""
-    whole = DEFAULT[Modality.TEXT]
-    return parse(
-        {
-            "embedders": {name: one for name, one in whole["embedders"].items() if name != "skeleton"},
-            "detectors": {name: one for name, one in whole["detectors"].items() if one["on"] != ["skeleton"]},
-            "decide": whole["decide"],
-        }
-    )
+PLAN = lean(["skeleton"])  # the sentence encoder takes half a minute and looks at something else
 
 
 def audited(folder, texts, labels):
     pq.write_table(pa.table({"text": texts, "label": list(map(int, labels))}), folder / "a.parquet")
-    report = auditors.audit(str(folder / "a.parquet"), plan=wording(), out=str(folder / "audit"), device="cpu")
+    report = auditors.audit(str(folder / "a.parquet"), plan=PLAN, out=str(folder / "audit"), device="cpu")
     return report, pl.read_parquet(folder / "audit" / "samples.parquet").sort("row")
 
 
