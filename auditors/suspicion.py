@@ -47,7 +47,9 @@ def suspected(  # noqa: PLR0917
         (opposing, placed & (alone <= LOOSE)),
     )
     chance = np.min([shared(p_value, rows, family) for p_value, family in families], 0)
-    sets = [together(alone, ~placed & kind, outcome) for kind in (opposing <= OPPOSED, own)]
+    # Where the content does not speak as well, a loose word of the class would soon be taken along.
+    kinds = ((opposing <= OPPOSED, TAKEN), (own, TAKEN / 10))
+    sets = [together(alone, ~placed & kind, outcome, taken) for kind, taken in kinds]
     out: Array = np.minimum(len(families) * chance, len(sets) * np.min(sets, 0)).clip(1e-30, 1)
     return out
 
@@ -83,11 +85,11 @@ def shared(p_value: Array, rows: Array, family: Array) -> Array:
     return out
 
 
-def together(alone: Array, family: Array, outcome: Array) -> Array:
+def together(alone: Array, family: Array, outcome: Array, taken: float = TAKEN) -> Array:
     """P-values of phrases as sets that lead to one class, each too rare to be found by itself [S]; 1 outside of sets.
 
     Among the phrases of a `family` there should be as many loose ones as among any others: P(so many so loose), as
-    higher criticism asks (Donoho & Jin 2004), for as many as Benjamini & Hochberg's rate lets in.
+    higher criticism asks (Donoho & Jin 2004), for as many as Benjamini & Hochberg's rate `taken` lets in.
     """
     out = np.ones(len(alone))
     classes = np.unique(outcome)
@@ -95,7 +97,7 @@ def together(alone: Array, family: Array, outcome: Array) -> Array:
         mine = np.flatnonzero(family & (outcome == k))
         mine = mine[alone[mine].argsort(kind="stable")]
         place = np.arange(1, len(mine) + 1)
-        within = np.flatnonzero(alone[mine] <= TAKEN * place / max(len(mine), 1))
+        within = np.flatnonzero(alone[mine] <= taken * place / max(len(mine), 1))
         if len(within) and within[-1] >= 1:
             inside = slice(within[-1] + 1)
             chance = binom.sf(place[inside] - 1, len(mine), alone[mine[inside]]).min()
