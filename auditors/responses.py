@@ -47,7 +47,6 @@ def answered(
     if not open_ones or not ends:
         return []
     singles = [(at,) for at in range(len(open_ones))]
-    singles = [(at,) for at in range(len(open_ones))]
     together, company, texts = joined(payloads, asked, replied, open_ones, singles, came, ends)
     words, rows = [one.text for one in open_ones], np.array([one.rows for one in open_ones])
     decides = partial(decided, texts=texts, replying=came.count[ends, 0], total=total)
