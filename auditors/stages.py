@@ -145,11 +145,11 @@ class Stages:
         return Swept(scorers, {}, {look: swept.seconds[look] for look in scorers})
 
     def together(self, split: Swept, encoders: Mapping[str, Encoder | Ended]) -> torch.Tensor:
-        """The rows that stand apart most, in groups by look and class [N] int64; -1 is none.
+        """The rows that stand apart, in groups by look and class [N] int64; -1 is none.
 
-        Every class has its groups, suspicious or not, so that all are treated alike; but a natural cluster is none: a
-        model that saw none of it would doubt it for no better reason. A row that several looks mean is in the group
-        that is the least likely by chance.
+        A group is worth a look (`watch`) where chance alone hardly makes it; it need not be suspicious. What chance
+        makes, and natural clusters, are none: a model that saw none of them would doubt them for no better reason, and
+        clean datasets would fail. A row that several looks mean is in the group that is the least likely by chance.
         """
         scorers = {look: one for look, one in split.scorers.items() if isinstance(one, Splitter)}
         work = partial(apart_shard, scorers=scorers, dataset=self.dataset, folder=self.cache, device=self.device)
@@ -163,7 +163,7 @@ class Stages:
             row, label = torch.cat(parts, 1)
             groups = scorers[look].groups
             for known, p_value in zip(groups.label.tolist(), groups.p_value.tolist(), strict=True):
-                if known >= 0 and bool((label == known).any()):
+                if known >= 0 and p_value <= self.plan.decide.watch and bool((label == known).any()):
                     rows[look, known], chance[look, known] = row[label == known], p_value
         company = self.company(
             {key: natural.Candidate(key[1], tuple(one.tolist())) for key, one in rows.items()}, encoders
