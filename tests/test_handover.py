@@ -67,7 +67,7 @@ def test_the_atlas_has_position_payload_and_verdict_of_every_row_on_the_map(hand
     rows = table.to_pylist()
     assert all(0 <= one["x"] <= 1 and 0 <= one["y"] <= 1 for one in rows)
     flagged = [one for one in rows if one["flagged"]]
-    assert {one["kinds"] for one in flagged} == {"backdoor"}
+    assert all("backdoor" in one["kinds"].split(", ") for one in flagged)
     assert min(one["x"] for one in flagged) > sum(one["x"] for one in rows) / len(rows)
     assert Image.open(io.BytesIO(rows[0]["image"]["bytes"])).format == "PNG"
     assert len(set(table.column_names)) == len(table.column_names)
