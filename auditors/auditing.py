@@ -118,7 +118,7 @@ def _conclude(
     """Run the stages and write what they found to `folder`, which will be called `out`; with the embedders' digests."""
     dataset, plan = stages.dataset, stages.plan
     encoders, unread, split = stages.encode()
-    clock("embed")
+    clock("encode")
     scorers, stopped, seconds = stages.sweep(encoders, split)
     clock("sweep")
     spans, broke = stages.score(scorers, encoders, folder)

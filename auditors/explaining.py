@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import polars as pl
 
+from auditors.findings import GROUP
+
 RELABELLING = "relabelling"
 HALF = 0.5  # of the rows that another finding is about: as many account for it
-GROUP = ("detector", "embedder", "group")
 
 
 def away(groups: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:

@@ -139,7 +139,8 @@ class Stages:
 
     def split(self, encoders: Mapping[str, Encoder | Ended]) -> Swept:
         """Sweep for the looks that can do without class probabilities and say which rows stand apart most."""
-        live, _ = self._begun(encoders, believed=False)
+        plain = {name: one for name, one in encoders.items() if not getattr(one, "classes", 0)}
+        live, _ = self._begun(plain, believed=False)
         swept = self._swept(live, "split", beliefs="")
         scorers = {look: one for look, one in swept.scorers.items() if isinstance(one, Splitter)}
         return Swept(scorers, {}, {look: swept.seconds[look] for look in scorers})

@@ -20,7 +20,7 @@ LEVELS = """
 7  flows/*
 6  auditors  auditing  rowwise  drill
 5  acquittal  stages  handover  difference  recency  gate  passage
-4  confusion  origins  power  runs  templates
+4  confusion  explaining  origins  power  runs  templates
 4  floods  sweep  atlas  findings  natural  evidence  triggers  manifest  export  signature  ledger  comparison
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest
 2  hashing  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held
@@ -28,7 +28,7 @@ LEVELS = """
 1  ngrams  contexts  contradiction  errors  values  batch  payload  tables  cache  files  localise  wording  decisions
 2  breaks
 1  stretches  minhash  edits  duplicates  oddities  skeletons
-0  stats/*  explaining
+0  stats/*
 """
 LEVEL = {name: int(line[0]) for line in LEVELS.strip().splitlines() for name in line.split()[1:]}
 # Adding one touches one file: they do not know each other. What attacks have in common is in poisoned.
