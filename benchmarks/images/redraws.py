@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +22,11 @@ import typer
 from auditors import acquittal, explaining, findings
 from auditors import plan as plans
 from auditors.attacks.poisoned import Poisoned
-from auditors.runs import ran, tested
+from auditors.contract import Encoder
+from auditors.runs import Swept, ran, tested
 from auditors.source import open_dataset
 from auditors.stages import Here, Stages, quiet
+from auditors.sweep import Ended
 from auditors.values import Kind, Verdict
 from benchmarks.images.clean import draw, take
 from benchmarks.images.plant import Pictures, load, write
@@ -85,23 +88,7 @@ def redrawn(kind: str, source: Pictures, seed: int, redraws: int) -> list[Drawn]
             start = time.monotonic()
             chosen = torch.randperm(FILES, generator=generator)[:parts].tolist()
             stages = staged([f"{folder}/pool/{number:02}.parquet" for number in chosen], folder)
-            scorers, stopped, seconds = stages.sweep(encoders)
-            spans, broke = stages.score(scorers, encoders, folder)
-            groups = findings.significance(
-                [tested(look, one, stages.plan) for look, one in scorers.items() if look not in broke],
-                stages.plan.decide,
-            )
-            groups, _ = acquittal.acquit(stages, groups, encoders, folder)
-            members = findings.members(groups, f"{folder}/scores.parquet", stages.plan.decide)
-            groups = explaining.away(groups, members)
-            counts = stages.judge(groups, spans, {}, folder)
-            found = findings.findings(groups, counts, stages.dataset)
-            runs = ran(stages.plan, encoders, stopped | broke, scorers, seconds)
-            odd = findings.watched(groups, stages.dataset)
-            kinds = {name: sum(n for (one, _), n in counts.items() if one == name) for name, _ in counts}
-            verdict, reason = findings.verdict(
-                found, runs, odd=odd, counts=kinds, rows=stages.dataset.rows, decide=stages.plan.decide
-            )
+            verdict, reason = decided(stages, encoders, folder)
             if verdict is Verdict.FAILED:
                 print(f"{kind}, pool {seed}, files {chosen}: {reason}", flush=True)
             samples = pl.read_parquet(f"{folder}/samples.parquet", columns=["kinds"])["kinds"]
@@ -109,6 +96,26 @@ def redrawn(kind: str, source: Pictures, seed: int, redraws: int) -> list[Drawn]
             accused = int((samples.list.set_intersection(attacks).list.len() > 0).sum())
             out.append(Drawn((verdict, stages.dataset.rows, accused, time.monotonic() - start)))
     return out
+
+
+def decided(
+    stages: Stages, encoders: Mapping[str, Encoder | Ended], folder: str, known: Swept | None = None
+) -> tuple[Verdict, str]:
+    """What an audit does once everything is embedded, but for its report: the verdict, and samples.parquet."""
+    scorers, stopped, seconds = stages.sweep(encoders, known)
+    spans, broke = stages.score(scorers, encoders, folder)
+    groups = findings.significance(
+        [tested(look, one, stages.plan) for look, one in scorers.items() if look not in broke], stages.plan.decide
+    )
+    groups, _ = acquittal.acquit(stages, groups, encoders, folder)
+    members = findings.members(groups, f"{folder}/scores.parquet", stages.plan.decide)
+    groups = explaining.away(groups, members)
+    counts = stages.judge(groups, spans, {}, folder)
+    found = findings.findings(groups, counts, stages.dataset)
+    runs = ran(stages.plan, encoders, stopped | broke, scorers, seconds)
+    odd = findings.watched(groups, stages.dataset)
+    kinds = {name: sum(n for (one, _), n in counts.items() if one == name) for name, _ in counts}
+    return findings.verdict(found, runs, odd=odd, counts=kinds, rows=stages.dataset.rows, decide=stages.plan.decide)
 
 
 def staged(places: list[str], cache: str) -> Stages:

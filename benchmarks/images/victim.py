@@ -10,6 +10,8 @@ and a mean at the end the same rows teach it next to nothing of the patch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
@@ -56,10 +58,12 @@ def train(
     epochs: int = EPOCHS,
     rate: float = 0.01,
     device: torch.device | str = "cpu",
+    watch: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> nn.Sequential:
     """A victim trained on `images` [N, 3, S, S] uint8 and `label` [N] int64; the same rows and seed give the same one.
 
-    AdamW on one cycle of the learning rate (Smith & Topin, arXiv 1708.07120).
+    AdamW on one cycle of the learning rate (Smith & Topin, arXiv 1708.07120). `watch` is told of every batch, before
+    the step that it causes: the epoch, the rows [B] and their logits [B, K].
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -70,15 +74,25 @@ def train(
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=5e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=epochs * steps + 1)
     network.train()
-    for _ in range(epochs):
+    for epoch in range(epochs):
         for index in torch.randperm(len(images), generator=generator)[: steps * size].view(steps, size):
             batch = scaled(augmented(images[index], generator).to(device))
-            loss = cross_entropy(network(batch), label[index].to(device))
+            logit = network(batch)
+            if watch is not None:
+                watch(epoch, index, logit.detach().cpu())
+            loss = cross_entropy(logit, label[index].to(device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             schedule.step()
     return network.eval()
+
+
+@torch.inference_mode()
+def activations(network: nn.Sequential, images: Tensor) -> Tensor:
+    """What feeds the last layer [N, 128] of `images` [N, 3, S, S] uint8, on the CPU."""
+    device = next(network.parameters()).device
+    return torch.cat([network[:-1](scaled(part.to(device))).cpu() for part in images.split(CHUNK)])
 
 
 @torch.inference_mode()
