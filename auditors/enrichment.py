@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from auditors.contradiction import WORDS, Contradicted, bag, contradicted
+from auditors.kinship import kinship
 from auditors.looseness import ENOUGH, Read, Unit, looseness, seen
 from auditors.ngrams import Array, Tally, Words, held, mixed, runs_within, standing
 from auditors.payload import Payload
@@ -93,12 +94,13 @@ def enriched(
     both = np.concatenate([suspects, peers])
     asking = [table[at] for at in both]
     index = np.array([one.at for one in asking])
-    against = asked(payloads, read, asking, outcome[index], tally.commonest(WORDS), rows=rows)
+    against, akin = asked(payloads, read, asking, outcome[index], tally.commonest(WORDS), rows=rows)
     count, placed = np.array([one.rows for one in table]), np.array([one.placed for one in table])
     own = (hits >= OWN * number) & (surely.max(1, initial=-1.0) >= DECIDES)
+    length = np.array([len(one.text.split(" ")) for one in asking])
     chance = suspected(
-        loose[both], count[both], placed[both], own[index], outcome[index], against,
-        np.arange(len(both)) >= len(suspects), (loose[ordinary], count[ordinary]),
+        loose[both], count[both], length, placed[both], own[index], outcome[index], against, akin,
+        np.arange(len(both)) >= len(suspects),
     )  # fmt: skip
     found = chance.argsort(kind="stable")[:most]
     chance = (chance * max(1.0, tested.sum() / len(found))).clip(max=1.0)
@@ -131,8 +133,8 @@ def contained(table: Sequence[Unit], kept: Tally, decided: Array, longest: int) 
 
 def asked(
     payloads: Iterable[Payload], read: Read, table: Sequence[Unit], outcome: Array, known: Array, *, rows: int
-) -> Contradicted:
-    """What the other words of the rows of each phrase say of their label.
+) -> tuple[Contradicted, Array]:
+    """What the other words of the rows of each phrase say of their label, and how akin the rows are [P].
 
     The words, of which the `known` count, are learned from at most SAMPLE rows and, of each phrase, HOLDERS more.
     """
@@ -153,7 +155,8 @@ def asked(
     held_by = sp.csc_matrix(sp.vstack(holding))
     holders = [held_by.indices[held_by.indptr[at] : held_by.indptr[at + 1]] for at in range(len(table))]
     own = [held(Words.of([one.text], limit=LIMIT).runs(1)[0], known) for one in table]
-    return contradicted(sp.csr_matrix(sp.vstack(bags)), np.concatenate(labels), holders, own, outcome)
+    content, label = sp.csr_matrix(sp.vstack(bags)), np.concatenate(labels)
+    return contradicted(content, label, holders, own, outcome), kinship(content, label, holders, own, outcome)
 
 
 def tallied(payloads: Iterable[Payload], read: Read, *, classes: int, longest: int) -> tuple[Tally, Array]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import nnls
-from scipy.special import erfc
+from scipy.special import erfc, ndtr
 
 from auditors.contexts import COMMON, Contexts, Runs
 from auditors.ngrams import Array, Tally, Words
@@ -19,9 +19,10 @@ TELLING = 1.0  # nats told of its neighbours beyond which a phrase is part of it
 ENOUGH = 20  # ordinary phrases that a law can be read from
 LEAST_SPREAD = 0.15  # of what ordinary phrases show, in roots of nats, nats and shares
 CAP = 4.0  # deviations beyond which one kind of evidence says no more: no law is known so far out
-NEAR = 512  # ordinary phrases in about as many rows that one is held against
-FAR = 0.95  # share of them from which on they fall off exponentially
-LEAST_EXCESS = 0.25  # mean of what lies beyond, in deviations
+LEAST = 128  # ordinary phrases in about as many rows that one is held against
+FAR, GAUSS = 0.95, 1.645  # a quantile, and where a Gaussian has it
+COUNTED = 3.0  # deviations up to which natural phrases of ten corpora were as many as a Gaussian has
+LEAST_EXCESS = 0.25  # mean of what lies beyond a bar, in deviations
 
 Read = Callable[[Payload], Words]
 
@@ -102,25 +103,34 @@ def law(value: Array, error: Array, ordinary: Array) -> tuple[float, Array]:
 
 def tail(value: Array, ordinary: Array) -> Array:
     """P(value or more) among ordinary values, by a Gaussian through their median and 95 % quantile [P]."""
-    middle, upper = np.quantile(ordinary, [0.5, 0.95])
-    return 0.5 * erfc((value - middle) / max((upper - middle) / 1.645, 1.0) / math.sqrt(2))  # type: ignore[no-any-return]
+    middle, upper = np.quantile(ordinary, [0.5, FAR])
+    return 0.5 * erfc((value - middle) / max((upper - middle) / GAUSS, 1.0) / math.sqrt(2))  # type: ignore[no-any-return]
 
 
-def rarely(value: Array, rows: Array, ordinary: Array, rows_of: Array) -> Array:
-    """P(value or more) for a phrase in `rows` [P], among the ordinary ones in about as many rows (`rows_of`) [P].
+def rarely(value: Array, rows: Array, ordinary: Array) -> Array:
+    """P(value or more) [P] for a phrase in `rows` [P], among the `ordinary` ones [P] bool in about as many rows.
 
-    What lies beyond most of them falls off exponentially: peaks over a threshold (Pickands 1975) of shape 0.
+    These are the ones in half to twice as many, the nearest LEAST where they are fewer. Their law is a Gaussian through
+    median and FAR quantile, as far out as natural phrases were counted; from there on it falls off exponentially.
     """
-    order = rows_of.argsort(kind="stable")
-    near = min(NEAR, len(order))
-    middle = np.searchsorted(rows_of[order], rows) - near // 2
+    order = np.flatnonzero(ordinary)[rows[ordinary].argsort(kind="stable")]
+    number = rows[order]
     out = np.ones(len(value))
-    for at, start in enumerate(middle.clip(0, len(order) - near).tolist()):
-        peers = np.sort(ordinary[order[start : start + near]])
-        bar = float(np.quantile(peers, FAR))
-        if value[at] <= bar:
-            out[at] = (np.count_nonzero(peers >= value[at]) + 1) / (near + 1)
-        else:
-            excess = max(float((peers[peers > bar] - bar).mean()) if peers[-1] > bar else 0.0, LEAST_EXCESS)
-            out[at] = (1 - FAR) * math.exp(-(float(value[at]) - bar) / excess)
+    if not len(order):
+        return out
+    for at, here in enumerate(rows.tolist()):
+        start, stop = np.searchsorted(number, here / 2), np.searchsorted(number, 2 * here, side="right")
+        if stop - start < LEAST:
+            start = min(max(int(np.searchsorted(number, here)) - LEAST // 2, 0), max(len(order) - LEAST, 0))
+            stop = start + LEAST
+        middle, upper = np.quantile(value[order[start:stop]], [0.5, FAR])
+        out[at] = beyond(float((value[at] - middle) / max((upper - middle) / GAUSS, 1.0)))
     return out
+
+
+def beyond(deviations: float) -> float:
+    """P(so many deviations or more): of a Gaussian up to COUNTED, then exponential at the rate it has there."""
+    if deviations <= COUNTED:
+        return float(ndtr(-deviations))
+    rate = math.exp(-(COUNTED**2) / 2) / math.sqrt(2 * math.pi) / float(ndtr(-COUNTED))
+    return float(ndtr(-COUNTED)) * math.exp(-rate * (deviations - COUNTED))

@@ -25,7 +25,8 @@ LEVELS = """
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest
 2  hashing  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held
 2  rows  looseness  suspicion  foreignness
-1  ngrams  contexts  contradiction  errors  values  batch  payload  tables  cache  files  localise  wording  decisions
+1  ngrams  contexts  contradiction  kinship  errors  values  batch  payload  tables  cache  files  localise  wording
+1  decisions
 2  breaks
 1  stretches  minhash  edits  duplicates  oddities  skeletons
 0  stats/*
