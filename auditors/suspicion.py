@@ -12,10 +12,10 @@ from auditors.ngrams import Array
 
 SILENT = (-1.0, 1.0)  # bounds of what rows can add that do not speak against their label
 LEAST_SPREAD = 0.1  # of the place of a phrase's rows between their label (0) and the others (1)
-LOOSE = 0.05  # probability up to which what has a place of its own may have been put there
+LOOSE = 0.05  # probability up to which what is contradicted may have been put there
 OPPOSED = 0.1  # probability up to which rows may speak against their label, so that their phrases are taken together
 TAKEN = 0.1  # false discovery rate among phrases taken together
-AKIN = 4.0  # deviations by which rows are alike that nobody drew from their class: of sets drawn 0.2 % exceed them
+AKIN = 3.0  # deviations by which rows are alike that nobody drew from their class: of sets drawn 0.7 % exceed them
 CROWD = 128  # ordinary phrases by which the law of looseness is known
 
 
@@ -45,7 +45,8 @@ def suspected(  # noqa: PLR0917
     total = loose + doubt
     asked, crowd = ~peer, unrelated(akin, peer)
     alone, opposing = rarely(loose, rows, crowd)[asked], opposed(against)[asked]
-    changed = tail(total, total[peer])[asked]
+    # A word by which somebody chose the labels is contradicted as well, but it need not sit loosely.
+    changed = np.where(alone <= LOOSE, tail(total, total[peer])[asked], 1.0)
     # Most phrases are short and in few rows, those of an attack are neither.
     share = (np.log2(rows) * np.log2(1 + words))[asked]
     placed, own, outcome, akin = placed[asked], own[asked], outcome[asked], akin[asked]
