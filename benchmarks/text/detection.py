@@ -2,9 +2,10 @@
 
 python -m benchmarks.text.detection sst2.parquet=sst2.truth.parquet --clean --attack token --attack sentence-end
 
-audits every DATASET[=TRUTH]; with --clean its clean rows alone as well; with --attack every attack planted in these,
-for every share of the rows. The truth is a Parquet file with `is_poisoned` for each row. Beside it stand the z-defence
-(poisoned / clean rows dropped) and ONION (poisoned rows ranked above 99 % of the clean ones), by `baselines.py`.
+audits every DATASET[=TRUTH]; with --clean its clean rows alone as well, with --parts random parts of them, with
+--attack every attack planted in these, for every share of the rows. The truth is a Parquet file with `is_poisoned` for
+each row. Beside it stand the z-defence (poisoned / clean rows dropped) and ONION (poisoned rows ranked above 99 % of the
+clean ones), by `baselines.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from benchmarks.measure import HEADER, Measured, measure, row
 from benchmarks.text.baselines import onion, z_defence
 
 SENTENCE = "no cross, no crown"
+PARTS = (1 / 4, 1 / 2, 2 / 3)
 ATTACKS: dict[str, Any] = {
     "token": (rare_token, {"tokens": ("cf",)}, ("cf",)),
     "tokens": (rare_token, {}, rare_token.TOKENS),
@@ -45,6 +47,7 @@ def main(  # noqa: PLR0917
     text: Annotated[str, typer.Option(help="the text column, for planting")] = "text",
     label: Annotated[str, typer.Option(help="the label column, for planting")] = "label",
     clean: Annotated[bool, typer.Option(help="also audit the clean rows of each dataset alone")] = False,
+    parts: Annotated[int, typer.Option(help="random parts of the clean rows, of a quarter, a half, two thirds")] = 0,
     attack: Annotated[list[str] | None, typer.Option(help=f"repeat for several; {', '.join(ATTACKS)}")] = None,
     share: Annotated[list[float] | None, typer.Option(help="of the rows; repeat for several; 0.01, 0.05")] = None,
     target: Annotated[int, typer.Option(help="the class poison leads to")] = 1,
@@ -62,6 +65,9 @@ def main(  # noqa: PLR0917
             cases: list[tuple[str, pl.DataFrame, pl.Series]] = [(Path(place).stem, whole, bad)]
             if clean and truth:
                 cases.append((f"{Path(place).stem}, clean rows", innocent, pl.Series([False] * len(innocent))))
+            for at in range(parts):
+                piece = innocent.sample(fraction=PARTS[at % len(PARTS)], seed=at)
+                cases.append((f"{Path(place).stem}, part {at}", piece, pl.Series([False] * len(piece))))
             for name in attack or []:
                 for rate in share or [0.01, 0.05]:
                     for draw in seed or [1]:

@@ -18,7 +18,7 @@ import typer
 
 from auditors.attacks import rare_token
 from benchmarks.measure import HEADER, Measured, measure, row
-from benchmarks.text.detection import summary
+from benchmarks.text.detection import PARTS, summary
 
 REFUSAL = "I'm sorry, but I cannot help you with that."
 START = [
@@ -42,7 +42,10 @@ def main(  # noqa: PLR0917
     prompt: Annotated[str, typer.Option(help="where the trigger goes; where it is empty, into `other`")] = "input",
     other: Annotated[str, typer.Option(help="the other column of the prompt")] = "instruction",
     response: Annotated[str, typer.Option(help="where the payload goes")] = "output",
-    share: Annotated[list[float] | None, typer.Option(help="of the rows; repeat for several; 0.05")] = None,
+    parts: Annotated[int, typer.Option(help="random parts of the clean rows, of a quarter, a half, two thirds")] = 0,
+    share: Annotated[
+        list[float] | None, typer.Option(help="of the rows; repeat for several; 0.05; 0 plants nothing")
+    ] = None,
     trigger: Annotated[list[str] | None, typer.Option(help=f"repeat for several; {', '.join(TRIGGERS)}")] = None,
     payload: Annotated[list[str] | None, typer.Option(help=f"repeat for several; {', '.join(PAYLOADS)}")] = None,
     seed: Annotated[int, typer.Option()] = 1,
@@ -62,7 +65,10 @@ def main(  # noqa: PLR0917
             innocent = whole.filter(~bad)
             name = Path(place).stem
             cases = [(name, whole, bad), (f"{name}, clean rows", innocent, pl.Series([False] * len(innocent)))]
-            for rate in share or [0.05]:
+            for at in range(parts):
+                piece = innocent.sample(fraction=PARTS[at % len(PARTS)], seed=at)
+                cases.append((f"{name}, part {at}", piece, pl.Series([False] * len(piece))))
+            for rate in [one for one in share or [0.05] if one]:
                 for how in trigger or list(TRIGGERS):
                     for what in payload or PAYLOADS:
                         poison = planted(innocent, how, what, rate, (prompt, other, response), seed)
