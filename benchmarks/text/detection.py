@@ -4,8 +4,8 @@ python -m benchmarks.text.detection sst2.parquet=sst2.truth.parquet --clean --at
 
 audits every DATASET[=TRUTH]; with --clean its clean rows alone as well, with --parts random parts of them, with
 --attack every attack planted in these, for every share of the rows. The truth is a Parquet file with `is_poisoned` for
-each row. Beside it stand the z-defence (poisoned / clean rows dropped) and ONION (poisoned rows ranked above 99 % of the
-clean ones), by `baselines.py`.
+each row. Beside it stand the z-defence (poisoned / clean rows dropped) and ONION (poisoned rows ranked above 99 % of
+the clean ones), by `baselines.py`.
 """
 
 from __future__ import annotations
