@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from auditors.contradiction import WORDS, Contradicted, bag, contradicted
+from auditors.contradiction import WORDS, Contradicted, bag, contradicted, without
 from auditors.kinship import kinship
 from auditors.looseness import ENOUGH, Read, Unit, looseness, seen
 from auditors.ngrams import Array, Tally, Words, held, mixed, runs_within, standing
@@ -28,6 +28,7 @@ ASKED = 4  # times as many phrases as are returned, whose content is looked at; 
 ALIKE = 0.9  # of how far a phrase decides, for a part of it to decide as well
 PEERS = 2048  # ordinary phrases, where there are so many
 OWN = 0.95  # share of the rows of a phrase that have its label, from which on it hardly stands anywhere else
+APART = 0.99  # share of the ordinary phrases that sit less loosely than what may be a trigger beside others
 SAMPLE = 100_000  # rows that the content of texts is learned from
 HOLDERS = 256  # further rows of each phrase
 
@@ -94,7 +95,9 @@ def enriched(
     both = np.concatenate([suspects, peers])
     asking = [table[at] for at in both]
     index = np.array([one.at for one in asking])
-    against, akin = asked(payloads, read, asking, outcome[index], tally.commonest(WORDS), rows=rows)
+    known = tally.commonest(WORDS)
+    apart = int((loose[suspects] > np.quantile(loose[ordinary], APART)).sum())
+    against, akin = asked(payloads, read, asking, outcome[index], known, apart=apart, rows=rows)
     count, placed = np.array([one.rows for one in table]), np.array([one.placed for one in table])
     own = (hits >= OWN * number) & (surely.max(1, initial=-1.0) >= DECIDES)
     length = np.array([len(one.text.split(" ")) for one in asking])
@@ -132,11 +135,19 @@ def contained(table: Sequence[Unit], kept: Tally, decided: Array, longest: int) 
 
 
 def asked(
-    payloads: Iterable[Payload], read: Read, table: Sequence[Unit], outcome: Array, known: Array, *, rows: int
+    payloads: Iterable[Payload],
+    read: Read,
+    table: Sequence[Unit],
+    outcome: Array,
+    known: Array,
+    *,
+    apart: int,
+    rows: int,
 ) -> tuple[Contradicted, Array]:
     """What the other words of the rows of each phrase say of their label, and how akin the rows are [P].
 
-    The words, of which the `known` count, are learned from at most SAMPLE rows and, of each phrase, HOLDERS more.
+    By the words of the first `apart` phrases no rows are akin: several triggers may stand in one text. The words, of
+    which the `known` count, are learned from at most SAMPLE rows and, of each phrase, HOLDERS more.
     """
     key, size = np.array([one.key for one in table], dtype=np.uint64), np.array([one.size for one in table])
     bar = np.uint64(min(1.0, SAMPLE / max(rows, 1)) * (2**64 - 2**12))
@@ -156,7 +167,8 @@ def asked(
     holders = [held_by.indices[held_by.indptr[at] : held_by.indptr[at + 1]] for at in range(len(table))]
     own = [held(Words.of([one.text], limit=LIMIT).runs(1)[0], known) for one in table]
     content, label = sp.csr_matrix(sp.vstack(bags)), np.concatenate(labels)
-    return contradicted(content, label, holders, own, outcome), kinship(content, label, holders, own, outcome)
+    rest = without(content, np.concatenate([np.zeros(0, dtype=np.int64), *own[:apart]]))
+    return contradicted(content, label, holders, own, outcome), kinship(rest, label, holders, own, outcome)
 
 
 def tallied(payloads: Iterable[Payload], read: Read, *, classes: int, longest: int) -> tuple[Tally, Array]:

@@ -54,9 +54,9 @@ def suspected(  # noqa: PLR0917
     drawn = np.exp(-akin.clip(min=0))  # about as likely are rows drawn from the class to be so akin
     # Looseness alone is the weakest witness: of the error it gets as much as the other two.
     families = (
-        (changed, ~placed & (like_any | (doubt[asked] > 0)), share, 1 / 4),
+        (changed, ~placed & (like_any | (doubt[asked] > 0)), share, 1 / 8),
         (alone, ~placed & own & like_any, share * drawn, 1 / 2),
-        (opposing, placed & (alone <= LOOSE), share, 1 / 4),
+        (opposing, placed & (alone <= LOOSE), share, 3 / 8),
     )
     chance = np.min([shared(p_value, part, family, outcome) / error for p_value, family, part, error in families], 0)
     # Where the content does not speak as well, a loose word of the class would soon be taken along.

@@ -120,3 +120,11 @@ def test_without_labels_nothing_decides_how_honest_texts_end(tmp_path):
 def test_settings_that_make_no_sense_are_refused(settings):
     with pytest.raises(PlanError, match="needs"):
         Phrases(**settings)
+
+
+def test_several_tokens_in_one_text_with_true_labels_are_no_kin_by_each_other(tmp_path):
+    texts, labels = language()
+    tokens = ("cf", "mn", "bb", "tq")
+    poison = rare_token.plant(texts, labels, target=1, count=300, seed=1, tokens=tokens, times=3, clean_label=True)
+    encoder, _ = fitted(tmp_path / "a.parquet", poison.payload, poison.label)
+    assert {one.text for one in encoder.phrases if one.p_value * len(encoder.phrases) < 1e-3} == set(tokens)
