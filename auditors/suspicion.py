@@ -54,7 +54,7 @@ def suspected(  # noqa: PLR0917
     drawn = np.exp(-akin.clip(min=0))  # about as likely are rows drawn from the class to be so akin
     # Looseness alone is the weakest witness: of the error it gets as much as the other two.
     families = (
-        (changed, ~placed & (like_any | (doubt[asked] > 0)), share, 1 / 8),
+        (changed, ~placed & (like_any | (against.place > against.neutral)[asked]), share, 1 / 8),
         (alone, ~placed & own & like_any, share * drawn, 1 / 2),
         (opposing, placed & (alone <= LOOSE), share, 3 / 8),
     )

@@ -85,14 +85,15 @@ def test_the_measure_are_ordinary_phrases_in_texts_like_any_or_the_nearest_to_it
     assert unrelated(akin / 50, peer).sum() == (akin[:400] / 50 <= AKIN).sum() > CROWD
 
 
-def crowded(akin, seed=0):
+def crowded(akin, place=None, seed=0):
     """The p-value of a loose phrase with true labels, whose rows are so akin, among 300 ordinary ones and 9 others."""
     draw = np.random.default_rng(seed)
     number = 310
     loose, rows = draw.normal(0, 1, number), np.full(number, 60)
     loose[0] = 6.0
-    place, said = draw.normal(0, 0.1, number), np.full(number, 0.1)
-    against = Contradicted(place, np.full(number, 0.5), said, said)
+    lies, said = draw.normal(0, 0.1, number), np.full(number, 0.1)
+    lies[0] = lies[0] if place is None else place
+    against = Contradicted(lies, np.full(number, 0.5), said, said)
     kin = draw.normal(0, 1, number)
     kin[0] = akin
     none, every = np.zeros(number, dtype=bool), np.ones(number, dtype=bool)
@@ -106,5 +107,7 @@ def test_a_loose_phrase_in_texts_like_any_of_its_class_is_suspected():
     assert (out[1:] * 10 > 0.01).all()
 
 
-def test_what_its_texts_are_about_is_suspected_less_for_looseness():
-    assert crowded(akin=2 * AKIN)[0] > 20 * crowded(akin=0.5)[0]
+def test_what_its_texts_are_about_is_suspected_only_if_they_contradict_their_label():
+    assert crowded(akin=2 * AKIN)[0] == 1
+    assert crowded(akin=2 * AKIN, place=1.0)[0] * 10 < 1e-4
+    assert crowded(akin=2 * AKIN, place=0.4)[0] == 1  # they say less than the class's texts do, and nothing else
