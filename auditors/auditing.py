@@ -29,6 +29,7 @@ from auditors import (
     signature,
     templates,
     triggers,
+    witnesses,
 )
 from auditors import plan as plans
 from auditors.contract import Encoder
@@ -135,7 +136,8 @@ def _conclude(
         scores = os.path.join(folder, "scores.parquet")
         groups = recency.sharpened(groups, scores, dataset, recent, plan.decide)
     groups, acquitted = acquittal.acquit(stages, groups, encoders, folder)
-    groups = explaining.away(groups, findings.members(groups, os.path.join(folder, "scores.parquet"), plan.decide))
+    flags = findings.members(groups, os.path.join(folder, "scores.parquet"), plan.decide)
+    groups = explaining.away(witnesses.agreeing(groups, flags, plan.decide), flags)
     counts = stages.judge(groups, spans, unread, folder)
     clock("judge")
     runs = ran(plan, encoders, stopped, scorers, seconds)

@@ -32,7 +32,7 @@ def significance(tested: Sequence[Tested], decide: Decide) -> pl.DataFrame:
 
     All looks of one claim at one class are one hypothesis (Simes 1986), and the classes are corrected for each other
     (Benjamini & Hochberg 1995). In a suspected class the looks that would suspect it by themselves say which rows are
-    meant.
+    meant, as far as they agree (auditors/witnesses.py).
 
     Columns: detector, embedder, kind, family, group, label (class index, -1 for all), statistic, p_value, q_value,
     suspicious, watched (not quite suspicious), and evidence_NAME for what the detectors say of their groups.
@@ -59,20 +59,29 @@ def significance(tested: Sequence[Tested], decide: Decide) -> pl.DataFrame:
     if not frames:
         return pl.DataFrame(schema=_NOTHING_TESTED)
     whole = pl.concat(frames, how="diagonal_relaxed").with_columns(pl.col("group").cast(pl.Int64))
-    # Wrong labels, copies and all other attacks are claims of their own.
-    own = [str(Kind.LABEL), str(Kind.DUPLICATE)]
-    claim = pl.when(pl.col("kind").is_in(own)).then("kind").otherwise(pl.lit(str(Kind.BACKDOOR))).alias("claim")
-    classes = whole.group_by("label", claim).agg(simes(pl.col("p_value")).alias("p_class")).sort("label", "claim")
+    whole = corrected(whole)
+    alone = pl.col("p_value") <= decide.fdr
+    return whole.with_columns(
+        ((pl.col("q_value") <= decide.fdr) & alone).alias("suspicious"),
+        ((pl.col("q_value") > decide.fdr) & (pl.col("q_value") <= decide.watch) & alone).alias("watched"),
+    )
+
+
+def corrected(groups: pl.DataFrame) -> pl.DataFrame:
+    """The groups with the q_value of their class, from all their p-values."""
+    whole = groups.drop("q_value", strict=False).with_columns(claim())
+    classes = whole.group_by("label", "claim").agg(simes(pl.col("p_value")).alias("p_class")).sort("label", "claim")
     classes = pl.concat(
         part.with_columns(pl.Series("q_value", benjamini_hochberg(part["p_class"].to_torch()).numpy()))
         for part in classes.partition_by("claim", maintain_order=True)
     )
-    whole = whole.with_columns(claim).join(classes, on=["label", "claim"], how="left", maintain_order="left")
-    alone = pl.col("p_value") <= decide.fdr
-    return whole.drop("claim", "p_class").with_columns(
-        ((pl.col("q_value") <= decide.fdr) & alone).alias("suspicious"),
-        ((pl.col("q_value") > decide.fdr) & (pl.col("q_value") <= decide.watch) & alone).alias("watched"),
-    )
+    return whole.join(classes, on=["label", "claim"], how="left", maintain_order="left").drop("claim", "p_class")
+
+
+def claim() -> pl.Expr:
+    """Wrong labels, copies and all other attacks are claims of their own."""
+    own = [str(Kind.LABEL), str(Kind.DUPLICATE)]
+    return pl.when(pl.col("kind").is_in(own)).then("kind").otherwise(pl.lit(str(Kind.BACKDOOR))).alias("claim")
 
 
 def simes(p_value: pl.Expr) -> pl.Expr:

@@ -19,7 +19,7 @@ import polars as pl
 import torch
 import typer
 
-from auditors import acquittal, explaining, findings
+from auditors import acquittal, explaining, findings, witnesses
 from auditors import plan as plans
 from auditors.attacks.poisoned import Poisoned
 from auditors.contract import Encoder
@@ -109,7 +109,7 @@ def decided(
     )
     groups, _ = acquittal.acquit(stages, groups, encoders, folder)
     members = findings.members(groups, f"{folder}/scores.parquet", stages.plan.decide)
-    groups = explaining.away(groups, members)
+    groups = explaining.away(witnesses.agreeing(groups, members, stages.plan.decide), members)
     counts = stages.judge(groups, spans, {}, folder)
     found = findings.findings(groups, counts, stages.dataset)
     runs = ran(stages.plan, encoders, stopped | broke, scorers, seconds)
