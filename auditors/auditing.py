@@ -14,12 +14,10 @@ import polars as pl
 import torch
 
 from auditors import (
-    acquittal,
     atlas,
     cache,
     confusion,
     evidence,
-    explaining,
     findings,
     floods,
     manifest,
@@ -28,8 +26,8 @@ from auditors import (
     recency,
     signature,
     templates,
+    trial,
     triggers,
-    witnesses,
 )
 from auditors import plan as plans
 from auditors.contract import Encoder
@@ -130,14 +128,8 @@ def _conclude(
     # A detector that breaks while it scores has said nothing, so its groups do not count among those tested.
     stopped = {**stopped, **broke}
     looked = [tested(look, one, plan) for look, one in scorers.items() if look not in broke]
-    groups = findings.significance(looked, plan.decide)
     recent = None if old is None else recency.since(old, folder)
-    if recent is not None:
-        scores = os.path.join(folder, "scores.parquet")
-        groups = recency.sharpened(groups, scores, dataset, recent, plan.decide)
-    groups, acquitted = acquittal.acquit(stages, groups, encoders, folder)
-    flags = findings.members(groups, os.path.join(folder, "scores.parquet"), plan.decide)
-    groups = explaining.away(witnesses.agreeing(groups, flags, plan.decide), flags)
+    groups, acquitted = trial.tried(stages, looked, encoders, folder, recent)
     counts = stages.judge(groups, spans, unread, folder)
     clock("judge")
     runs = ran(plan, encoders, stopped, scorers, seconds)

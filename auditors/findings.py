@@ -111,7 +111,10 @@ GROUP = ("detector", "embedder", "group")
 
 
 def members(groups: pl.DataFrame, scores: str, decide: Decide) -> pl.DataFrame:
-    """The suspected or watched groups (detector, embedder, group, label) with the `rows` flagged in each, ascending."""
+    """The suspected or watched groups (detector, embedder, group, label) with the `rows` flagged in each, ascending.
+
+    `posterior` are those of these rows.
+    """
     accused = groups.filter((pl.col("suspicious") | pl.col("watched")) & (pl.col("kind") != str(Kind.LABEL)))
     named = [pl.col("detector").cast(pl.String), pl.col("embedder").cast(pl.String), "group", "row", "posterior"]
     return (
@@ -120,7 +123,7 @@ def members(groups: pl.DataFrame, scores: str, decide: Decide) -> pl.DataFrame:
         .filter(pl.col("posterior") >= decide.posterior)
         .join(accused.select(*GROUP, "label").lazy(), on=GROUP)
         .group_by(*GROUP, "label")
-        .agg(pl.col("row").sort().alias("rows"))
+        .agg(pl.col("row").sort().alias("rows"), pl.col("posterior").sort_by("row"))
         .sort("label", *GROUP)
         .collect()
     )

@@ -18,7 +18,7 @@ from auditors import findings, natural, tables
 from auditors.contract import Aggregator, Embedder, Encoder, Folded, Scorer, Splitter
 from auditors.errors import DataError, MissingPackage, NotApplicable, PlanError
 from auditors.plan import Plan
-from auditors.runs import Swept
+from auditors.runs import Swept, tested
 from auditors.source import identities, payloads
 from auditors.sweep import (
     Ended,
@@ -148,11 +148,15 @@ class Stages:
     def together(self, split: Swept, encoders: Mapping[str, Encoder | Ended]) -> torch.Tensor:
         """The rows that stand apart, in groups by look and class [N] int64; -1 is none.
 
-        A group is worth a look (`watch`) where chance alone hardly makes it; it need not be suspicious. What chance
-        makes, and natural clusters, are none: a model that saw none of them would doubt them for no better reason, and
-        clean datasets would fail. A row that several looks mean is in the group that is the least likely by chance.
+        A group is suspected or worth a look by the same law as in the end. What chance makes, and natural clusters, are
+        none: a model that saw none of them would doubt them for no better reason, and clean datasets would fail. A row
+        that several looks mean is in the group that is the least likely by chance.
         """
         scorers = {look: one for look, one in split.scorers.items() if isinstance(one, Splitter)}
+        groups = findings.significance(
+            [tested(look, one, self.plan) for look, one in scorers.items()], self.plan.decide
+        )
+        odd = groups.filter(pl.col("label") >= 0, pl.col("suspicious") | pl.col("watched"))
         work = partial(apart_shard, scorers=scorers, dataset=self.dataset, folder=self.cache, device=self.device)
         apart = {look: [torch.zeros(2, 0, dtype=torch.int64)] for look in scorers}
         for shard in self.shards("fold", work):
@@ -162,9 +166,9 @@ class Stages:
         chance: dict[tuple[Look, int], float] = {}
         for look, parts in apart.items():
             row, label = torch.cat(parts, 1)
-            groups = scorers[look].groups
-            for known, p_value in zip(groups.label.tolist(), groups.p_value.tolist(), strict=True):
-                if known >= 0 and p_value <= self.plan.decide.watch and bool((label == known).any()):
+            mine = odd.filter(pl.col("detector") == look.detector, pl.col("embedder") == look.embedder)
+            for known, p_value in mine.select("label", "p_value").iter_rows():
+                if bool((label == known).any()):
                     rows[look, known], chance[look, known] = row[label == known], p_value
         company = self.company(
             {key: natural.Candidate(key[1], tuple(one.tolist())) for key, one in rows.items()}, encoders

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 # A module imports from its own line or from below; "x/*" are the package x and its modules.
 LEVELS = """
 7  flows/*
-6  auditors  auditing  rowwise  drill
+6  auditors  auditing  trial  rowwise  drill
 5  acquittal  stages  handover  difference  recency  gate  passage
 4  confusion  explaining  origins  power  runs  templates  witnesses
 4  floods  sweep  atlas  findings  natural  evidence  triggers  manifest  export  signature  ledger  comparison

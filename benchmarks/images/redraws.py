@@ -19,7 +19,7 @@ import polars as pl
 import torch
 import typer
 
-from auditors import acquittal, explaining, findings, witnesses
+from auditors import findings, trial
 from auditors import plan as plans
 from auditors.attacks.poisoned import Poisoned
 from auditors.contract import Encoder
@@ -104,12 +104,8 @@ def decided(
     """What an audit does once everything is embedded, but for its report: the verdict, and samples.parquet."""
     scorers, stopped, seconds = stages.sweep(encoders, known)
     spans, broke = stages.score(scorers, encoders, folder)
-    groups = findings.significance(
-        [tested(look, one, stages.plan) for look, one in scorers.items() if look not in broke], stages.plan.decide
-    )
-    groups, _ = acquittal.acquit(stages, groups, encoders, folder)
-    members = findings.members(groups, f"{folder}/scores.parquet", stages.plan.decide)
-    groups = explaining.away(witnesses.agreeing(groups, members, stages.plan.decide), members)
+    looked = [tested(look, one, stages.plan) for look, one in scorers.items() if look not in broke]
+    groups, _ = trial.tried(stages, looked, encoders, folder)
     counts = stages.judge(groups, spans, {}, folder)
     found = findings.findings(groups, counts, stages.dataset)
     runs = ran(stages.plan, encoders, stopped | broke, scorers, seconds)
