@@ -24,7 +24,7 @@ LEVELS = """
 4  floods  sweep  atlas  findings  natural  evidence  triggers  manifest  export  signature  ledger  comparison
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest
 2  hashing  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held
-2  rows  looseness  suspicion  foreignness
+2  rows  looseness  suspicion  foreignness  filters
 1  ngrams  contexts  contradiction  kinship  errors  values  batch  payload  tables  cache  files  localise  wording
 1  decisions
 2  breaks

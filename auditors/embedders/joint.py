@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from auditors.batch import Batch
 from auditors.contract import EMBEDDERS, Encoder, embedder
-from auditors.errors import NotApplicable
+from auditors.errors import NotApplicable, PlanError
+from auditors.filters import CHUNK, SIDE, dictionary, read, responses, sample, whole
 from auditors.payload import Payload
-from auditors.plan import settings
 from auditors.values import Dataset, Modality, recipe
+
+DRAWN = 4096  # pictures that filters are cut from
 
 
 @embedder("joint")
@@ -27,51 +31,70 @@ class Joint:
 
     grid     of `pixels`
     colour   of `pixels`
-    filters  of `patches`
+    filters  patches drawn, as in `patches`
+    size     side of a patch in pixels of a 32 x 32 picture
     seed     of the patches
     """
 
     grid: int = 32
     colour: Literal["grey", "rgb"] = "grey"
     filters: int = 300
+    size: int = 6
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.filters < 1 or not 2 <= self.size <= SIDE // 2:
+            raise PlanError(f"joint needs a filter and a size of 2 to {SIDE // 2}, got {self.filters} and {self.size}")
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE})
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> Encoder:
-        # Only the responses are wanted, so the classifiers over them may be as cheap as they come.
-        chosen: dict[str, dict[str, Any]] = {
-            "pixels": {"grid": self.grid, "colour": self.colour},
-            "patches": {"filters": self.filters, "seed": self.seed, "folds": 2, "mirrored": False},
-        }
-        made = [settings(EMBEDDERS[name], table, "[embedders.joint]") for name, table in chosen.items()]
-        parts = tuple(one.fit(payloads, dataset, device) for one in made)
+        drawn = sample(payloads, DRAWN)[0]
+        if not len(drawn):
+            raise NotApplicable("no row with a label can be read")
+        bank = dictionary(drawn.to(device), filters=self.filters, size=self.size, seed=self.seed)
+        pixels: Any = EMBEDDERS["pixels"]
+        plain: Encoder = pixels(grid=self.grid, colour=self.colour).fit(payloads, dataset, device)
         # Units only have to be alike: the first rows that can be read say enough.
-        first = next((one for one in payloads if len(parts[0].embed(one))), None)
-        if first is None:
-            raise NotApplicable("no row can be read")
-        spread = [one.embed(first).embedding.double() for one in parts]
-        unit = tuple(float((one - one.mean(0)).square().mean().sqrt().clamp_min(1e-6)) for one in spread)
-        return JointEncoder(self, parts, unit)
+        first = next(one for one in payloads if len(plain.embed(one)))
+        bare = JointEncoder(self, plain, bank, (1.0, 1.0), device)
+        return JointEncoder(self, plain, bank, tuple(map(unit, bare.parts(first)[1:])), device)
+
+
+def unit(value: Tensor) -> float:
+    """How far the numbers of `value` [B, D] lie from their column's mean, all in all."""
+    wide = value.double()
+    return float((wide - wide.mean(0)).square().mean().sqrt().clamp_min(1e-6))
 
 
 @dataclass(frozen=True, eq=False)
 class JointEncoder:
-    """Both encoders, and how far the numbers of each spread."""
+    """The encoder of the pixels, the filters, and how far the numbers of each view spread."""
 
     settings: Joint
-    parts: tuple[Encoder, ...]
+    pixels: Encoder
+    bank: Tensor  # [F, 3, size, size]
     unit: tuple[float, ...]
+    device: torch.device
 
     @property
     def dim(self) -> int:
-        return sum(one.dim for one in self.parts)
+        return self.pixels.dim + 2 * len(self.bank)
 
     @property
     def digest(self) -> str:
-        return recipe("joint", 1, self.settings, self.unit, *(one.digest for one in self.parts))
+        bank = hashlib.sha256(self.bank.cpu().contiguous().numpy().tobytes()).hexdigest()
+        return recipe("joint", 2, self.settings, self.unit, self.pixels.digest, bank)
 
+    def parts(self, payload: Payload) -> tuple[Batch, Tensor, Tensor]:
+        """Both views of the rows that can be read, each in its own unit [B, D]."""
+        seen = self.pixels.embed(payload)
+        image = next(read([payload]))[2]
+        response = [whole(responses(one.to(self.device), self.bank)) for one in torch.split(image, 32 * CHUNK)]
+        return seen, seen.embedding, torch.cat(response).cpu()
+
+    @torch.inference_mode()
     def embed(self, payload: Payload) -> Batch:
-        seen = [one.embed(payload) for one in self.parts]
-        value = [one.embedding / unit for one, unit in zip(seen, self.unit, strict=True)]
-        return Batch(seen[0].row, seen[0].label, torch.cat(value, 1))
+        seen, *views = self.parts(payload)
+        value = torch.cat([one / unit for one, unit in zip(views, self.unit, strict=True)], 1)
+        return Batch(seen.row, seen.label, value.clone())

@@ -8,14 +8,14 @@ from torch.testing import assert_close
 from auditors.embedders.joint import Joint
 from auditors.embedders.patches import Patches
 from auditors.embedders.pixels import Pixels
-from auditors.errors import NotApplicable
+from auditors.errors import NotApplicable, PlanError
 from auditors.values import Dataset, Digest, File
 
 CPU = torch.device("cpu")
 
 
 def dataset(one):
-    counts = one.label.bincount(minlength=2).tolist()
+    counts = one.label.clamp_min(0).bincount(minlength=2).tolist()
     files = (File("f", "f", len(one), 0, Digest("a", "b")),)
     return Dataset("", files, (), ROLES, ("0", "1"), tuple(counts), Digest("a", "b"))
 
@@ -43,7 +43,13 @@ def test_units_come_from_rows_that_can_be_read():
     assert len(encoder.embed(broken)) == 0
 
 
-def test_without_classes_it_does_not_apply():
-    given = payload(pictures()[0], [0] * 90)
-    with pytest.raises(NotApplicable, match="two classes"):
+def test_without_labels_it_does_not_apply():
+    given = payload(pictures()[0], [-1] * 90)
+    with pytest.raises(NotApplicable, match="label"):
         Joint(filters=6).fit([given], dataset(given), CPU)
+
+
+@pytest.mark.parametrize("wrong", [{"filters": 0}, {"size": 1}, {"size": 17}])
+def test_settings_that_cut_no_patch_are_refused(wrong):
+    with pytest.raises(PlanError, match="joint needs a filter"):
+        Joint(**wrong)

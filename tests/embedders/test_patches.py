@@ -18,21 +18,9 @@ from sklearn.metrics import log_loss
 from torch.nn.functional import adaptive_avg_pool2d
 from torch.testing import assert_close
 
-from auditors.embedders.patches import (
-    FAINT,
-    QUIET,
-    SHRINK,
-    Patches,
-    Totals,
-    dictionary,
-    fold_key,
-    quadrants,
-    responses,
-    sample,
-    scale,
-    solved,
-)
+from auditors.embedders.patches import Patches, Totals, scale, solved
 from auditors.errors import NotApplicable, PlanError
+from auditors.filters import FAINT, QUIET, SHRINK, dictionary, fold_key, quadrants, responses, sample
 from auditors.payload import Payload
 from auditors.source import open_dataset, payloads
 from auditors.values import Dataset, Digest, File, Modality, Roles
