@@ -89,7 +89,7 @@ def test_one_draw_from_planting_to_the_table(pictures, tmp_path, monkeypatch):
     assert "| SPECTRE |" in first.output
     assert "badnets, 12, target 1, seed 3: " in first.output
     one = methods.seen(Draw.parse("badnets:12:1:3"), pictures, 240, cache)
-    assert set(one.views) == {"grey32", "rgb16", "rgb8", "energies", "patches", "victim"}
+    assert set(one.views) == {"grey32", "rgb16", "rgb8", "energies", "joint", "patches", "victim"}
     assert one.poisoned.sum() == 12
     assert (one.label[one.poisoned] == 1).all()
     assert one.prob.shape == (240, 3)
