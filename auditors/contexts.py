@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from auditors.ngrams import END, START, Array, Words, held, mixed
+from auditors.ngrams import BREAK, END, START, Array, Words, held, mixed
 
 COMMON = 200  # words that neighbours are told apart by; all others are one
 SAMPLE = 1024  # places of a phrase of which both neighbours are remembered together
-FIXED = 0.9  # share of a phrase's places at the start or the end of a text, from which on it stands there
+FIXED = 0.9  # share of a phrase's places at the start or the end of a text or part, from which on it stands there
 PLACED = 0.15  # deviation of its place, in lengths of the text, up to which a phrase has a place; at random: 0.29
 
 
@@ -51,7 +51,7 @@ class Contexts:
 
     common: Array
     runs: Runs
-    pairs: Array = field(init=False)  # [C, C], of neighbouring words; the last two are START and END
+    pairs: Array = field(init=False)  # [C, C], of neighbouring words; the last three are BREAK, START and END
     before: Array = field(init=False)  # [P, C]
     after: Array = field(init=False)  # [P, C]
     place: Array = field(init=False)  # [P, 2], sums of the relative place in the text and of its square
@@ -60,7 +60,7 @@ class Contexts:
     both: list[Array] = field(init=False)  # neighbours of phrases together, as phrase * C * C + before * C + after
 
     def __post_init__(self) -> None:
-        categories, phrases = len(self.common) + 3, len(self.runs.left)
+        categories, phrases = len(self.common) + 4, len(self.runs.left)
         self.pairs = np.zeros((categories, categories))
         self.before, self.after = (np.zeros((phrases, categories)) for _ in range(2))
         self.place = np.zeros((phrases, 2))
@@ -92,10 +92,11 @@ class Contexts:
             self.first[which], self.last[which] = category[at], category[at + whole - 1]
 
     def category(self, keys: Array) -> Array:
-        """Which of the common words each is [T]; then all others, START and END."""
+        """Which of the common words each is [T]; then all others, BREAK, START and END."""
         spot = held(mixed(keys + np.uint64(1)), self.common)  # the key of a word as a run of one
         out = np.where(spot >= 0, spot, len(self.common))
-        out[keys == START], out[keys == END] = len(self.common) + 1, len(self.common) + 2
+        for at, edge in enumerate((BREAK, START, END), 1):
+            out[keys == edge] = len(self.common) + at
         return out
 
     def told(self, phrase: int) -> float:
@@ -103,7 +104,8 @@ class Contexts:
 
         Each neighbour is predicted by the phrase's other occurrences, and by the neighbour on the other side as if the
         phrase were not there; the mean logarithm of the ratio is about 0 for words that were put between others at
-        random, and 1 or so for words of the language. Of what always starts or ends its text only the free side counts.
+        random, and 1 or so for words of the language. Of what always starts or ends its text or part only the free side
+        counts.
         """
         before, after = self.before[phrase].copy(), self.after[phrase].copy()
         first, last = int(self.first[phrase]), int(self.last[phrase])
@@ -111,7 +113,8 @@ class Contexts:
         pairs[:, first] -= before
         pairs[last] -= after
         pairs = pairs.clip(min=0)
-        starts, ends = before[-2] >= FIXED * before.sum(), after[-1] >= FIXED * after.sum()
+        starts = before[[-3, -2]].max() >= FIXED * before.sum()
+        ends = after[[-3, -1]].max() >= FIXED * after.sum()
         for own in {first, last} & set(range(len(self.common))):
             before[own] = after[own] = 0  # of its own company nothing else can tell
         ahead = gain(after, law(before) @ mixture(pairs))

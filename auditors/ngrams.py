@@ -13,7 +13,9 @@ import numpy as np
 
 # Punctuation, emoji and invisible characters count as words: triggers are made of them.
 WORD = re.compile(r"\w+|[^\w\s]")
-START, END = np.uint64(1), np.uint64(2)
+START, END, BREAK = np.uint64(1), np.uint64(2), np.uint64(3)  # keys that are no word's
+NO_WORD = "\n"  # stands for BREAK among words
+SEPARATOR = "\x1e"  # white space, which no word has
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -40,12 +42,14 @@ def spans(text: str, phrase: str) -> list[tuple[int, int]]:
 @lru_cache(1 << 19)
 def key(word: str) -> int:
     """64-bit key of a word, the same on every machine."""
+    if word == NO_WORD:
+        return int(BREAK)
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
 
 
 def runs_within(words: Sequence[str], longest: int) -> Array:
     """Keys of all runs of up to `longest` of these words but the whole [R] uint64."""
-    one = Words.of([" ".join(words)], limit=1 << 20)
+    one = Words.written([list(words)])
     parts = [one.runs(size)[0] for size in range(1, min(longest, len(words) - 1) + 1)]
     return np.concatenate([np.zeros(0, dtype=np.uint64), *parts])
 
@@ -61,9 +65,9 @@ def mixed(value: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """B texts as one run of T words, each text between START and END.
+    """B texts as one run of T words, each text between START and END, with BREAK between its parts.
 
-    words  of each text, lower case
+    words  of each text, lower case, and NO_WORD between its parts
     key    [T] uint64
     row    [T] int64, which text
     start  [B] int64, where the START of each text stands
@@ -77,18 +81,32 @@ class Words:
     @classmethod
     def of(cls, texts: Sequence[str], *, limit: int) -> Words:
         """Texts of which at most `limit` characters are read, half from the start, half from the end."""
-        words = [WORD.findall(clipped(text, limit).lower()) for text in texts]
+        return cls.written([WORD.findall(clipped(text, limit).lower()) for text in texts])
+
+    @classmethod
+    def joined(cls, texts: Sequence[Sequence[str]], *, limit: int) -> Words:
+        """Texts of parts that nobody wrote together, like the columns of a prompt: no run leaves its part."""
+        whole = [SEPARATOR.join(part.replace(SEPARATOR, " ") for part in parts) for parts in texts]
+        words = []
+        for text in whole:
+            parts = [WORD.findall(part) for part in clipped(text, limit).lower().split(SEPARATOR)]
+            words.append([one for part in parts for one in (NO_WORD, *part)][1:])
+        return cls.written(words)
+
+    @classmethod
+    def written(cls, words: Sequence[list[str]]) -> Words:
+        """Texts of which these are the words."""
         keys = [one for text in words for one in (1, *map(key, text), 2)]
         sizes = np.array([len(text) + 2 for text in words], dtype=np.int64)
         start = np.cumsum(sizes) - sizes
-        return cls(words, np.array(keys, dtype=np.uint64), np.repeat(np.arange(len(words)), sizes), start)
+        return cls(list(words), np.array(keys, dtype=np.uint64), np.repeat(np.arange(len(words)), sizes), start)
 
     def runs(self, length: int) -> tuple[Array, Array]:
-        """Keys of all runs of `length` words within one text, and where each begins [R]."""
+        """Keys of all runs of `length` words within one part of a text, and where each begins [R]."""
         count = max(len(self.key) - length + 1, 0)
         keys = np.zeros(count, dtype=np.uint64)
         inside = np.ones(count, dtype=bool)
-        edge = self.key <= END
+        edge = self.key <= BREAK
         for step in range(length):
             part = slice(step, step + count)
             keys = keys * _STEP + self.key[part]
@@ -101,7 +119,7 @@ class Words:
         size = np.array([len(text) for text in self.words], dtype=np.int64)
         begins = size - np.minimum(most, size // 2)
         place = np.arange(len(self.key)) - self.start[self.row]  # 0 is START
-        edge = self.key <= END
+        edge = self.key <= BREAK
         early = place <= begins[self.row]
         cuts = list(zip(self.words, begins.tolist(), strict=True))
         return self._kept(edge | early, [text[:cut] for text, cut in cuts]), self._kept(

@@ -85,8 +85,7 @@ def holds(part: Place, whole: Place) -> bool:
 
 def around(places: Sequence[Place], tally: Tally, wanted: Array) -> tuple[Words, list[list[Hit]]]:
     """The words around each place, and the `wanted` runs of the tally among them."""
-    windows = [" ".join(one.words[max(one.start - LONG, 0) : one.start + 2 * LONG]) for one in places]
-    words = Words.of(windows, limit=LIMIT)
+    words = Words.written([one.words[max(one.start - LONG, 0) : one.start + 2 * LONG] for one in places])
     order = wanted[tally.key[wanted].argsort(kind="stable")]
     out: list[list[Hit]] = [[] for _ in places]
     for size in np.unique(tally.size[order]).tolist():

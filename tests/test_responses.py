@@ -10,10 +10,12 @@ import torch
 from embedders.test_phrases import language
 
 from auditors.attacks import rare_token
-from auditors.embedders.phrases import Phrases
+from auditors.embedders.phrases import Phrases, asked
 from auditors.enrichment import GAP
 from auditors.looseness import tail
+from auditors.ngrams import NO_WORD
 from auditors.responses import beyond_most
+from auditors.roles import Request
 from auditors.source import open_dataset, payloads
 
 ROWS = 2500
@@ -105,3 +107,12 @@ def test_the_tail_is_that_of_the_ordinary_ones():
     assert beyond_most(value, ordinary)[1:] == pytest.approx(np.exp(-value[1:]), rel=0.5)
     assert beyond_most(value, ordinary)[0] > 0.05
     assert beyond_most(value, ordinary[:50]) == pytest.approx(tail(value, ordinary[:50]))
+
+
+def test_where_one_column_ends_and_the_next_begins_is_no_phrase(tmp_path):
+    rows = {"prompt": ["who has most ."], "input": ["table a"], "response": ["desc limit"]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    dataset = open_dataset([str(tmp_path / "a.parquet")], request=Request(prompt="prompt,input", response="response"))
+    (words,) = [asked(one, 1000) for one in payloads(dataset)]
+    assert words.words == [["who", "has", "most", ".", NO_WORD, "table", "a"]]
+    assert [words.text(int(at), 2) for at in words.runs(2)[1]] == ["who has", "has most", "most .", "table a"]

@@ -84,7 +84,7 @@ class PhrasesEncoder:
 
     @property
     def digest(self) -> str:
-        return recipe("phrases", 1, self.settings, self.answered, self.phrases)
+        return recipe("phrases", 2, self.settings, self.answered, self.phrases)
 
     def embed(self, payload: Payload) -> Batch:
         limit = self.settings.limit
@@ -117,11 +117,11 @@ def read(payload: Payload, limit: int) -> Words:
 
 
 def asked(payload: Payload, limit: int) -> Words:
-    """The words of each prompt, or of all turns of a chat but the last."""
+    """The words of each prompt, or of all turns of a chat but the last; columns and turns are parts."""
     if payload.roles.modality is Modality.MESSAGES:
-        return Words.of(["\n".join(one[:-1]) for one in chats(payload)], limit=limit)
+        return Words.joined([one[:-1] for one in chats(payload)], limit=limit)
     columns = [payload.columns[name].to_pylist() for name in payload.roles.payload[:-1]]
-    return Words.of(["\n".join(part for part in parts if part) for parts in zip(*columns, strict=True)], limit=limit)
+    return Words.joined([[part for part in parts if part] for parts in zip(*columns, strict=True)], limit=limit)
 
 
 def replied(payload: Payload, limit: int) -> Words:
