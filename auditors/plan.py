@@ -225,12 +225,13 @@ DEFAULT: dict[Modality, dict[str, Any]] = {
             "rgb8": {"kind": "pixels", "grid": 8, "colour": "rgb"},
             # Warping and resampling leave no pattern of their own, but they smooth.
             "energies": {"kind": "pixels", "basis": "energies"},
-            # A pattern that moves about shows in filters that do not care where, a weak one in both together.
-            "joint": {},
+            # A pattern that moves about shows in filters that do not care where.
             "patches": {},
+            # A weak one shows a little in either, on the same rows.
+            "joint": {},
         },
         "detectors": {
-            "spectral-signature": {"on": ["grey32", "rgb16", "rgb8", "energies", "joint"]},
+            "spectral-signature": {"on": ["grey32", "rgb16", "rgb8", "energies", "patches", "joint"]},
             "doubted-signature": {"on": ["grey32", "rgb16", "rgb8", "energies"]},
             "activation-clustering": {"on": ["patches"]},
             "label-issue": {"on": ["patches"]},

@@ -148,15 +148,15 @@ class Stages:
     def together(self, split: Swept, encoders: Mapping[str, Encoder | Ended]) -> torch.Tensor:
         """The rows that stand apart, in groups by look and class [N] int64; -1 is none.
 
-        A group is suspected or worth a look by the same law as in the end. What chance makes, and natural clusters, are
-        none: a model that saw none of them would doubt them for no better reason, and clean datasets would fail. A row
-        that several looks mean is in the group that is the least likely by chance.
+        Only groups that these looks by themselves suspect: a model that saw none of a kind of car doubts such cars for
+        no other reason, so what was not suspicious before must not become so by being held out. Natural clusters are
+        none either. A row that several looks mean is in the group that is the least likely by chance.
         """
         scorers = {look: one for look, one in split.scorers.items() if isinstance(one, Splitter)}
         groups = findings.significance(
             [tested(look, one, self.plan) for look, one in scorers.items()], self.plan.decide
         )
-        odd = groups.filter(pl.col("label") >= 0, pl.col("suspicious") | pl.col("watched"))
+        odd = groups.filter("suspicious", pl.col("label") >= 0)
         work = partial(apart_shard, scorers=scorers, dataset=self.dataset, folder=self.cache, device=self.device)
         apart = {look: [torch.zeros(2, 0, dtype=torch.int64)] for look in scorers}
         for shard in self.shards("fold", work):
