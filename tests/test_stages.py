@@ -147,19 +147,32 @@ class Unsure:
         return Batch(payload.row, payload.label, torch.zeros(len(payload), 1), even)
 
 
-def test_rows_that_stand_apart_are_judged_by_beliefs_that_saw_none_of_them(tmp_path, monkeypatch):
-    world = backdoored(0, rows=80, poison=24)
+def held_together(world, tmp_path, monkeypatch, **decide):
+    """The audit's report, and which rows were to be kept together."""
     vectors(tmp_path / "train.parquet", world.batch, group=100)
     monkeypatch.setitem(EMBEDDERS, "folding", Folding)
     monkeypatch.setattr(Folding, "told", [])
     chosen = {
         "embedders": {"column": {}, "folding": {}},
         "detectors": {"spectral-signature": {"on": ["column"]}, "doubted-signature": {"on": ["column"]}},
-        "decide": {"beliefs": "folding"},
+        "decide": {"beliefs": "folding", **decide},
     }
     report = audited(str(tmp_path / "train.parquet"), tmp_path, chosen)
     (together,) = Folding.told
     assert len(together) == len(world.planted)
+    return report, together
+
+
+def test_rows_that_are_not_suspected_are_not_held_out_together(tmp_path, monkeypatch):
+    world = backdoored(0, rows=80, poison=24)
+    report, together = held_together(world, tmp_path, monkeypatch, fdr=1e-30)
+    assert report.verdict is Verdict.PASSED
+    assert together.tolist() == [-1] * len(together)
+
+
+def test_rows_that_stand_apart_are_judged_by_beliefs_that_saw_none_of_them(tmp_path, monkeypatch):
+    world = backdoored(0, rows=80, poison=24)
+    report, together = held_together(world, tmp_path, monkeypatch)
     mine = together[world.planted]
     number = mine.mode().values
     assert int(number) >= 0
