@@ -120,6 +120,16 @@ class Folded(Protocol):
         ...
 
 
+@runtime_checkable
+class Composite(Protocol):
+    """An Embedder whose vectors hold those of others.
+
+    parts  the kinds of these embedders
+    """
+
+    parts: ClassVar[frozenset[str]]
+
+
 EMBEDDERS: dict[str, type[Embedder]] = {}
 DETECTORS: dict[str, type[Detector]] = {}
 

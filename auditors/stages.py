@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from auditors import findings, natural, tables
-from auditors.contract import Aggregator, Embedder, Encoder, Folded, Scorer, Splitter
+from auditors.contract import Aggregator, Composite, Embedder, Encoder, Folded, Scorer, Splitter
 from auditors.errors import DataError, MissingPackage, NotApplicable, PlanError
 from auditors.plan import Plan
 from auditors.runs import Swept, tested
@@ -138,8 +138,18 @@ class Stages:
         return unread
 
     def split(self, encoders: Mapping[str, Encoder | Ended]) -> Swept:
-        """Sweep for the looks that can do without class probabilities and say which rows stand apart most."""
-        plain = {name: one for name, one in encoders.items() if not getattr(one, "classes", 0)}
+        """Sweep for the looks that can do without class probabilities and say which rows stand apart most.
+
+        None of them looks at what the beliefs are made of: rows that stand apart there are a kind of content that a
+        model has to have seen, and would doubt once they are held out.
+        """
+        kind, _ = self.plan.embedders[self.plan.decide.beliefs]
+
+        def apart(name: str) -> bool:
+            settings = self.plan.embedders[name][1]
+            return not (isinstance(settings, Composite) and kind in settings.parts)
+
+        plain = {name: one for name, one in encoders.items() if not getattr(one, "classes", 0) and apart(name)}
         live, _ = self._begun(plain, believed=False)
         swept = self._swept(live, "split", beliefs="")
         scorers = {look: one for look, one in swept.scorers.items() if isinstance(one, Splitter)}
@@ -148,15 +158,15 @@ class Stages:
     def together(self, split: Swept, encoders: Mapping[str, Encoder | Ended]) -> torch.Tensor:
         """The rows that stand apart, in groups by look and class [N] int64; -1 is none.
 
-        Only groups that these looks by themselves suspect: a model that saw none of a kind of car doubts such cars for
-        no other reason, so what was not suspicious before must not become so by being held out. Natural clusters are
-        none either. A row that several looks mean is in the group that is the least likely by chance.
+        A group is suspected or worth a look by the same law as in the end. What chance makes, and natural clusters, are
+        none: a model that saw none of them would doubt them for no better reason, and clean datasets would fail. A row
+        that several looks mean is in the group that is the least likely by chance.
         """
         scorers = {look: one for look, one in split.scorers.items() if isinstance(one, Splitter)}
         groups = findings.significance(
             [tested(look, one, self.plan) for look, one in scorers.items()], self.plan.decide
         )
-        odd = groups.filter("suspicious", pl.col("label") >= 0)
+        odd = groups.filter(pl.col("label") >= 0, pl.col("suspicious") | pl.col("watched"))
         work = partial(apart_shard, scorers=scorers, dataset=self.dataset, folder=self.cache, device=self.device)
         apart = {look: [torch.zeros(2, 0, dtype=torch.int64)] for look in scorers}
         for shard in self.shards("fold", work):

@@ -163,10 +163,18 @@ def held_together(world, tmp_path, monkeypatch, **decide):
     return report, together
 
 
-def test_rows_that_are_not_suspected_are_not_held_out_together(tmp_path, monkeypatch):
+def test_rows_that_chance_may_make_are_not_held_out_together(tmp_path, monkeypatch):
     world = backdoored(0, rows=80, poison=24)
     report, together = held_together(world, tmp_path, monkeypatch, fdr=1e-30)
     assert report.verdict is Verdict.PASSED
+    assert together.tolist() == [-1] * len(together)
+
+
+def test_rows_that_stand_apart_in_what_the_beliefs_are_made_of_are_not_held_out_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(EMBEDDERS["column"], "parts", frozenset({"folding"}), raising=False)
+    world = backdoored(0, rows=80, poison=24)
+    report, together = held_together(world, tmp_path, monkeypatch)
+    assert report.verdict is Verdict.FAILED
     assert together.tolist() == [-1] * len(together)
 
 

@@ -47,6 +47,7 @@ class Joint:
             raise PlanError(f"joint needs a filter and a size of 2 to {SIDE // 2}, got {self.filters} and {self.size}")
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE})
+    parts: ClassVar[frozenset[str]] = frozenset({"pixels", "patches"})
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> Encoder:
         drawn = sample(payloads, DRAWN)[0]
@@ -58,7 +59,7 @@ class Joint:
         # Units only have to be alike: the first rows that can be read say enough.
         first = next(one for one in payloads if len(plain.embed(one)))
         bare = JointEncoder(self, plain, bank, (1.0, 1.0), device)
-        return JointEncoder(self, plain, bank, tuple(map(unit, bare.parts(first)[1:])), device)
+        return JointEncoder(self, plain, bank, tuple(map(unit, bare.views(first)[1:])), device)
 
 
 def unit(value: Tensor) -> float:
@@ -86,7 +87,7 @@ class JointEncoder:
         bank = hashlib.sha256(self.bank.cpu().contiguous().numpy().tobytes()).hexdigest()
         return recipe("joint", 2, self.settings, self.unit, self.pixels.digest, bank)
 
-    def parts(self, payload: Payload) -> tuple[Batch, Tensor, Tensor]:
+    def views(self, payload: Payload) -> tuple[Batch, Tensor, Tensor]:
         """Both views of the rows that can be read, each in its own unit [B, D]."""
         seen = self.pixels.embed(payload)
         image = next(read([payload]))[2]
@@ -95,6 +96,6 @@ class JointEncoder:
 
     @torch.inference_mode()
     def embed(self, payload: Payload) -> Batch:
-        seen, *views = self.parts(payload)
+        seen, *views = self.views(payload)
         value = torch.cat([one / unit for one, unit in zip(views, self.unit, strict=True)], 1)
         return Batch(seen.row, seen.label, value.clone())
