@@ -97,5 +97,6 @@ def responses(image: Tensor, bank: Tensor) -> Tensor:
 
 def whole(response: Tensor) -> Tensor:
     """Each filter's response over the whole picture, signed and its log strength [B, 2 * F], of `responses`."""
-    signed, strength = response.unflatten(1, (2, QUADRANTS, -1)).mean(2).unbind(1)  # [B, F] each
+    filters = response.shape[1] // (2 * QUADRANTS)
+    signed, strength = response.view(-1, 2, QUADRANTS, filters).mean(2).unbind(1)  # [B, F] each
     return torch.cat([signed, (strength + FAINT).log()], 1)
