@@ -34,7 +34,7 @@ def agreeing(groups: pl.DataFrame, members: pl.DataFrame, decide: Decide) -> pl.
         ~pl.col("kind").is_in([str(Kind.LABEL), str(Kind.DUPLICATE)]),
         ~pl.col("family").is_in(OWN),
     ).sort(*STRONGEST)
-    rows = {key: frozenset(mine) for *names, mine in members.select(*GROUP, "rows").rows() for key in [tuple(names)]}
+    rows = {tuple(key): frozenset(mine) for *key, mine in members.select(*GROUP, "rows").iter_rows()}
     acquitted = ~pl.col("suspicious") & (pl.col("p_value") <= decide.fdr)
     left = groups.with_columns(pl.when(acquitted).then(1.0).otherwise("p_value").alias("p_value"))
     alone = [key for part in told.partition_by("label") for key in _alone(part, left, rows, decide)]
