@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from auditors import findings, natural
+from auditors import natural, suspects
 from auditors.contract import Encoder
 from auditors.stages import Stages
 from auditors.sweep import Ended
@@ -21,7 +21,7 @@ def acquit(
     # Whether a phrase is the language's own, or copies are honest ones, is what these tests themselves tell, and
     # that texts of one template resemble each other in their words is what they are accused of.
     groups_tested = groups.filter(~pl.col("family").is_in(["trigger", "copies", "form"]))
-    accused = findings.members(groups_tested, os.path.join(folder, "scores.parquet"), stages.plan.decide)
+    accused = suspects.members(groups_tested, os.path.join(folder, "scores.parquet"), stages.plan.decide)
     candidates = {
         key: natural.Candidate(label, tuple(rows))
         for key, (label, rows) in enumerate(accused.select("label", "rows").rows())
@@ -43,7 +43,7 @@ def acquit(
             f"their nearest neighbours are among themselves, which chance makes {one['chance']:.0%}: taken for a "
             f"natural cluster (row {one['rows'][0]} is one of them)."
         )
-    groups = groups.join(cleared.select(*findings.GROUP, natural=True), on=findings.GROUP, how="left")
+    groups = groups.join(cleared.select(*suspects.GROUP, natural=True), on=suspects.GROUP, how="left")
     innocent = pl.col("natural").fill_null(False) & (pl.col("kind") != str(Kind.LABEL))
     groups = groups.with_columns(pl.col("suspicious") & ~innocent, pl.col("watched") & ~innocent)
     return groups.drop("natural"), notes

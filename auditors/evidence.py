@@ -12,7 +12,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from auditors.findings import STRONGEST
 from auditors.localise import Pattern, common_pattern
 from auditors.ngrams import spans
 from auditors.oddities import Cell, oddities
@@ -21,6 +20,7 @@ from auditors.report.charts import Strip
 from auditors.report.page import Common, Sample
 from auditors.report.thumbnails import picture
 from auditors.source import payloads, picked, row_groups
+from auditors.suspects import STRONGEST
 from auditors.triggers import parts
 from auditors.values import Dataset, Group, Modality
 from auditors.wording import shared
@@ -168,7 +168,7 @@ def marked(
 def beside(dataset: Dataset, tested: pl.DataFrame) -> dict[tuple[str, str | None], tuple[Strip, ...]]:
     """What the looks that suspect a group measured of it and of all the others, by kind and class.
 
-    `tested` is the table of findings.significance, with what power.needed adds to it.
+    `tested` is the table of suspects.significance, with what power.needed adds to it.
     """
     out: dict[tuple[str, str | None], tuple[Strip, ...]] = {}
     suspicious = tested.filter(pl.col("suspicious")).sort(*STRONGEST)

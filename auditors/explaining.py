@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import polars as pl
 from scipy.stats import binom
 
-from auditors.findings import GROUP
+from auditors.suspects import GROUP
 
 RELABELLING = "relabelling"
 HALF = 0.5  # of the rows that another finding is about: as many account for it
@@ -26,8 +26,8 @@ CHANCE = 0.01  # less often by chance, where a pattern shows in all classes alik
 def away(groups: pl.DataFrame, members: pl.DataFrame, class_rows: Sequence[int]) -> pl.DataFrame:
     """The tested `groups` without the suspicion that a pattern in one class accounts for.
 
-    groups      as `findings.significance` gives them
-    members     as `findings.members` gives them: the rows flagged in each suspicious group
+    groups      as `suspects.significance` gives them
+    members     as `suspects.members` gives them: the rows flagged in each suspicious group
     class_rows  rows of each class
     """
     suspicious = groups.filter("suspicious", pl.col("family") != RELABELLING).select(*GROUP)

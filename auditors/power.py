@@ -21,7 +21,7 @@ MOST = 1000  # classes listed
 
 
 def needed(tested: pl.DataFrame, decide: Decide) -> pl.DataFrame:
-    """The table of findings.significance with `needed`: how many times as far out as other classes a group must reach.
+    """The table of suspects.significance with `needed`: how many times as far out as other classes a group must reach.
 
     One class alone in one look must pass Simes over the looks at it and Benjamini-Hochberg over the classes. Null where
     a look does not know the law of its statistic.

@@ -10,10 +10,10 @@ import polars as pl
 from auditors import manifest
 from auditors.difference import FRESH, Difference, difference
 from auditors.errors import PlanError
-from auditors.findings import GROUP, members
 from auditors.manifest import Manifest
 from auditors.plan import Decide
 from auditors.stats.significance import hypergeometric_tail
+from auditors.suspects import GROUP, members
 from auditors.values import Dataset
 
 ARRIVED = "evidence_arrived"

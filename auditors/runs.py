@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from auditors.contract import DETECTORS, Encoder, Scorer
-from auditors.findings import Tested
 from auditors.plan import Plan
+from auditors.suspects import Tested
 from auditors.sweep import Ended, Look
 from auditors.values import Run, Status
 

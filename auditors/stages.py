@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from auditors import findings, natural, tables
+from auditors import judgement, natural, suspects, tables
 from auditors.contract import Aggregator, Composite, Embedder, Encoder, Folded, Scorer, Splitter
 from auditors.errors import DataError, MissingPackage, NotApplicable, PlanError
 from auditors.plan import Plan
@@ -163,7 +163,7 @@ class Stages:
         that several looks mean is in the group that is the least likely by chance.
         """
         scorers = {look: one for look, one in split.scorers.items() if isinstance(one, Splitter)}
-        groups = findings.significance(
+        groups = suspects.significance(
             [tested(look, one, self.plan) for look, one in scorers.items()], self.plan.decide
         )
         odd = groups.filter(pl.col("label") >= 0, pl.col("suspicious") | pl.col("watched"))
@@ -332,8 +332,8 @@ class Stages:
                 mine = {
                     row: why for row, why in unread.items() if shard.first_row <= row < shard.first_row + shard.rows
                 }
-                judged = findings.judge(identities(self.dataset, shard), seen, groups, mine, self.plan.decide)
-                table = findings.samples(judged, self.dataset)
+                judged = judgement.judge(identities(self.dataset, shard), seen, groups, mine, self.plan.decide)
+                table = judgement.samples(judged, self.dataset)
                 writer.write_table(table)
                 flagged.append(table.filter(table["flagged"]))
                 for kind, label, rows in (

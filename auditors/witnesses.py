@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from auditors.findings import GROUP, STRONGEST, corrected
 from auditors.plan import Decide
+from auditors.suspects import GROUP, STRONGEST, corrected
 from auditors.values import Kind
 
 HALF = 0.5  # of the rows of one look that another shares: as many are the same
@@ -21,8 +21,8 @@ OWN = ("relabelling",)  # families that count rows without naming them (auditors
 def agreeing(groups: pl.DataFrame, members: pl.DataFrame, decide: Decide) -> pl.DataFrame:
     """The tested `groups` without those that are suspicious only for what was seen in other rows of their class.
 
-    groups   as `findings.significance` gives them
-    members  as `findings.members` gives them: the rows flagged in each suspicious group
+    groups   as `suspects.significance` gives them
+    members  as `suspects.members` gives them: the rows flagged in each suspicious group
 
     Looks are heard in the order of their p-values. One that shares half of its rows with those before it, or they
     theirs with it, agrees. Another is suspicious where its class would still be if those before it, and those that

@@ -21,7 +21,8 @@ LEVELS = """
 6  auditors  auditing  trial  rowwise  drill
 5  acquittal  stages  handover  difference  recency  gate  passage
 4  confusion  explaining  origins  power  runs  templates  witnesses
-4  floods  sweep  atlas  findings  natural  evidence  triggers  manifest  export  signature  ledger  comparison
+4  floods  sweep  atlas  findings  suspects  judgement  natural  evidence  triggers
+4  manifest  export  signature  ledger  comparison
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest
 2  hashing  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held
 2  rows  looseness  suspicion  foreignness  filters

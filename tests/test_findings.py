@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from auditors import findings, tables
+from auditors import findings, judgement, suspects, tables
 from auditors.batch import Groups
-from auditors.findings import significance, verdict
+from auditors.findings import verdict
 from auditors.plan import Decide
+from auditors.suspects import significance
 from auditors.values import Dataset, Digest, File, Group, Kind, Modality, Roles, Run, Status, Verdict
 
 SPECTRAL = {"times_farther_out": 3.0}
@@ -23,7 +24,7 @@ SPECTRAL = {"times_farther_out": 3.0}
 def ran(*p_values, detector="spectral", embedder="grey", kind=Kind.BACKDOOR, family="spectral", **evidence):
     p_value = torch.tensor(p_values, dtype=torch.float64)
     facts = {name: torch.full_like(p_value, value) for name, value in (evidence or SPECTRAL).items()}
-    return findings.Tested(
+    return suspects.Tested(
         detector, embedder, kind, family, Groups(torch.arange(len(p_values)), -p_value, p_value, facts)
     )
 
@@ -71,7 +72,7 @@ def test_nothing_tested_is_an_empty_table_that_can_be_judged():
     found = significance([], Decide())
     assert found.is_empty()
     assert set(significance([ran(0.5)], Decide()).columns) >= set(found.columns)
-    judged = findings.judge(identity(3), scores(), found, {}, Decide())
+    judged = judgement.judge(identity(3), scores(), found, {}, Decide())
     assert judged["flagged"].to_list() == [False] * 3
     assert judged["p_value"].to_list() == [1.0] * 3
     assert findings.findings(found, {}, dataset()) == ()
@@ -119,10 +120,10 @@ def scores(*looks):
 
 
 def judged(looks, groups, *, rows=4, broken=None, decide=None):
-    found = findings.judge(
+    found = judgement.judge(
         identity(rows), scores(*looks), significance(groups, Decide()), broken or {}, decide or Decide()
     )
-    findings.samples(found, dataset())  # fits the schema of samples.parquet
+    judgement.samples(found, dataset())  # fits the schema of samples.parquet
     assert found["row"].to_list() == list(range(rows))
     assert found["risk"].is_between(0, 1).all()
     assert (found.filter("flagged")["risk"].min() or 1) >= 0.5 >= (found.filter(~pl.col("flagged"))["risk"].max() or 0)
@@ -206,9 +207,9 @@ def test_members_are_the_rows_each_suspecting_run_would_flag(tmp_path):
     table = scores(look(0.9, 0.1, 0.6, 0.9, group=[0, 0, 1, -1]), look(0.1, 0.7, 0.9, 0.0, embedder="probe"))
     pq.write_table(table, path)
     groups = significance([ran(1e-6, 1.0), ran(1e-6, 1.0, embedder="probe")], Decide())
-    found = findings.members(groups, path, Decide())
+    found = suspects.members(groups, path, Decide())
     assert dict(found.select("embedder", "rows").rows()) == {"grey": [0], "probe": [1, 2]}
-    assert findings.members(significance([ran(0.5, 1.0)], Decide()), path, Decide()).is_empty()
+    assert suspects.members(significance([ran(0.5, 1.0)], Decide()), path, Decide()).is_empty()
 
 
 # The report

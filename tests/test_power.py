@@ -9,11 +9,11 @@ import pytest
 import torch
 from worlds import backdoored, clean, learned, vectors
 
-from auditors import findings
+from auditors import suspects
 from auditors.detectors.spectral_signature import SpectralSignature
-from auditors.findings import significance
 from auditors.plan import Decide
 from auditors.power import needed, power
+from auditors.suspects import significance
 from auditors.values import Kind
 
 DECIDE = Decide()
@@ -21,7 +21,7 @@ DECIDE = Decide()
 
 def looked(world):
     scorer = learned(SpectralSignature(), world.batch)
-    return [findings.Tested("spectral-signature", "column", Kind.BACKDOOR, "spectral", scorer.groups)]
+    return [suspects.Tested("spectral-signature", "column", Kind.BACKDOOR, "spectral", scorer.groups)]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -37,7 +37,7 @@ def test_what_is_needed_is_where_the_decision_turns(seed):
             p_value = groups.p_value.clone().fill_(1.0)
             p_value[at] = math.exp(-far)
             moved = type(groups)(groups.label, groups.statistic, p_value, groups.evidence)
-            again = significance([findings.Tested("s", "column", Kind.BACKDOOR, "spectral", moved)], DECIDE)
+            again = significance([suspects.Tested("s", "column", Kind.BACKDOOR, "spectral", moved)], DECIDE)
             assert again.filter(pl.col("group") == at)["suspicious"].item() is expected
 
 
@@ -66,7 +66,7 @@ def test_a_suspected_class_reaches_what_is_needed_and_a_clean_one_does_not(tmp_p
 def test_more_looks_ask_for_more():
     (one,) = looked(clean(0))
     alone = needed(significance([one], DECIDE), DECIDE)["needed"]
-    twice = [one, findings.Tested("another", "column", Kind.BACKDOOR, "spectral", one.groups)]
+    twice = [one, suspects.Tested("another", "column", Kind.BACKDOOR, "spectral", one.groups)]
     assert (needed(significance(twice, DECIDE), DECIDE)["needed"][: len(alone)] > alone).all()
 
 
@@ -76,7 +76,7 @@ def test_classes_too_small_are_named(tmp_path):
     batch = world.batch[few]
     dataset = vectors(tmp_path / "rows.parquet", batch)
     scorer = learned(SpectralSignature(), batch)
-    tested = [findings.Tested("spectral-signature", "column", Kind.BACKDOOR, "spectral", scorer.groups)]
+    tested = [suspects.Tested("spectral-signature", "column", Kind.BACKDOOR, "spectral", scorer.groups)]
     (small,) = power(significance(tested, DECIDE), dataset, DECIDE)["untested"]
     assert small["class"] == dataset.classes[2]
     assert small["rows"] < 32

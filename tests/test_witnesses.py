@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from auditors import findings, witnesses
+from auditors import suspects, witnesses
 from auditors.plan import Decide
 from auditors.values import Kind
 
@@ -28,8 +28,8 @@ def world(*p_values, rows, classes=2):
         }
     )
     alone = pl.col("p_value") <= 0.01
-    groups = findings.corrected(groups).with_columns(suspicious=(pl.col("q_value") <= 0.01) & alone, watched=False)
-    members = groups.filter("suspicious").select(*findings.GROUP, "label")
+    groups = suspects.corrected(groups).with_columns(suspicious=(pl.col("q_value") <= 0.01) & alone, watched=False)
+    members = groups.filter("suspicious").select(*suspects.GROUP, "label")
     return groups, members.with_columns(rows=pl.Series([sorted(rows[one]) for one in members["embedder"]]))
 
 
