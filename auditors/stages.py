@@ -158,15 +158,20 @@ class Stages:
     def together(self, split: Swept, encoders: Mapping[str, Encoder | Ended]) -> torch.Tensor:
         """The rows that stand apart, in groups by look and class [N] int64; -1 is none.
 
-        A group is suspected or worth a look by the same law as in the end. What chance makes, and natural clusters, are
-        none: a model that saw none of them would doubt them for no better reason, and clean datasets would fail. A row
-        that several looks mean is in the group that is the least likely by chance.
+        Groups of classes that all looks together (Simes) find worth a look (`watch`), each class by itself: this accuses
+        nobody yet. What chance makes, and natural clusters, are none: a model that saw none of them would doubt them for
+        no better reason, and clean datasets would fail. A row that several looks mean is in the group that is the least
+        likely by chance.
         """
         scorers = {look: one for look, one in split.scorers.items() if isinstance(one, Splitter)}
         groups = suspects.significance(
             [tested(look, one, self.plan) for look, one in scorers.items()], self.plan.decide
         )
-        odd = groups.filter(pl.col("label") >= 0, pl.col("suspicious") | pl.col("watched"))
+        odd = groups.filter(
+            pl.col("label") >= 0,
+            pl.col("p_value") <= self.plan.decide.watch,
+            suspects.simes(pl.col("p_value")).over("label") <= self.plan.decide.watch,
+        )
         work = partial(apart_shard, scorers=scorers, dataset=self.dataset, folder=self.cache, device=self.device)
         apart = {look: [torch.zeros(2, 0, dtype=torch.int64)] for look in scorers}
         for shard in self.shards("fold", work):

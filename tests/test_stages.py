@@ -165,7 +165,7 @@ def held_together(world, tmp_path, monkeypatch, **decide):
 
 def test_rows_that_chance_may_make_are_not_held_out_together(tmp_path, monkeypatch):
     world = backdoored(0, rows=80, poison=24)
-    report, together = held_together(world, tmp_path, monkeypatch, fdr=1e-30)
+    report, together = held_together(world, tmp_path, monkeypatch, fdr=1e-31, watch=1e-30)
     assert report.verdict is Verdict.PASSED
     assert together.tolist() == [-1] * len(together)
 
