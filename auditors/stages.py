@@ -158,10 +158,10 @@ class Stages:
     def together(self, split: Swept, encoders: Mapping[str, Encoder | Ended]) -> torch.Tensor:
         """The rows that stand apart, in groups by look and class [N] int64; -1 is none.
 
-        Groups of classes that all looks together (Simes) find worth a look (`watch`), each class by itself: this accuses
-        nobody yet. What chance makes, and natural clusters, are none: a model that saw none of them would doubt them for
-        no better reason, and clean datasets would fail. A row that several looks mean is in the group that is the least
-        likely by chance.
+        Groups of classes that all looks together (Simes) find worth a look (`watch`), each class by itself: nobody is
+        accused yet. What chance makes, and natural clusters, are none: a model that saw none of them would doubt them
+        for no better reason, and clean datasets would fail. A row that several looks mean is in the group that is the
+        least likely by chance.
         """
         scorers = {look: one for look, one in split.scorers.items() if isinstance(one, Splitter)}
         groups = suspects.significance(
