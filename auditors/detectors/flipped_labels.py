@@ -18,6 +18,7 @@ from auditors.stats.significance import gumbel_tail
 from auditors.values import Kind, Schema
 
 PEERS = 3  # other classes, for the share that innocent classes show
+OUTNUMBERED = 4  # times as many rows in another class: confused with that one as no peer is, and so not tested
 WEIGHT = 20
 LEAST_PROBABILITY = 1e-35
 
@@ -30,7 +31,8 @@ class FlippedLabels:
     Rows whose labels were flipped into a class, with or without a trigger the network cannot see, are draws from the
     other classes. Rank every row by its out-of-fold probability of the class, among the rows not labelled so, and
     estimate the share of the class that is foreign (stats/binormal). Every class has some hard rows and wrong labels:
-    the likelihood ratio against a share of nought is compared with the other classes' ratios.
+    the likelihood ratio against a share of nought is compared with the other classes' ratios. Where classes are very
+    unequal, draws from the others are mostly rows of the largest, which small classes are taken for anyway.
     """
 
     kind: ClassVar[Kind] = Kind.BACKDOOR
@@ -99,7 +101,7 @@ class FlipScorer:
     @property
     def groups(self) -> Groups:
         statistic = (2 * self.gain).sqrt()
-        tested = self.rows >= FEWEST
+        tested = (self.rows >= FEWEST) & (OUTNUMBERED * self.rows >= self.rows.max())
         p_value = torch.ones_like(statistic)
         if int(tested.sum()) > PEERS:
             p_value[tested] = gumbel_tail(statistic[tested], statistic[tested], least_scale=LEAST_SCALE, weight=WEIGHT)

@@ -61,6 +61,16 @@ def test_label_noise_of_all_classes_is_no_attack_on_one() -> None:
     assert scorer(label, prob).groups.p_value.min() > 0.01
 
 
+@pytest.mark.parametrize("rows", [2400, 1200])
+def test_a_class_that_is_taken_for_one_many_times_its_size_is_left_alone(rows: int) -> None:
+    truth = torch.arange(CLASSES).repeat_interleave(torch.tensor([rows] + [400] * (CLASSES - 1)))
+    prob = believed(truth, clarity=2.5, seed=3)
+    alike = (truth == 5).nonzero().flatten()[:60]
+    prob[alike] = prob[truth == 0][:60]
+    p_value = scorer(truth, prob).groups.p_value
+    assert (p_value[5] < 1e-4) == (rows < 4 * 400)  # of a class of its own size it is held against its peers
+
+
 @pytest.mark.parametrize("target", [0, 5])
 def test_labels_flipped_into_one_class_are_found(target: int) -> None:
     truth = labels()
