@@ -93,7 +93,7 @@ def test_one_draw_from_planting_to_the_table(pictures, tmp_path, monkeypatch):
     assert one.poisoned.sum() == 12
     assert (one.label[one.poisoned] == 1).all()
     assert one.prob.shape == (240, 3)
-    assert one.signature.shape == (5, 240)
+    assert one.signature.shape == (6, 240)
     assert np.isfinite(one.logits).all(2).sum(1).tolist() == [192, 192]  # whole batches of 64
     monkeypatch.setattr(methods, "looked", lambda *_: pytest.fail("computed again"))
     assert run.invoke(app, arguments).output == first.output
