@@ -69,7 +69,7 @@ def away(groups: pl.DataFrame, members: pl.DataFrame, class_rows: Sequence[int])
     )
 
 
-def concentrated(mine: int, all_: int, class_rows: int, rows: int) -> bool:
-    """Whether `mine` of `all_` rows with a pattern are too many for a class of `class_rows`, were it in all alike."""
-    often = mine * (rows - class_rows) >= TIMES * (all_ - mine) * class_rows
-    return often and float(binom.sf(mine - 1, all_, class_rows / rows)) <= CHANCE
+def concentrated(mine: int, shown: int, class_rows: int, rows: int) -> bool:
+    """Whether `mine` of `shown` rows with a pattern are too many for a class of `class_rows`, were it in all alike."""
+    often = mine * (rows - class_rows) >= TIMES * (shown - mine) * class_rows
+    return often and float(binom.sf(mine - 1, shown, class_rows / rows)) <= CHANCE

@@ -18,6 +18,7 @@ from auditors.stats.sampling import content_key, smallest
 
 SIDE = 32  # pictures are looked at in this many pixels
 CHUNK = 16  # pictures at once: their filter responses must fit into the cache
+DRAWN = 4096  # pictures that filters are cut from
 QUIET = 10 / 255**2  # added to a patch's variance, so that an empty patch is not blown up to pure noise
 SMOOTH = 0.1  # added to the patches' variances before whitening, as in the source
 SHRINK = 0.25  # responses closer to nothing than this are nothing

@@ -13,11 +13,9 @@ from torch import Tensor
 from auditors.batch import Batch
 from auditors.contract import EMBEDDERS, Encoder, embedder
 from auditors.errors import NotApplicable, PlanError
-from auditors.filters import CHUNK, SIDE, dictionary, read, responses, sample, whole
+from auditors.filters import CHUNK, DRAWN, SIDE, dictionary, read, responses, sample, whole
 from auditors.payload import Payload
 from auditors.values import Dataset, Modality, recipe
-
-DRAWN = 4096  # pictures that filters are cut from
 
 
 @embedder("joint")

@@ -13,13 +13,12 @@ from torch import Tensor
 from auditors.batch import Batch
 from auditors.contract import Encoder, embedder
 from auditors.errors import NotApplicable, PlanError
-from auditors.filters import CHUNK, QUADRANTS, SIDE, dictionary, fold_key, read, responses, sample, whole
+from auditors.filters import CHUNK, DRAWN, QUADRANTS, SIDE, dictionary, fold_key, read, responses, sample, whole
 from auditors.payload import Payload
 from auditors.stats.ridge import Totals, scale, solved
 from auditors.values import Dataset, Modality, recipe
 
 KEYS = 2**62  # content keys lie below
-DRAWN = 4096  # pictures that filters are cut from and the temperature is measured on
 
 
 @embedder("patches")
