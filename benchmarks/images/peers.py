@@ -401,6 +401,7 @@ def main(  # noqa: PLR0917
     peers: Annotated[bool, typer.Option(help="also the Adversarial Robustness Toolbox")] = True,
     hidden: Annotated[bool, typer.Option(help="also ART on the last hidden layer")] = False,
     epochs: Annotated[int, typer.Option(help="of the network that is retrained")] = EPOCHS,
+    least: Annotated[float, typer.Option(help="ask nobody about an attack that succeeds less often than this")] = 0.0,
 ) -> None:
     """Plant each attack in rows of SOURCE, let every method look, and retrain on what each leaves."""
     if peers:
@@ -428,6 +429,8 @@ def main(  # noqa: PLR0917
                 epochs=epochs,
             ):
                 print(row(one), flush=True)
+                if one.method == "none" and (one.success or 0.0) < least:
+                    break
     except (ForetasteError, OSError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
