@@ -31,6 +31,7 @@ from auditors import (
 )
 from auditors import plan as plans
 from auditors.contract import Encoder
+from auditors.encoding import encode
 from auditors.errors import PlanError
 from auditors.files import keep_out_of
 from auditors.plan import Plan
@@ -116,7 +117,7 @@ def _conclude(
 ) -> tuple[Report, dict[str, str]]:
     """Run the stages and write what they found to `folder`, which will be called `out`; with the embedders' digests."""
     dataset, plan = stages.dataset, stages.plan
-    encoders, unread, split = stages.encode()
+    encoders, unread, split = encode(stages)
     clock("encode")
     scorers, stopped, seconds = stages.sweep(encoders, split)
     clock("sweep")

@@ -14,16 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from auditors import judgement, natural, suspects, tables
-from auditors.contract import Aggregator, Composite, Embedder, Encoder, Folded, Scorer, Splitter
+from auditors import judgement, natural, tables
+from auditors.contract import Aggregator, Embedder, Encoder, Folded, Scorer
 from auditors.errors import DataError, MissingPackage, NotApplicable, PlanError
 from auditors.plan import Plan
-from auditors.runs import Swept, tested
+from auditors.runs import Swept
 from auditors.source import identities, payloads
 from auditors.sweep import (
     Ended,
     Look,
-    apart_shard,
     attempt,
     embed_shard,
     ended,
@@ -80,12 +79,6 @@ class Stages:
             self.progress(stage, done, len(shards))
             yield result
 
-    @property
-    def folded(self) -> tuple[str, ...]:
-        """The embedder whose folds wait for what the others' vectors show: that of the beliefs, if it is Folded."""
-        _, settings = self.plan.embedders.get(self.plan.decide.beliefs, ("", None))
-        return (self.plan.decide.beliefs,) if isinstance(settings, Folded) else ()
-
     def train(self, names: Sequence[str], together: torch.Tensor | None = None) -> dict[str, Encoder | Ended]:
         """Fit the embedders of these names. What the user must mend is raised, what does not apply is reported.
 
@@ -110,17 +103,6 @@ class Stages:
         self.progress("train", len(names), len(names))
         return out
 
-    def encode(self) -> tuple[dict[str, Encoder | Ended], dict[int, str], Swept]:
-        """Fit all embedders and store all embeddings; the rows that cannot be read, and the looks that went before."""
-        folded = self.folded
-        encoders = self.train([name for name in self.plan.embedders if name not in folded])
-        split = Swept({}, {}, {})
-        if folded:
-            self.embed(encoders)
-            split = self.split(encoders)
-            encoders |= self.train(folded, self.together(split, encoders))
-        return encoders, self.embed(encoders), split
-
     def embed(self, encoders: Mapping[str, Encoder | Ended]) -> dict[int, str]:
         """Store all embeddings; the rows that cannot be read, with the reason."""
         ready = [one for one in encoders.values() if not isinstance(one, Ended)]
@@ -136,63 +118,6 @@ class Stages:
                 f"{self.dataset.root}: none of {len(unread)} rows can be read; the first: {next(iter(unread.values()))}"
             )
         return unread
-
-    def split(self, encoders: Mapping[str, Encoder | Ended]) -> Swept:
-        """Sweep for the looks that can do without class probabilities and say which rows stand apart most.
-
-        None of them looks at what the beliefs are made of: rows that stand apart there are a kind of content that a
-        model has to have seen, and would doubt once they are held out.
-        """
-        kind, _ = self.plan.embedders[self.plan.decide.beliefs]
-
-        def apart(name: str) -> bool:
-            settings = self.plan.embedders[name][1]
-            return not (isinstance(settings, Composite) and kind in settings.parts)
-
-        plain = {name: one for name, one in encoders.items() if not getattr(one, "classes", 0) and apart(name)}
-        live, _ = self._begun(plain, believed=False)
-        swept = self._swept(live, "split", beliefs="")
-        scorers = {look: one for look, one in swept.scorers.items() if isinstance(one, Splitter)}
-        return Swept(scorers, {}, {look: swept.seconds[look] for look in scorers})
-
-    def together(self, split: Swept, encoders: Mapping[str, Encoder | Ended]) -> torch.Tensor:
-        """The rows that stand apart, in groups by look and class [N] int64; -1 is none.
-
-        Groups of classes that all looks together (Simes) find worth a look (`watch`), each class by itself: nobody is
-        accused yet. What chance makes, and natural clusters, are none: a model that saw none of them would doubt them
-        for no better reason, and clean datasets would fail. A row that several looks mean is in the group that is the
-        least likely by chance.
-        """
-        scorers = {look: one for look, one in split.scorers.items() if isinstance(one, Splitter)}
-        groups = suspects.significance(
-            [tested(look, one, self.plan) for look, one in scorers.items()], self.plan.decide
-        )
-        odd = groups.filter(
-            pl.col("label") >= 0,
-            pl.col("p_value") <= self.plan.decide.watch,
-            suspects.simes(pl.col("p_value")).over("label") <= self.plan.decide.watch,
-        )
-        work = partial(apart_shard, scorers=scorers, dataset=self.dataset, folder=self.cache, device=self.device)
-        apart = {look: [torch.zeros(2, 0, dtype=torch.int64)] for look in scorers}
-        for shard in self.shards("fold", work):
-            for look, found in shard.items():
-                apart[look].append(torch.stack(found))
-        rows: dict[tuple[Look, int], torch.Tensor] = {}
-        chance: dict[tuple[Look, int], float] = {}
-        for look, parts in apart.items():
-            row, label = torch.cat(parts, 1)
-            mine = odd.filter(pl.col("detector") == look.detector, pl.col("embedder") == look.embedder)
-            for known, p_value in mine.select("label", "p_value").iter_rows():
-                if bool((label == known).any()):
-                    rows[look, known], chance[look, known] = row[label == known], p_value
-        company = self.company(
-            {key: natural.Candidate(key[1], tuple(one.tolist())) for key, one in rows.items()}, encoders
-        )
-        group = torch.full((self.dataset.rows,), -1)
-        kept = [key for key in rows if key not in company or not company[key].natural]
-        for number, key in enumerate(sorted(kept, key=lambda key: -chance[key])):
-            group[rows[key]] = number
-        return group
 
     def company(
         self, candidates: Mapping[K, natural.Candidate], encoders: Mapping[str, Encoder | Ended]
@@ -214,9 +139,9 @@ class Stages:
     def sweep(self, encoders: Mapping[str, Encoder | Ended], known: Swept | None = None) -> Swept:
         """Sweep the embeddings until every look has its Scorer or has ended; `known` looks have theirs already."""
         beliefs = self.beliefs(encoders)
-        live, stopped = self._begun(encoders, believed=bool(beliefs))
+        live, stopped = self.begun(encoders, believed=bool(beliefs))
         have = {} if known is None else {look: one for look, one in known.scorers.items() if look in live}
-        swept = self._swept({look: one for look, one in live.items() if look not in have}, "sweep", beliefs=beliefs)
+        swept = self.swept({look: one for look, one in live.items() if look not in have}, "sweep", beliefs=beliefs)
         order = {
             (one.name, name): at
             for at, (one, name) in enumerate((one, name) for one in self.plan.looks for name in one.on)
@@ -226,7 +151,7 @@ class Stages:
         seconds = {**({} if known is None else known.seconds), **swept.seconds}
         return Swept(scorers, {**stopped, **swept.stopped}, seconds)
 
-    def _begun(
+    def begun(
         self, encoders: Mapping[str, Encoder | Ended], *, believed: bool
     ) -> tuple[dict[Look, Aggregator], dict[Look, Ended]]:
         """The first step of every look at these encoders, or how it ended."""
@@ -251,7 +176,7 @@ class Stages:
                     live[look] = first
         return live, stopped
 
-    def _swept(self, live: dict[Look, Aggregator], stage: str, *, beliefs: str) -> Swept:
+    def swept(self, live: dict[Look, Aggregator], stage: str, *, beliefs: str) -> Swept:
         """Sweep by sweep, shared by all looks, until each of them is through."""
         scorers: dict[Look, Scorer] = {}
         stopped: dict[Look, Ended] = {}

@@ -36,6 +36,7 @@ import typer
 from torch import Tensor
 
 from auditors.contract import Encoder
+from auditors.encoding import encode
 from auditors.errors import ForetasteError, PlanError
 from auditors.stages import Stages
 from auditors.sweep import Ended, read_shard, stored
@@ -124,7 +125,7 @@ def looked(draw: Draw, source: Path, rows: int) -> dict[str, Array]:
         path = write(planted, pictures, Path(folder) / "copy")
         path.with_suffix(".truth.parquet").unlink()
         stages = staged([str(path)], folder)
-        encoders, _, split = stages.encode()
+        encoders, _, split = encode(stages)
         verdict, _ = decided(stages, encoders, folder, split)
         samples = pl.read_parquet(f"{folder}/samples.parquet", columns=["row", "risk", "kinds"]).sort("row")
         scores = pl.scan_parquet(f"{folder}/scores.parquet").filter(pl.col("detector") == "spectral-signature")

@@ -23,6 +23,7 @@ from auditors import findings, trial
 from auditors import plan as plans
 from auditors.attacks.poisoned import Poisoned
 from auditors.contract import Encoder
+from auditors.encoding import encode
 from auditors.runs import Swept, ran, tested
 from auditors.source import open_dataset
 from auditors.stages import Here, Stages, quiet
@@ -83,7 +84,7 @@ def redrawn(kind: str, source: Pictures, seed: int, redraws: int) -> list[Drawn]
             written = write(nobody, one, Path(folder) / "pool" / f"{number:02}")
             written.with_suffix(".truth.parquet").unlink()
         whole = staged([f"{folder}/pool"], folder)
-        encoders, _, _ = whole.encode()
+        encoders, _, _ = encode(whole)
         for _ in range(redraws):
             start = time.monotonic()
             chosen = torch.randperm(FILES, generator=generator)[:parts].tolist()

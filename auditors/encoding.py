@@ -1,0 +1,92 @@
+"""From rows to vectors: embedders are fitted, every row is stored, and rows that stand apart together share a fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import polars as pl
+import torch
+
+from auditors import natural, suspects
+from auditors.contract import Composite, Encoder, Folded, Splitter
+from auditors.runs import Swept, tested
+from auditors.stages import Stages
+from auditors.sweep import Ended, Look, apart_shard
+
+
+def encode(stages: Stages) -> tuple[dict[str, Encoder | Ended], dict[int, str], Swept]:
+    """Fit all embedders and store all embeddings; the rows that cannot be read, and the looks that went before.
+
+    The folds of the embedder whose probabilities are the beliefs wait for what the others' vectors show, if it is
+    Folded.
+    """
+    plan = stages.plan
+    folded = [
+        name for name, (_, one) in plan.embedders.items() if name == plan.decide.beliefs and isinstance(one, Folded)
+    ]
+    encoders = stages.train([name for name in plan.embedders if name not in folded])
+    seen = Swept({}, {}, {})
+    if folded:
+        stages.embed(encoders)
+        seen = split(stages, encoders)
+        encoders |= stages.train(folded, together(stages, seen, encoders))
+    return encoders, stages.embed(encoders), seen
+
+
+def split(stages: Stages, encoders: Mapping[str, Encoder | Ended]) -> Swept:
+    """Sweep for the looks that can do without class probabilities and say which rows stand apart most.
+
+    None of them looks at what the beliefs are made of: rows that stand apart there are a kind of content that a
+    model has to have seen, and would doubt once they are held out.
+    """
+    kind, _ = stages.plan.embedders[stages.plan.decide.beliefs]
+
+    def apart(name: str) -> bool:
+        settings = stages.plan.embedders[name][1]
+        return not (isinstance(settings, Composite) and kind in settings.parts)
+
+    plain = {name: one for name, one in encoders.items() if not getattr(one, "classes", 0) and apart(name)}
+    live, _ = stages.begun(plain, believed=False)
+    swept = stages.swept(live, "split", beliefs="")
+    scorers = {look: one for look, one in swept.scorers.items() if isinstance(one, Splitter)}
+    return Swept(scorers, {}, {look: swept.seconds[look] for look in scorers})
+
+
+def together(stages: Stages, seen: Swept, encoders: Mapping[str, Encoder | Ended]) -> torch.Tensor:
+    """The rows that stand apart, in groups by look and class [N] int64; -1 is none.
+
+    Groups of classes that all looks together (Simes) find worth a look (`watch`), each class by itself: nobody is
+    accused yet. What chance makes, and natural clusters, are none: a model that saw none of them would doubt them
+    for no better reason, and clean datasets would fail. A row that several looks mean is in the group that is the
+    least likely by chance.
+    """
+    dataset, plan = stages.dataset, stages.plan
+    scorers = {look: one for look, one in seen.scorers.items() if isinstance(one, Splitter)}
+    groups = suspects.significance([tested(look, one, plan) for look, one in scorers.items()], stages.plan.decide)
+    odd = groups.filter(
+        pl.col("label") >= 0,
+        pl.col("p_value") <= plan.decide.watch,
+        suspects.simes(pl.col("p_value")).over("label") <= plan.decide.watch,
+    )
+    work = partial(apart_shard, scorers=scorers, dataset=dataset, folder=stages.cache, device=stages.device)
+    apart = {look: [torch.zeros(2, 0, dtype=torch.int64)] for look in scorers}
+    for shard in stages.shards("fold", work):
+        for look, found in shard.items():
+            apart[look].append(torch.stack(found))
+    rows: dict[tuple[Look, int], torch.Tensor] = {}
+    chance: dict[tuple[Look, int], float] = {}
+    for look, parts in apart.items():
+        row, label = torch.cat(parts, 1)
+        mine = odd.filter(pl.col("detector") == look.detector, pl.col("embedder") == look.embedder)
+        for known, p_value in mine.select("label", "p_value").iter_rows():
+            if bool((label == known).any()):
+                rows[look, known], chance[look, known] = row[label == known], p_value
+    company = stages.company(
+        {key: natural.Candidate(key[1], tuple(one.tolist())) for key, one in rows.items()}, encoders
+    )
+    group = torch.full((dataset.rows,), -1)
+    kept = [key for key in rows if key not in company or not company[key].natural]
+    for number, key in enumerate(sorted(kept, key=lambda key: -chance[key])):
+        group[rows[key]] = number
+    return group
