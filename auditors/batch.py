@@ -10,6 +10,8 @@ from torch import Tensor
 
 from auditors.errors import DetectorError
 
+LEAST_PROBABILITY = 1e-35  # below what float32 sums to one can tell from nought, and still finite in it
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -41,6 +43,16 @@ class Batch:
     def __getitem__(self, index: Tensor | slice) -> Batch:
         prob = None if self.prob is None else self.prob[index]
         return Batch(self.row[index], self.label[index], self.embedding[index], prob)
+
+    @property
+    def log_prob(self) -> Tensor:
+        """Logarithms [B, K] float64 of the class probabilities, finite.
+
+        Raises ValueError where the batch has none.
+        """
+        if self.prob is None:
+            raise ValueError("the batch has no class probabilities")
+        return self.prob.double().clamp_min(LEAST_PROBABILITY).log()
 
     def to(self, device: torch.device | str) -> Batch:
         prob = None if self.prob is None else self.prob.to(device)

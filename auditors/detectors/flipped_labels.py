@@ -20,7 +20,6 @@ from auditors.values import Kind, Schema
 PEERS = 3  # other classes, for the share that innocent classes show
 OUTNUMBERED = 4  # times as many rows in another class: confused with that one as no peer is, and so not tested
 WEIGHT = 20
-LEAST_PROBABILITY = 1e-35
 
 
 @detector("flipped-labels")
@@ -64,7 +63,7 @@ class _Ranks:
 
     def reduce(self, state: _Counts, batch: Batch) -> _Counts:
         batch = batch[batch.label >= 0]
-        doubt = doubts(batch)  # [B, K]
+        doubt = -batch.log_prob  # [B, K]
         number = torch.arange(self.classes, device=doubt.device).expand_as(doubt)
         home = number == batch.label[:, None]
         return _Counts(
@@ -79,13 +78,6 @@ class _Ranks:
         normal = normal_scores(state.others)
         share, place, gain = mixed(normal, state.own)
         return FlipScorer(normal, share, place, gain, state.own.sum(1))
-
-
-def doubts(batch: Batch) -> Tensor:
-    """-log probability [B, K] of every class."""
-    if batch.prob is None:
-        raise ValueError("flipped-labels needs batches with probabilities")
-    return -batch.prob.double().clamp_min(LEAST_PROBABILITY).log()
 
 
 @dataclass(frozen=True)
@@ -112,15 +104,14 @@ class FlipScorer:
     def score(self, batch: Batch) -> Scores:
         label = batch.label.clamp_min(0)
         known = batch.label >= 0
-        spot = quantiles.bin_of(doubts(batch).gather(1, label[:, None])[:, 0])
+        spot = quantiles.bin_of((-batch.log_prob).gather(1, label[:, None])[:, 0])
         normal = self.normal[label, spot]
         foreign = odds(self.normal, self.share, self.place)[label, spot]
         native = 0.5 * torch.erfc((self.place[label] - normal) / math.sqrt(2))
-        assert batch.prob is not None
         return Scores(
             value=torch.where(known, -normal, 0.0).float(),
             p_value=torch.where(known, native, 1.0).clamp(0, 1),
             posterior=torch.where(known, foreign, 0.0).float(),
             group=torch.where(known, label, -1),
-            evidence={"belongs_to": torch.where(known, batch.prob.argmax(1), -1).float()},
+            evidence={"belongs_to": torch.where(known, batch.log_prob.argmax(1), -1).float()},
         )

@@ -24,7 +24,6 @@ MOST = 32  # classes: counts grow with the pairs
 # exponential values of scale 0.6 have, and lay once above 5, at 6.6.
 LEAST_SCALE = 1.0
 WEIGHT = 100
-LEAST_PROBABILITY = 1e-35
 
 
 @detector("flipped-pairs")
@@ -96,9 +95,7 @@ class _Margins:
 
 def margins(batch: Batch) -> Tensor:
     """Log odds [B, K] of every class over the one the row is labelled with."""
-    if batch.prob is None:
-        raise ValueError("flipped-pairs needs batches with probabilities")
-    log = batch.prob.double().clamp_min(LEAST_PROBABILITY).log()
+    log = batch.log_prob
     return log - log.gather(1, batch.label[:, None])
 
 
