@@ -54,6 +54,10 @@ class ClassMoments:
 
     def __add__(self, other: ClassMoments) -> ClassMoments:
         """Chan, Golub & LeVeque (1983), pairwise update of means and sums of squares."""
+        # With many classes the scatters are gigabytes: nothing is added to nought, and no copy made for the gaps.
+        for one, rest in ((self, other), (other, self)):
+            if not bool(rest.count.any()):
+                return one
         count = self.count + other.count
         weight = other.count / count.clamp_min(1)  # [K]
         gap = other.mean - self.mean  # [K, D]
@@ -61,7 +65,6 @@ class ClassMoments:
         # A class that one side has not seen contributes no gap: its weight is 0 or its count is.
         pull = (self.count * weight).sqrt()[:, None] * gap  # [K, D]
         if len(self.scatter) == 1 and len(count) > 1:
-            between = (pull.T @ pull)[None]
-        else:
-            between = torch.einsum("kd,ke->kde", pull, pull)
-        return ClassMoments(count, mean, self.scatter + other.scatter + between)
+            return ClassMoments(count, mean, self.scatter + other.scatter + (pull.T @ pull)[None])
+        scatter = (self.scatter + other.scatter).addcmul_(pull[:, :, None], pull[:, None, :])
+        return ClassMoments(count, mean, scatter)
