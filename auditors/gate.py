@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from auditors import attest, keys, ledger, policy
+from auditors import attest, gatefile, keys, ledger, policy
 from auditors.comparison import changes, differences
 from auditors.errors import DataError, PlanError, Refused
 from auditors.files import Found, each, find, root_digest, sha256, streamed
@@ -219,10 +219,10 @@ class _Call:
     now: datetime
 
     @classmethod
-    def of(cls, places: Any, chosen: Any, attestation: str | None, key: str | None, now: datetime | None) -> _Call:
+    def of(cls, places: Any, rules: Any, attestation: str | None, key: str | None, now: datetime | None) -> _Call:
         return cls(
             (places,) if isinstance(places, str) else tuple(places),
-            policy.DEFAULT if chosen is None else policy.load(chosen) if isinstance(chosen, str) else chosen,
+            gatefile.chosen(rules),
             attestation,
             key or keys.public(),
             now or datetime.now(UTC),

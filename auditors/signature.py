@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditors import attest, keys, ledger, policy
+from auditors import attest, gatefile, keys, ledger, policy
 from auditors.errors import DataError
 from auditors.files import Found, each, sha256
 from auditors.policy import Policy
@@ -33,7 +33,7 @@ def prepare(key: str, chosen: Policy | str | None = None) -> Signing:
 
     Raises PlanError where key or policy cannot be used, DataError where the log is not whole.
     """
-    signing = Signing(keys.signer(key), _rules(chosen), datetime.now(UTC))
+    signing = Signing(keys.signer(key), gatefile.chosen(chosen), datetime.now(UTC))
     ledger.read(ledger.path())
     return signing
 
@@ -80,7 +80,7 @@ def refusals(folder: str, signing_policy: Policy | str | None = None) -> tuple[s
     """Why the policy that a signed audit ran under refuses it, though its verdict lets it through."""
     path = os.path.join(folder, attest.FILE)
     facts = attest.facts(attest.unchecked(Path(path).read_bytes(), where=path))
-    return policy.decide(_rules(signing_policy), facts, facts.ended)
+    return policy.decide(gatefile.chosen(signing_policy), facts, facts.ended)
 
 
 def log(folder: str, document: Mapping[str, Any], signing: Signing) -> ledger.Entry:
@@ -99,7 +99,3 @@ def log(folder: str, document: Mapping[str, Any], signing: Signing) -> ledger.En
         ended=facts.ended,
         key=signing.key,
     )
-
-
-def _rules(chosen: Policy | str | None) -> Policy:
-    return policy.DEFAULT if chosen is None else policy.load(chosen) if isinstance(chosen, str) else chosen

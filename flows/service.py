@@ -20,9 +20,8 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.server.schemas.schedules import CronSchedule
 from pydantic import ValidationError
 
-from auditors import keys
+from auditors import gatefile, keys
 from auditors import plan as plans
-from auditors import policy as policies
 from auditors.errors import PlanError
 from auditors.files import find, keep_out_of
 from flows import watch
@@ -45,7 +44,7 @@ def checked(parameters: Mapping[str, Any], *, cron: str | None, timezone: str) -
         plans.load(parameters["plan"])
     key = parameters["key"] or keys.private()
     if parameters["policy"]:
-        policies.load(parameters["policy"])
+        gatefile.load(parameters["policy"])
         if key is None:
             raise PlanError("--policy needs a key to sign the audit with, give --key FILE or run foretaste keygen")
     if key:

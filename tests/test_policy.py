@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditors import policy
+from auditors import gatefile
 from auditors.errors import PlanError
 from auditors.policy import DEFAULT, Facts, Finding, Limit, Policy, Ran, Waiver, decide
 from auditors.values import Digest, Kind, Verdict
@@ -156,7 +156,7 @@ until = 2027-01-31T12:00:00+02:00
 def test_a_policy_file(tmp_path):
     path = tmp_path / "gate.toml"
     path.write_text(TOML)
-    read = policy.load(str(path))
+    read = gatefile.load(str(path))
     assert read == Policy(
         required=("spectral-signature", "label-issue on patches"),
         plans=(Digest("sha256", "b" * 64),),
@@ -174,13 +174,13 @@ def test_a_policy_file(tmp_path):
         ),
     )  # fmt: skip
     path.write_text("# nothing said\n")
-    assert policy.load(str(path)) == DEFAULT
+    assert gatefile.load(str(path)) == DEFAULT
 
 
 def test_a_digest_is_of_the_meaning():
-    assert policy.parse({"max_age": "30d"}).digest == DEFAULT.digest
-    assert policy.parse({"max_age": "720h"}).digest == DEFAULT.digest
-    assert policy.parse({"max_age": "31d"}).digest != DEFAULT.digest
+    assert gatefile.parse({"max_age": "30d"}).digest == DEFAULT.digest
+    assert gatefile.parse({"max_age": "720h"}).digest == DEFAULT.digest
+    assert gatefile.parse({"max_age": "31d"}).digest != DEFAULT.digest
 
 
 @pytest.mark.parametrize(
@@ -215,11 +215,11 @@ def test_a_policy_that_says_what_there_is_not_is_refused(text, said, tmp_path):
     path = tmp_path / "gate.toml"
     path.write_text(text)
     with pytest.raises(PlanError, match=r".") as caught:
-        policy.load(str(path))
+        gatefile.load(str(path))
     assert said in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_a_policy_that_is_not_there():
     with pytest.raises(PlanError, match="cannot be read: No such file"):
-        policy.load("nowhere.toml")
+        gatefile.load("nowhere.toml")
