@@ -24,6 +24,7 @@ from auditors import (
     origins,
     power,
     recency,
+    results,
     signature,
     templates,
     trial,
@@ -42,7 +43,7 @@ from auditors.report.notebook import cell
 from auditors.report.page import page
 from auditors.roles import NOTHING_SAID, Request
 from auditors.runs import ran, tested
-from auditors.source import complete_or_absent, open_dataset
+from auditors.source import open_dataset
 from auditors.stages import Engine, Here, Progress, Stages, quiet
 from auditors.sweep import Ended
 from auditors.values import Dataset, Group, Report
@@ -95,7 +96,7 @@ def audit(
         raise PlanError("a policy is signed together with the audit, which needs a key (--key), got none")
     old = None if since is None else recency.earlier(since)
     signing = None if key is None else signature.prepare(key, policy)
-    with complete_or_absent(out) as folder:
+    with results.folder(out) as folder:
         clock = _Clock()
         dataset = open_dataset(places, request=request)
         logger.info(_described(dataset))

@@ -21,14 +21,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from auditors import decisions
+from auditors import decisions, results
 from auditors.attachments import Carrier
 from auditors.decisions import Choice
 from auditors.errors import DataError
 from auditors.files import BLOCK, Found, each, find, keep_out_of, root_digest, sha256
 from auditors.quarantine import NOT_REVIEWED, Quarantine, Reviewed, quarantine
 from auditors.report.document import read, text
-from auditors.source import complete_or_absent
 from auditors.values import Digest, Kind
 
 ACCUSED = frozenset(kind for kind in Kind if kind.fails_audit)
@@ -76,7 +75,7 @@ def export(
     keep_out_of([files[0].path if alone else found["dataset"]["root"]], out)
     _must_be_audited(files, progress)
     settled = _settled(audit) if reviewed else NOT_REVIEWED
-    with complete_or_absent(out) as folder:
+    with results.folder(out) as folder:
         chosen = quarantine(Path(audit) / "samples.parquet", frozenset(kinds), found["rows"], folder, settled)
         carrier = Carrier.of(found, Path(audit) / "rows.parquet")
         sides: dict[str, list[Side]] = {CLEAN: [], QUARANTINED: []}

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from auditors import attest, gatefile, keys, ledger, policy
+from auditors import attest, gatefile, keys, ledger, policy, results
 from auditors.comparison import changes, differences
 from auditors.errors import DataError, PlanError, Refused
 from auditors.files import Found, each, find, root_digest, sha256, streamed
@@ -159,12 +158,9 @@ def _opened(call: _Call, root: str, found: Sequence[Found]) -> Attested:
 
 def _copied(call: _Call, root: str, found: Sequence[Found], snapshot: str) -> Attested:
     snapshot = os.path.realpath(snapshot)
-    if os.path.lexists(snapshot) and (not os.path.isdir(snapshot) or os.listdir(snapshot)):
-        raise PlanError(f"{snapshot}: the folder for a snapshot must be new or empty, it exists and is not")
-    partial = f"{snapshot}.partial-{os.getpid()}"
 
-    def copy(one: Found) -> tuple[Digest, int]:
-        target = os.path.join(partial, *one.name.split("/"))
+    def copy(one: Found, folder: str) -> tuple[Digest, int]:
+        target = os.path.join(folder, *one.name.split("/"))
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with (
             _binary(one.path) as source,
@@ -173,19 +169,14 @@ def _copied(call: _Call, root: str, found: Sequence[Found], snapshot: str) -> At
             return streamed(source, to)
 
     try:
-        os.makedirs(partial, mode=0o700)
-        read = each(found, copy)
-        files = {one.name: digest for one, (digest, _) in zip(found, read, strict=True)}
-        decision = _judged(call, root, files, sum(size for _, size in read))
-        if not decision.allowed:
-            raise Refused(*decision.reasons)
-        os.replace(partial, snapshot)
+        with results.folder(snapshot, what="a snapshot", mode=0o700) as folder:
+            read = each(found, lambda one: copy(one, folder))
+            files = {one.name: digest for one, (digest, _) in zip(found, read, strict=True)}
+            decision = _judged(call, root, files, sum(size for _, size in read))
+            if not decision.allowed:
+                raise Refused(*decision.reasons)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise PlanError(f"{snapshot}: the snapshot cannot be written: {error.strerror}") from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     # The copies are hashed as well, since a disk can fail and a folder can be shared.
     _handles(len(found))
     copies = [Found(one.name, os.path.join(snapshot, *one.name.split("/"))) for one in found]

@@ -17,12 +17,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from auditors import evidence, manifest
+from auditors import evidence, manifest, results
 from auditors.report.document import read
 from auditors.report.glyphs import visible
 from auditors.report.page import Sample
 from auditors.report.rows import flagged
-from auditors.source import complete_or_absent
 from auditors.values import Dataset, Kind, Modality
 
 MOST = 2000  # flagged rows: one JSON file holds them all, pictures included
@@ -58,7 +57,7 @@ def hand_over(audit: str, out: str, *, top: int = MOST, kind: Kind | None = None
     rows = pl.DataFrame(ranked, schema=pl.read_parquet_schema(Path(audit) / "flagged.parquet"))
     by_row = {one.row: one for one in evidence.samples(dataset, rows, side=SIDE)}
     shown = [by_row[row] for row in rows["row"] if row in by_row]
-    with complete_or_absent(out) as folder:
+    with results.folder(out) as folder:
         done = {"label-studio.json": _label_studio(shown, folder, dataset.roles.modality)}
         if dataset.roles.modality is Modality.IMAGE:
             done["fiftyone"] = _fiftyone(shown, os.path.join(folder, "fiftyone"))

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from auditors import results
 from auditors.attest import canonical, moment, opened, seal, stamp
 from auditors.errors import DataError, PlanError, Refused
 from auditors.keys import verifier
@@ -179,10 +180,8 @@ def _head(log: str) -> tuple[int, str] | None:
 
 
 def _remember(log: str, entries: int, line: bytes) -> None:
-    partial = f"{log}.head.partial-{os.getpid()}"
-    with open(partial, "wb") as file:
+    with results.file(f"{log}.head") as partial, open(partial, "wb") as file:
         file.write(canonical({"entries": entries, "last": _hash(line)}) + b"\n")
-    os.replace(partial, f"{log}.head")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from auditors import attachments, tables
+from auditors import attachments, results, tables
 from auditors.errors import DataError, PlanError
 from auditors.payload import Payload
 from auditors.roles import NOTHING_SAID, Request
@@ -79,14 +79,11 @@ def of_dataset(places: Sequence[str], path: str, *, request: Request = NOTHING_S
     if os.path.lexists(path):
         raise PlanError(f"{path}: the manifest must be a new file, and this exists")
     dataset = open_dataset(places, request=request)
-    partial = f"{path}.partial-{os.getpid()}"
     try:
-        write((of_shard(shard, dataset, fetch=fetch) for shard in dataset.shards), dataset, partial, fetched=fetch)
-        os.replace(partial, path)
+        with results.file(path) as partial:
+            write((of_shard(shard, dataset, fetch=fetch) for shard in dataset.shards), dataset, partial, fetched=fetch)
     except OSError as error:
         raise PlanError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        Path(partial).unlink(missing_ok=True)
 
 
 def stored(place: str) -> Manifest | None:

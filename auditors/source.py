@@ -1,4 +1,4 @@
-"""Parquet, local or behind a URL, as a dataset of shards; and result files that are complete or absent.
+"""Parquet, local or behind a URL, as a dataset of shards.
 
 Bytes are read once to digest them, the label column once to name the classes; payloads stream from then on.
 """
@@ -6,11 +6,9 @@ Bytes are read once to digest them, the label column once to name the classes; p
 from __future__ import annotations
 
 import os
-import shutil
-import threading
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
@@ -144,47 +142,6 @@ def identities(dataset: Dataset, shard: Shard) -> pa.Table:
     index = np.concatenate([part.index(dataset) for part in parts]) if roles.label else np.full(shard.rows, -1)
     columns["label"] = names.take(pa.array(index, mask=index < 0))
     return pa.table(columns)
-
-
-@contextmanager
-def complete_or_absent(folder: str) -> Iterator[str]:
-    """A hidden folder beside `folder` to write into: becomes `folder` when the block ends, vanishes when it fails.
-
-    Raises PlanError before anything is done where `folder` holds something or cannot be made.
-    """
-    folder = os.path.realpath(folder)
-    parent, name = os.path.split(folder)
-    partial = os.path.join(parent, f".{name}.partial-{os.getpid()}")
-    if os.path.lexists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
-        raise PlanError(f"{folder}: the folder for results must be new or empty, it exists and is not")
-    try:
-        os.makedirs(parent, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        os.mkdir(partial)
-    except OSError as error:
-        raise PlanError(f"{folder}: the folder for results must be writable, got {error.strerror}") from error
-    try:
-        yield partial
-        try:
-            os.replace(partial, folder)
-        except OSError as error:
-            raise PlanError(f"{folder}: somebody else wrote there meanwhile: {error.strerror}") from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def write_table_atomically(table: pa.Table, path: str) -> None:
-    """Write zstd Parquet that is whole as soon as it can be seen."""
-    folder, name = os.path.split(path)
-    partial = os.path.join(folder, f".{name}.partial-{os.getpid()}-{threading.get_ident()}")
-    try:
-        pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.remove(partial)
-        raise
 
 
 # Files

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from auditors import results
+
 logger = logging.getLogger("foretaste")
 
 FAILED, CRASHED, RECOVERED = "failed", "could not audit", "recovered"
@@ -56,12 +58,10 @@ def keep(root: str, name: str, memory: Memory) -> None:
     """Write the memory of a dataset, whole or not at all, so that it survives a power cut."""
     where = path(root, name)
     where.parent.mkdir(parents=True, exist_ok=True)
-    partial = where.with_name(f".{where.name}.partial-{os.getpid()}")
-    with open(partial, "w", encoding="utf-8") as file:
+    with results.file(str(where)) as partial, open(partial, "w", encoding="utf-8") as file:
         json.dump({**asdict(memory), "known": sorted(memory.known)}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, where)
 
 
 def after(memory: Memory, marks: frozenset[str]) -> tuple[str, Memory]:

@@ -27,7 +27,7 @@ LEVELS = """
 2  hashing  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held
 2  rows  looseness  suspicion  foreignness  filters
 1  ngrams  contexts  contradiction  kinship  errors  values  batch  payload  tables  cache  files  localise  wording
-1  decisions
+1  decisions  results
 2  breaks
 1  stretches  minhash  edits  duplicates  oddities  skeletons
 0  stats/*

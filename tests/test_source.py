@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
@@ -24,7 +23,7 @@ from hypothesis import strategies as st
 from auditors import files
 from auditors.errors import DataError, MissingPackage, PlanError
 from auditors.roles import Request
-from auditors.source import complete_or_absent, identities, open_dataset, payloads, write_table_atomically
+from auditors.source import identities, open_dataset, payloads
 from auditors.values import Digest, Modality
 
 
@@ -163,16 +162,16 @@ def test_several_places_share_their_deepest_folder(tmp_path):
 
 
 def test_memory_urls_open_again(tmp_path):
-    with fsspec.open("memory://lake/deep/a.parquet", "wb") as file:
+    with fsspec.open("memory://pond/deep/a.parquet", "wb") as file:
         pq.write_table(texts(6), file)
-    for place in ("memory://lake", "memory://lake/deep/a.parquet", "memory://lake/*/*.parquet"):
+    for place in ("memory://pond", "memory://pond/deep/a.parquet", "memory://pond/*/*.parquet"):
         dataset = open_dataset([place])
-        assert dataset.files[0].path == "memory:///lake/deep/a.parquet"
-        assert dataset.files[0].digest == files.sha256("memory://lake/deep/a.parquet")[0]
+        assert dataset.files[0].path == "memory:///pond/deep/a.parquet"
+        assert dataset.files[0].digest == files.sha256("memory://pond/deep/a.parquet")[0]
         assert rows_of(dataset)[2] == [0, 1, 0, 1, 0, 1]
         assert pickle.loads(pickle.dumps(payloads(dataset))) == payloads(dataset)
     with pytest.raises(PlanError, match="one file system"):
-        open_dataset(["memory://lake", write(tmp_path / "a.parquet", texts(3))])
+        open_dataset(["memory://pond", write(tmp_path / "a.parquet", texts(3))])
 
 
 def test_hidden_and_foreign_files_in_folders_are_passed_over(tmp_path):
@@ -473,75 +472,6 @@ def test_memory_does_not_grow_with_the_row_group(tmp_path):
         assert len(part) <= 256
     assert dataset.files[0].size > 25e6
     assert most < 8e6
-
-
-# Results
-
-
-def test_results_are_complete(tmp_path):
-    for folder in (tmp_path / "new" / "er" / "out", tmp_path / "empty"):
-        with complete_or_absent(str(folder)) as partial:
-            assert os.path.dirname(partial) == str(folder.parent)
-            assert not folder.exists() or folder.name == "empty"
-            write_table_atomically(texts(3), os.path.join(partial, "x.parquet"))
-        assert os.listdir(folder) == ["x.parquet"]
-        assert os.listdir(folder.parent) == [folder.name]
-        shutil.rmtree(folder)
-        (tmp_path / "empty").mkdir()
-        shutil.rmtree(tmp_path / "new", ignore_errors=True)
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_results_are_absent_when_the_work_fails(tmp_path, error):
-    def fail(folder):
-        (Path(folder) / "half").touch()
-        raise error
-
-    with pytest.raises(error), complete_or_absent(str(tmp_path / "out")) as partial:
-        fail(partial)
-    assert os.listdir(tmp_path) == []
-
-
-def test_results_never_replace_anything(tmp_path):
-    write(tmp_path / "out" / "old.parquet", texts(3))
-    (tmp_path / "file").touch()
-    for taken in ("out", "file", "file/below"):
-        with pytest.raises(PlanError), complete_or_absent(str(tmp_path / taken)):
-            pytest.fail("work was done that cannot be kept")
-    with pytest.raises(PlanError, match="meanwhile"), complete_or_absent(str(tmp_path / "late")):
-        write(tmp_path / "late" / "theirs.parquet", texts(3))
-    assert sorted(os.listdir(tmp_path)) == ["file", "late", "out"]
-
-
-def test_a_folder_that_cannot_be_made_is_refused_before_any_work(tmp_path, monkeypatch):
-    def refuse(path, *_):
-        raise PermissionError(13, "Permission denied", path)
-
-    monkeypatch.setattr(os, "mkdir", refuse)
-    with (
-        pytest.raises(PlanError, match="must be writable, got Permission denied"),
-        complete_or_absent(str(tmp_path / "out")),
-    ):
-        pytest.fail("work was done that cannot be kept")
-
-
-def test_a_table_is_whole_or_not_there(tmp_path, monkeypatch):
-    path = str(tmp_path / "t.parquet")
-    write_table_atomically(texts(3), path)
-    first = Path(path).read_bytes()
-    write_table_atomically(texts(3), path)
-    assert Path(path).read_bytes() == first
-    assert pq.read_metadata(io.BytesIO(first)).row_group(0).column(0).compression == "ZSTD"
-
-    def break_off(_table, partial, **_):
-        Path(partial).touch()
-        raise OSError("disk full")
-
-    monkeypatch.setattr(pq, "write_table", break_off)
-    with pytest.raises(OSError, match="disk full"):
-        write_table_atomically(texts(4), path)
-    assert os.listdir(tmp_path) == ["t.parquet"]
-    assert Path(path).read_bytes() == first
 
 
 def test_finding_and_digesting_costs_a_gate_no_heavy_import():

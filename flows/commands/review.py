@@ -59,8 +59,9 @@ def review(
 
 def _export(audit: str, path: str) -> int:
     import os
+    from pathlib import Path
 
-    from auditors import decisions
+    from auditors import decisions, results
     from auditors.errors import DataError, PlanError
     from auditors.report import words
     from auditors.report.document import read
@@ -75,14 +76,12 @@ def _export(audit: str, path: str) -> int:
     found = decisions.frame(audit)
     if found.is_empty():
         raise DataError(f"{audit}: nobody has decided about any of its rows yet")
-    partial = f"{path}.partial-{os.getpid()}"
     try:
-        if path.endswith(".csv"):
-            with open(partial, "w", encoding="utf-8", newline="") as file:
-                file.write(sheet(found.to_dicts()))
-        else:
-            found.write_parquet(partial)
-        os.replace(partial, path)
+        with results.file(path) as partial:
+            if path.endswith(".csv"):
+                Path(partial).write_text(sheet(found.to_dicts()), encoding="utf-8", newline="")
+            else:
+                found.write_parquet(partial)
     except OSError as error:
         raise PlanError(f"--export {path}: cannot be written: {error.strerror or error}") from error
     print_text(f"{words.plural(len(found), 'decision')} in {visible(path)}\n")
