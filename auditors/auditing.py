@@ -17,9 +17,11 @@ from auditors import (
     atlas,
     cache,
     confusion,
+    contrast,
     evidence,
     findings,
     floods,
+    likeness,
     manifest,
     origins,
     power,
@@ -143,11 +145,11 @@ def _conclude(
     flagged = pl.read_parquet(os.path.join(folder, "flagged.parquet"))
     samples = pl.scan_parquet(os.path.join(folder, "samples.parquet"))
     found = templates.named(found, dataset, samples)
-    common, phrases = evidence.common(dataset, samples, found), evidence.phrases(dataset, samples, found)
-    found = evidence.told(found, common, phrases)
+    common, phrases = likeness.common(dataset, samples, found), likeness.phrases(dataset, samples, found)
+    found = likeness.told(found, common, phrases)
     doubts = confusion.believed(os.path.join(folder, "scores.parquet"), flagged, dataset)
-    found = evidence.facts(found, "pairs", confusion.pairs(doubts))
-    found = evidence.facts(found, "sources", origins.origins(dataset, flagged))
+    found = findings.noted(found, "pairs", confusion.pairs(doubts))
+    found = findings.noted(found, "sources", origins.origins(dataset, flagged))
     drawn = _map(stages, encoders, found, folder)
     odd = findings.watched(groups, dataset)
     verdict, reason = findings.verdict(found, runs, odd=odd, counts=kinds, rows=dataset.rows, decide=plan.decide)
@@ -174,7 +176,7 @@ def _conclude(
     with open(os.path.join(folder, "report.json"), "w", encoding="utf-8") as file:
         file.write(text(document(report)))
     with open(os.path.join(folder, "report.html"), "w", encoding="utf-8") as file:
-        file.write(page(report, shown, common, evidence.beside(dataset, calibrated), drawn))
+        file.write(page(report, shown, common, contrast.contrasts(dataset, calibrated), drawn))
     return report, {name: one.digest for name, one in encoders.items() if not isinstance(one, Ended)}
 
 

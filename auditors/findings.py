@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -50,6 +51,15 @@ def findings(groups: pl.DataFrame, counts: Mapping[tuple[str, str | None], int],
         reason = f"{unread:,} {'row' if unread == 1 else 'rows'} cannot be read and so could not be looked at"
         out.append(Group(Kind.INTEGRITY, None, unread, 1.0, (), reason))
     return tuple(out)
+
+
+def noted(groups: Sequence[Group], name: str, found: Mapping[tuple[str, str | None], Any]) -> tuple[Group, ...]:
+    """The groups with what was `found` of them, by kind and class, among their evidence under `name`."""
+    keys = [(str(one.kind), one.label) for one in groups]
+    return tuple(
+        replace(one, evidence={**one.evidence, name: found[key]}) if key in found else one
+        for one, key in zip(groups, keys, strict=True)
+    )
 
 
 def watched(groups: pl.DataFrame, dataset: Dataset) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ import typer
 from PIL import Image
 
 import auditors
-from auditors import evidence
+from auditors import likeness
 from auditors.report.charts import Atlas, Place, Strip
 from auditors.report.page import Common, Sample, page
 from auditors.report.thumbnails import picture
@@ -96,7 +96,7 @@ def worst(modality: Modality) -> str:
         samples.append(replace(one, row=at, label=whole.groups[at % GROUPS].label, **content))
     keys = [(str(group.kind), group.label) for group in whole.groups]
     big = noise(draw, 128)
-    common = {key: Common("in the middle", 9.0, big, big) for key in keys[: evidence.GROUPS]} if image else {}
+    common = {key: Common("in the middle", 9.0, big, big) for key in keys[: likeness.GROUPS]} if image else {}
     names = tuple(group.label or "" for group in whole.groups)
     values, accused = tuple(draw.normal(size=GROUPS).tolist()), (True,) * GROUPS
     strip = Strip("spectral-signature", "view 0", NAME, names, values, accused, 0)

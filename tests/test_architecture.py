@@ -21,7 +21,7 @@ LEVELS = """
 6  auditors  auditing  trial  rowwise  drill
 5  acquittal  encoding  stages  handover  difference  recency  gate  passage
 4  confusion  explaining  origins  power  runs  templates  witnesses
-4  floods  sweep  atlas  findings  suspects  judgement  natural  evidence  triggers
+4  floods  sweep  atlas  findings  suspects  judgement  natural  evidence  triggers  likeness  contrast
 4  manifest  export  signature  ledger  comparison
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest  gatefile
 2  hashing  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held

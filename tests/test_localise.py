@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from functools import cache
 from pathlib import Path
 
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 from torch.nn.functional import interpolate
 from torch.testing import assert_close
 
-from auditors import evidence
 from auditors.attacks import badnets, blended, sig
 from auditors.localise import NOTHING, common_pattern, heat, place, smallest_box, spread
 from auditors.source import open_dataset, payloads
-from auditors.values import Group, Kind
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -168,91 +161,3 @@ def test_winsorised_moments_are_numpys_where_nothing_is_cut():
 )
 def test_a_place_in_words(box, words):
     assert place(box, 32) == words
-
-
-# In an audit
-
-
-@pytest.fixture(scope="module")
-def planted():
-    """The shipped set with a patch, its samples as an audit would leave them, and the group."""
-    dataset = open_dataset([str(DATA / "digits_badnets.parquet")])
-    truth = pq.read_table(DATA / "truth" / "digits_badnets.parquet")["is_poisoned"].to_pylist()
-    label = pq.read_table(DATA / "digits_badnets.parquet")["label"].to_pylist()
-    rows = pl.DataFrame(
-        {
-            "row": range(len(truth)),
-            "label": [str(one) for one in label],
-            "flagged": truth,
-            "kinds": [["backdoor"] if one else [] for one in truth],
-            "risk": [float(one) for one in truth],
-        }
-    )
-    return dataset, rows, Group(Kind.BACKDOOR, "3", 36, 0.0, ("any",), "36 rows share a pattern", {"tests": []})
-
-
-def test_an_audit_shows_what_a_group_shares(planted):
-    dataset, rows, group = planted
-    scattered = Group(Kind.LABEL, None, 2, 1.0, (), "2 labels")
-    common = evidence.common(dataset, rows.lazy(), [group, scattered])
-    assert list(common) == [("backdoor", "3")]
-    one = common["backdoor", "3"]
-    assert one.words == "in the lower right corner"
-    for png in (one.pattern, one.where):
-        with Image.open(io.BytesIO(png)) as opened:
-            assert (opened.format, opened.size) == ("PNG", (128, 128))
-    first, second = evidence.told([group, scattered], common, {})
-    assert first.reason == "36 rows share a pattern; what they share lies in the lower right corner"
-    assert first.evidence == {
-        "tests": [],
-        "where": one.words,
-        "in_common": pytest.approx(one.strength, abs=0.06),
-        "box": pytest.approx((28 / 32, 28 / 32, 31 / 32, 31 / 32), abs=1e-3),
-    }
-    assert second == scattered
-
-
-def test_each_shard_is_read_once_and_only_its_wanted_rows_are_decoded(planted, monkeypatch):
-    dataset, rows, group = planted
-    seen, decoded = [], []
-    real = evidence.payloads
-
-    def counted(dataset, shards):
-        seen.extend(shards)
-        for payload in real(dataset, shards):
-            yield payload
-            assert not payload._decoded
-
-    monkeypatch.setattr(evidence, "payloads", counted)
-    plain = evidence._side
-    monkeypatch.setattr(evidence, "_side", lambda pictures: decoded.append(len(pictures)) or plain(pictures))
-    evidence.common(dataset, rows.lazy(), [group, group])
-    assert len(seen) == len(set(seen)) == len(dataset.shards)
-    assert decoded[0] < 1024
-
-
-def test_nothing_is_shown_where_nothing_is_shared(planted):
-    dataset, rows, _ = planted
-    fours = rows.with_columns(
-        flagged=(pl.col("label") == "4") & (pl.col("row") % 4 == 0),
-        kinds=pl.when((pl.col("label") == "4") & (pl.col("row") % 4 == 0)).then(["backdoor"]).otherwise([]),
-    )
-    group = Group(Kind.BACKDOOR, "4", 40, 0.0, (), "why")
-    assert evidence.common(dataset, fours.lazy(), [group]) == {}
-    assert evidence.common(dataset, rows.lazy(), [Group(Kind.BACKDOOR, "5", 0, 0.0, (), "none flagged")]) == {}
-    assert evidence.common(dataset, rows.lazy(), []) == {}
-    assert evidence.told([group], {}, {}) == (group,)
-
-
-def test_pictures_that_do_not_decode_take_no_part(planted, tmp_path):
-    _, rows, group = planted
-    table = pq.read_table(DATA / "digits_badnets.parquet")
-    cells = table["image"].to_pylist()
-    broken = [row for row, flagged in enumerate(rows["flagged"]) if flagged][:5]
-    for row in broken:
-        cells[row] = {"bytes": b"not a picture", "path": None}
-    at = table.schema.get_field_index("image")
-    kind = table.schema.field("image").type
-    pq.write_table(table.set_column(at, "image", pa.array(cells, kind)), tmp_path / "d.parquet", row_group_size=300)
-    common = evidence.common(open_dataset([str(tmp_path / "d.parquet")], shard_rows=600), rows.lazy(), [group])
-    assert common["backdoor", "3"].words == "in the lower right corner"

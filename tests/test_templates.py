@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from auditors.evidence import marked, phrases
+from auditors.evidence import marked
+from auditors.likeness import phrases
 from auditors.report.page import Sample
 from auditors.roles import NOTHING_SAID
 from auditors.source import open_dataset
