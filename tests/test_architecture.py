@@ -23,7 +23,7 @@ LEVELS = """
 4  confusion  explaining  origins  power  runs  templates  witnesses
 4  floods  sweep  atlas  findings  suspects  judgement  natural  evidence  triggers  likeness  contrast
 4  manifest  export  signature  ledger  comparison
-3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest  gatefile
+3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest  gatefile  network
 2  hashing  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held
 2  rows  looseness  suspicion  foreignness  filters
 1  ngrams  contexts  contradiction  kinship  errors  values  batch  payload  tables  cache  files  localise  wording

@@ -1,39 +1,26 @@
-"""What the user's own model makes of a row: the network that is about to be shipped, at the layer they name.
-
-The model is trusted like code, since only the plan can name it: a module's factory is run, and PyTorch evaluates
-expressions that stand in an exported program. Pickled objects are refused in both kinds of file.
-"""
+"""What the user's own model makes of a row: the network that is about to be shipped, at the layer they name."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import math
-import os
 import threading
-import warnings
-import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from auditors.batch import Batch
 from auditors.contract import EMBEDDERS, Encoder, embedder
 from auditors.errors import PlanError
+from auditors.network import first_line, load
 from auditors.payload import Payload
 from auditors.plan import near
 from auditors.values import Dataset, Modality, recipe
 
 CHUNK = 64  # rows that go through the network at once
 ROUNDING = 0.02  # of the largest activation: other batches may round otherwise, more so on a GPU or in half precision
-OBJECTS = ("custom_obj", "opaque_obj")  # members of a .pt2 archive that PyTorch unpickles whatever they are
 
 # A network is shared by threads, each of which must find its own output.
 _seen = threading.local()
@@ -158,43 +145,24 @@ class CheckpointEncoder:
 
 def loaded(settings: Checkpoint, base: Encoder | None, device: torch.device) -> CheckpointEncoder:
     """The model of the settings, tried on two rows. Raises PlanError; see Checkpoint.fit."""
-    path = Path(settings.model)
     where = f"checkpoint {settings.model}"
-    if not path.is_file():
-        raise PlanError(f"checkpoint needs model, a .pt2 or .safetensors file, got {settings.model!r}, which is none")
-    shape: tuple[Any, ...]
-    if path.suffix == ".safetensors":
-        network, source = _module(settings), _source(settings.module)
-        _fill(network, path, where)
-        dtype = next((one.dtype for one in network.parameters() if one.is_floating_point()), torch.float32)
-        shape = ()
-    elif path.suffix == ".pt2":
-        if settings.module:
-            raise PlanError(f"{where}: an exported program needs no module, got {settings.module!r}")
-        network, shape, dtype = _program(settings, path, device)
-        source = ""
-    else:
-        raise PlanError(
-            f"{where}: a model must be a program of torch.export.save (.pt2) or weights in .safetensors, which hold no "
-            f"pickle, got {path.suffix!r}"
-        )
-    network = network.eval().requires_grad_(False).to(device)
+    network = load(settings.model, module=settings.module, layer=settings.layer, device=device)
     if settings.layer:
-        _tap(network, settings.layer, where)
-    digest = recipe("checkpoint", 1, replace(settings, model=""), _sha256(path), source, base.digest if base else "")
-    fixed = bool(shape) and isinstance(shape[0], int)
+        _tap(network.module, settings.layer, where)
+    digest = recipe("checkpoint", 1, replace(settings, model=""), *network.sha256, base.digest if base else "")
+    fixed = bool(network.shape) and isinstance(network.shape[0], int)
     encoder = CheckpointEncoder(
-        network=network,
+        network=network.module,
         settings=settings,
         base=base,
         device=device,
-        dtype=dtype,
-        rows=shape[0] if fixed else CHUNK,
+        dtype=network.dtype,
+        rows=network.shape[0] if fixed else CHUNK,
         fixed=fixed,
         dim=0,
         digest=digest,
     )
-    return replace(encoder, dim=_tried(encoder, shape, where))
+    return replace(encoder, dim=_tried(encoder, network.shape, where))
 
 
 def _again(settings: Checkpoint, base: Encoder | None, device: torch.device, digest: str) -> CheckpointEncoder:
@@ -225,7 +193,7 @@ def _tried(encoder: CheckpointEncoder, shape: tuple[Any, ...], where: str) -> in
         raise
     except Exception as error:  # whatever a stranger's network raises, the plan named it
         raise PlanError(
-            f"{where}: the model does not take rows of {'×'.join(map(str, each))}: {_first_line(error)}"
+            f"{where}: the model does not take rows of {'×'.join(map(str, each))}: {first_line(error)}"
         ) from error
     if (both - alone).abs().max() > ROUNDING * both.abs().max():
         raise PlanError(
@@ -233,113 +201,6 @@ def _tried(encoder: CheckpointEncoder, shape: tuple[Any, ...], where: str) -> in
             "export it in eval mode, without dropout"
         )
     return both.shape[1]
-
-
-def _module(settings: Checkpoint) -> nn.Module:
-    """What the factory builds. Raises PlanError where there is none or it builds no module."""
-    name, _, factory = settings.module.partition(":")
-    where = f"checkpoint module {settings.module!r}"
-    if not name or not factory:
-        raise PlanError(f"checkpoint needs module as 'package.module:factory' beside weights, got {settings.module!r}")
-    try:
-        holder = importlib.import_module(name)
-    except Exception as error:  # a stranger's module may raise anything while it is imported
-        raise PlanError(
-            f"{where}: {name} cannot be imported, install it or put its folder on PYTHONPATH: {_first_line(error)}"
-        ) from error
-    make = getattr(holder, factory, None)
-    if not callable(make):
-        names = {one for one, value in vars(holder).items() if callable(value) and not one.startswith("_")}
-        raise PlanError(f"{where}: {name} has no factory {factory!r}{near(factory, names)}")
-    try:
-        with torch.random.fork_rng(devices=[]):  # initial weights are replaced, and nobody else's draws may shift
-            network = make()
-    except Exception as error:
-        raise PlanError(f"{where}: the factory must need no arguments and build: {_first_line(error)}") from error
-    if not isinstance(network, nn.Module):
-        raise PlanError(f"{where}: the factory must build a torch.nn.Module, got {type(network).__name__}")
-    return network
-
-
-def _source(module: str) -> str:
-    """Digest of the file that holds the factory: the same weights compute something else in another module."""
-    file = getattr(importlib.import_module(module.partition(":")[0]), "__file__", None)
-    return _sha256(Path(file)) if file and Path(file).is_file() else ""
-
-
-def _fill(network: nn.Module, path: Path, where: str) -> None:
-    """Load weights, of which the module must have all and no others."""
-    try:
-        missing, unexpected = load_model(network, path, strict=False)
-    except (RuntimeError, SafetensorError, OSError) as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        reason = next((line for line in lines if line.startswith("size mismatch")), _first_line(error))
-        raise PlanError(f"{where}: the weights do not fit the module: {reason}") from error
-    if missing or unexpected:
-        lacks = f"lack {len(missing)} tensors of the module ({min(missing)})" if missing else ""
-        holds = f"hold {len(unexpected)} that it has not ({min(unexpected)})" if unexpected else ""
-        raise PlanError(f"{where}: the weights {' and '.join(filter(None, (lacks, holds)))}")
-
-
-def _program(settings: Checkpoint, path: Path, device: torch.device) -> tuple[nn.Module, tuple[Any, ...], torch.dtype]:
-    """An exported program as a module, and shape and dtype of its one input; a dimension that is free is no int."""
-    from torch.export.passes import move_to_device_pass
-
-    where = f"checkpoint {settings.model}"
-    _refuse_objects(path, where)
-    try:
-        with _tensors_only(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own deprecations inside torch's own loader
-            program = torch.export.load(path)
-            names = program.graph_signature.user_inputs
-            values = [node.meta["val"] for node in program.graph.nodes if node.name in names]
-            if len(names) != 1 or len(values) != 1 or not isinstance(values[0], Tensor):
-                raise PlanError(f"{where}: a program must take one tensor, this takes {len(names)} inputs")
-            shape, dtype = tuple(values[0].shape), values[0].dtype
-            if device.type != "cpu":
-                program = move_to_device_pass(program, device)  # constants in the graph included
-            # Only the unflattened program has submodules, and not every program can be unflattened.
-            network: nn.Module = torch.export.unflatten(program) if settings.layer else _Evaluated(program.module())
-    except PlanError:
-        raise
-    except Exception as error:  # a damaged archive ends in whatever its first wrong byte leads to
-        raise PlanError(f"{where}: the program does not load: {_first_line(error)}") from error
-    return network, shape, dtype
-
-
-class _Evaluated(nn.Module):
-    """A program whose mode cannot be changed, among modules that are asked to."""
-
-    def __init__(self, program: Callable[[Tensor], Any]) -> None:
-        super().__init__()
-        self.program = [program]  # in a list, so that eval() does not reach it, which it refuses
-
-    def forward(self, value: Tensor) -> Any:
-        return self.program[0](value)
-
-
-def _refuse_objects(path: Path, where: str) -> None:
-    if not zipfile.is_zipfile(path):
-        raise PlanError(f"{where}: it is no program of torch.export.save, which is a zip archive, or it is cut short")
-    with zipfile.ZipFile(path) as archive:
-        pickled = [name for name in archive.namelist() if name.rpartition("/")[2].startswith(OBJECTS)]
-    if pickled:
-        raise PlanError(f"{where}: a program must hold tensors only, {pickled[0]} is a pickled object")
-
-
-@contextmanager
-def _tensors_only() -> Iterator[None]:
-    """torch.export.load unpickles whatever it cannot read as tensors, unless the environment forbids it."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 def _tap(network: nn.Module, layer: str, where: str) -> None:
@@ -353,12 +214,3 @@ def _keep(module: nn.Module, given: Any, output: Any) -> None:
     """A layer that runs several times counts with its last run."""
     del module, given
     _seen.output = output
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
