@@ -1,4 +1,4 @@
-"""What the default plan finds in draws that nobody chose: their targets follow from one number, their seeds from another.
+"""What the default plan finds in draws that nobody chose: targets follow from one number, seeds from another.
 
 python -m benchmarks.images.fresh SOURCE --number 20261126
 
