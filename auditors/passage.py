@@ -6,8 +6,8 @@ import os
 from typing import Any
 from xml.etree import ElementTree as Tree
 
+from auditors.admission import Decision
 from auditors.attest import stamp
-from auditors.gate import Decision
 from auditors.report.glyphs import visible
 from auditors.report.words import plural, size
 

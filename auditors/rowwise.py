@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 
 from auditors import manifest
+from auditors.admission import Decision
 from auditors.difference import Change, within
 from auditors.errors import DataError, PlanError
 from auditors.files import find
-from auditors.gate import Decision
 from auditors.report import words
 
 MOST = 1 << 30  # bytes that are read for it: a refusal should not keep anybody waiting

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from auditors import gate, keys, signature
+from auditors.admission import Decision
 from auditors.attest import FILE
 from auditors.files import Found, each, find, root_digest, sha256
 from auditors.policy import DEFAULT, Policy
@@ -91,7 +92,7 @@ class Workshop:
             signature.log(str(audit), document, signing)
         return str(audit / FILE)
 
-    def decide(self, **options: Any) -> gate.Decision:
+    def decide(self, **options: Any) -> Decision:
         return gate.decide(str(self.data), **({"key": self.public, "now": NOW} | options))
 
     def refused(self, **options: Any) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = """
 7  flows/*
 6  auditors  auditing  trial  rowwise  drill
-5  acquittal  encoding  stages  handover  difference  recency  gate  passage
+5  acquittal  encoding  stages  handover  difference  recency  admission  gate  passage
 4  confusion  explaining  origins  power  runs  templates  witnesses
 4  floods  sweep  atlas  findings  suspects  judgement  natural  evidence  triggers  likeness  contrast
 4  manifest  export  signature  ledger  comparison
