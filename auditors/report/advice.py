@@ -21,7 +21,10 @@ def advice(document: Mapping[str, Any], folder: str) -> list[tuple[str, str]]:
         ("Take the flagged rows elsewhere", f"foretaste show {where} --csv > flagged.csv"),
     ]
     if any(Kind(kind).fails_audit for kind in kinds):
-        commands.append(("Go on without the accused rows", f"foretaste export {where} cleaned"))
+        commands += [
+            ("Go on without the accused rows", f"foretaste export {where} cleaned"),
+            ("Audit what is left: large groups hide rows", "foretaste audit cleaned/clean"),
+        ]
     if len(kinds) > 1:
         commands.insert(1, (f"Only the {kinds[0]} findings", f"foretaste show {where} --kind {shlex.quote(kinds[0])}"))
     return commands
