@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -94,7 +95,10 @@ def runner(engine: str) -> TaskRunner[Any]:
             from prefect_ray.task_runners import RayTaskRunner
         except ImportError as error:
             raise MissingPackage(f"--engine ray needs prefect-ray: pip install 'foretaste[ray]' ({error})") from None
-        ray: TaskRunner[Any] = RayTaskRunner(address=address) if address else RayTaskRunner()
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
+        # Ray's own log would drown the progress bar, and nobody asked for a dashboard.
+        quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
+        ray: TaskRunner[Any] = RayTaskRunner(address=address) if address else RayTaskRunner(init_kwargs=quiet)
         return ray
     raise PlanError(f"--engine must be local, threads, dask or ray, got {engine!r}")
 

@@ -84,14 +84,22 @@ auditors.audit({DIGITS!r}, plan={plan!r}, out={str(out)!r}, progress=progress)
     assert "samples.parquet" in os.listdir(out)
 
 
-def test_prefect_finds_what_is_found_without_it(plan, tmp_path):
+@pytest.mark.parametrize("engine", ["threads", "dask", "ray"])
+def test_prefect_finds_what_is_found_without_it(engine, plan, tmp_path):
     """With a server of its own in a fresh home, as on a machine that never saw Prefect."""
+    if engine != "threads":
+        pytest.importorskip(f"prefect_{engine}")
+    table, data = pq.read_table(DIGITS), tmp_path / "data"
+    data.mkdir()
+    for part in range(3):
+        pq.write_table(table.slice(600 * part, 600), data / f"{part}.parquet")
     here, there = tmp_path / "here", tmp_path / "there"
-    assert main(["audit", DIGITS, "--plan", plan, "--out", str(here)]) == 1
-    home = {"PREFECT_HOME": str(tmp_path / "prefect"), "FORETASTE_CACHE": str(tmp_path / "cache")}
-    done = called(DIGITS, "--plan", plan, "--out", str(there), "--engine", "threads", **home)
+    assert main(["audit", str(data), "--plan", plan, "--out", str(here)]) == 1
+    home = {name: str(tmp_path / name) for name in ("HOME", "PREFECT_HOME", "FORETASTE_CACHE")}
+    done = called(str(data), "--plan", plan, "--out", str(there), "--engine", engine, **home)
     assert done.returncode == 1, done.stderr
     assert done.stdout.startswith("FAILED")
+    assert "embed: 3 in " in done.stderr
     assert "Traceback" not in done.stderr
     for name in ("samples.parquet", "scores.parquet", "flagged.parquet"):
         assert (here / name).read_bytes() == (there / name).read_bytes()

@@ -58,12 +58,15 @@ def test_what_foretaste_refuses_is_not_tried_again():
 
 
 @pytest.mark.usefixtures("server")
-def test_other_task_runners_are_handed_the_work():
-    pytest.importorskip("prefect_dask")
-    from prefect_dask.task_runners import DaskTaskRunner
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_the_work_is_done_by_workers(engine, tmp_path, monkeypatch):
+    pytest.importorskip(f"prefect_{engine}")
+    from flows.engine import runner
 
-    cluster = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
-    assert mapped(lambda item: item + 1, DaskTaskRunner(cluster_kwargs=cluster)) == [4, 2, 3]
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray keeps a token there
+    done = mapped(lambda item: (item + 1, os.getpid()), runner(engine))
+    assert [value for value, _ in done] == [4, 2, 3]
+    assert os.getpid() not in {process for _, process in done}
 
 
 @pytest.mark.usefixtures("server")
