@@ -13,12 +13,11 @@ from auditors.batch import Batch, Groups, Scores
 from auditors.contract import Aggregator, detector
 from auditors.errors import NotApplicable
 from auditors.stats import quantiles
-from auditors.stats.binormal import FEWEST, LEAST_SCALE, mixed, normal_scores, odds
+from auditors.stats.binormal import FEWEST, LEAST_SCALE, OUTNUMBERED, mixed, normal_scores, odds
 from auditors.stats.significance import gumbel_tail
 from auditors.values import Kind, Schema
 
 PEERS = 3  # other classes, for the share that innocent classes show
-OUTNUMBERED = 4  # times as many rows in another class: confused with that one as no peer is, and so not tested
 WEIGHT = 20
 
 

@@ -13,7 +13,7 @@ from auditors.batch import Batch, Groups, Scores
 from auditors.contract import Aggregator, detector
 from auditors.errors import NotApplicable
 from auditors.stats import quantiles
-from auditors.stats.binormal import FEWEST, mixed, normal_scores, odds
+from auditors.stats.binormal import FEWEST, OUTNUMBERED, mixed, normal_scores, odds
 from auditors.stats.significance import gumbel_tail
 from auditors.values import Kind, Schema
 
@@ -34,7 +34,8 @@ class FlippedPairs:
     Labels flipped from one class to one other (targeted flips, Tolpegin et al. 2020) leave rows that are draws from
     the one in the other. For each pair of classes every row of the second is ranked by the log odds of the second over
     the first among the rows of the first, and the share of foreign rows estimated (stats/binormal). Confusion between
-    classes that look alike moves all rows of a class, flips only some, all the way.
+    classes that look alike moves all rows of a class, flips only some, all the way. Pairs of very unequal classes are
+    left out.
     """
 
     kind: ClassVar[Kind] = Kind.BACKDOOR
@@ -72,7 +73,8 @@ class _Margins:
         foreign = own.transpose(0, 1).flip(-1)
         rows = own.sum(-1)
         self_pair = torch.eye(self.classes, dtype=torch.bool, device=own.device)
-        tested = (rows >= FEWEST) & (rows.T >= FEWEST) & ~self_pair
+        fewer, more = torch.minimum(rows, rows.T), torch.maximum(rows, rows.T)
+        tested = (fewer >= FEWEST) & (OUTNUMBERED * fewer >= more) & ~self_pair
         normal = normal_scores(foreign.reshape(-1, quantiles.BINS))
         share, place, gain = (one.view(self.classes, self.classes) for one in mixed(normal, state))
         statistic = torch.where(tested, (2 * gain).sqrt(), 0.0)  # [K, K]

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 FEWEST = 20  # rows of a group, for its share of foreign rows to be estimated
+# Times as many rows in one class as in another: the smaller is taken for the larger as no peer is, and too few of its
+# rows say what foreign rows look like.
+OUTNUMBERED = 4
 # Roots of log-likelihood ratios of innocent groups are not alike to better than this: were the model exact they would
 # be half-normal, whose upper quartile lies this far, in the Gumbel law's scale, from its median.
 LEAST_SCALE = 0.55

@@ -53,6 +53,16 @@ def test_two_classes_that_look_alike_are_left_alone(seed: int) -> None:
     assert scorer(label, believed(label, clarity=2.0, seed=seed, alike=(1, 4))).p_value.min() > 0.02
 
 
+@pytest.mark.parametrize(("rare", "tested"), [(40, False), (500, True)])
+def test_too_few_rows_of_a_class_say_little_of_what_its_rows_look_like(rare: int, tested: bool) -> None:
+    """In a long-tailed clean set a fifth of the trucks looked like 42 automobiles, which look like anything."""
+    truth = torch.arange(CLASSES).repeat_interleave(torch.tensor([1400, 900, 500, 500, 500, rare + 300]))
+    prob = believed(truth, clarity=2.5, seed=0)
+    label = truth.clone()
+    label[-300:] = 0
+    assert (scorer(label, prob).p_value[0] < 0.001) == tested
+
+
 def test_label_noise_between_all_classes_is_no_attack_on_one() -> None:
     truth = labels()
     prob = believed(truth, clarity=2.5, seed=1)
