@@ -85,7 +85,7 @@ def load(path: str) -> Plan:
             return parse(tomllib.load(file))
     except OSError as error:
         raise PlanError(f"{path}: the plan cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PlanError(f"{path}: the plan is not TOML: {error}") from error
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error

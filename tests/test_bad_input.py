@@ -218,6 +218,7 @@ def test_no_picture_decodes(given, refused):
         (VECTORS + "[decide]\nfdr = 7", "[decide] fdr must lie between 0 and 1, got 7"),
         ("[embedders.pixel]", "[embedders.pixel] has the kind 'pixel', which does not exist; did you mean 'pixels'?"),
         ("[embedders", "the plan is not TOML: "),
+        ("a = " + 9999 * "[", "the plan is not TOML: "),
     ],
 )
 def test_plans(given, refused, plan, said):

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.images.plant import load, plant, write
+from benchmarks.images.plant import Pictures, load, plant, write
 from benchmarks.measure import HEADER, Measured, measure, row
 
 
@@ -30,30 +30,43 @@ def main(  # noqa: PLR0917
 ) -> None:
     print(HEADER, flush=True)
     found: list[Measured] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for draw in seed or [1]:
-            pictures = load(source, rows=rows, seed=draw)
-            cases = [
-                (name, size, to)
-                for name in attack or ["badnets", "blended", "sig"]
-                for size in count or [100]
-                for to in target or [3]
-            ]
-            if clean:
-                cases.insert(0, ("badnets", 0, 0))
-            for name, size, to in cases:
-                copy = Path(folder) / f"{name}-{size}-{to}-{draw}"
-                written = write(plant(pictures, name, target=to, count=size, seed=draw), pictures, copy)
-                what = f"{name}, {size} rows, target {to}, seed {draw}" if size else f"clean, seed {draw}"
-                one = measure(what, written, written.with_suffix(".truth.parquet"))
-                found.append(one)
-                print(row(one), flush=True)
+    for draw in seed or [1]:
+        pictures = load(source, rows=rows, seed=draw)
+        cases = [
+            (name, size, to)
+            for name in attack or ["badnets", "blended", "sig"]
+            for size in count or [100]
+            for to in target or [3]
+        ]
+        if clean:
+            cases.insert(0, ("badnets", 0, 0))
+        for name, size, to in cases:
+            found.append(audited(pictures, name, count=size, target=to, seed=draw))
     poisoned = [one for one in found if one.poisoned]
     if poisoned:
-        mean = sum(one.found for one in poisoned) / len(poisoned)
-        worst = min(one.found for one in poisoned)
-        accused = sum(one.accused_clean for one in poisoned) / len(poisoned)
-        print(f"\nfound {mean:.1%} (worst {worst:.1%}), clean rows accused {accused:.3%}, over {len(poisoned)} copies")
+        print(f"\n{mean('poisoned', poisoned)}")
+
+
+def audited(pictures: Pictures, attack: str, *, count: int, target: int, seed: int) -> Measured:
+    """One copy under the default plan; its line is printed."""
+    planted = plant(pictures, attack, target=target, count=count, seed=seed)
+    what = f"{attack}, {count} rows, target {target}, seed {seed}" if count else f"clean, seed {seed}"
+    with tempfile.TemporaryDirectory() as folder:
+        written = write(planted, pictures, Path(folder) / "copy")
+        one = measure(what, written, written.with_suffix(".truth.parquet"))
+    print(row(one), flush=True)
+    return one
+
+
+def mean(what: str, found: list[Measured]) -> str:
+    """The means over some draws, and the worst."""
+    share = sum(one.found for one in found) / len(found)
+    accused = sum(one.accused_clean for one in found) / len(found)
+    failed = sum(one.verdict == "failed" for one in found)
+    return (
+        f"{what}: {failed} of {len(found)} failed, found {share:.1%} (worst {min(one.found for one in found):.1%}), "
+        f"clean rows accused {accused:.3%} (worst {max(one.accused_clean for one in found):.3%})"
+    )
 
 
 if __name__ == "__main__":

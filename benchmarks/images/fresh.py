@@ -9,15 +9,15 @@ and prints a line for each and the means of both. Another number gives other dra
 from __future__ import annotations
 
 import itertools
-import tempfile
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
 
-from benchmarks.images.plant import load, plant, write
-from benchmarks.measure import HEADER, Measured, measure, row
+from benchmarks.images.detection import audited, mean
+from benchmarks.images.plant import load
+from benchmarks.measure import HEADER
 
 CLASSES = 10
 PATTERNS = ("badnets", "blended-0.15", "sig", "blended-smooth", "narcissus")
@@ -55,33 +55,10 @@ def main(
     patterns, hidden = draws(number, first)
     print(HEADER, flush=True)
     means = [
-        mean(what, [audited(source, rows, one) for one in part])
+        mean(what, [audited(load(source, rows=rows, seed=one.seed), **one._asdict()) for one in part])
         for what, part in (("patterns", patterns), ("hidden", hidden))
     ]
     print("", *means, sep="\n", flush=True)
-
-
-def audited(source: Path, rows: int, draw: Draw) -> Measured:
-    """One copy under the default plan; its line is printed."""
-    pictures = load(source, rows=rows, seed=draw.seed)
-    planted = plant(pictures, draw.attack, target=draw.target, count=draw.count, seed=draw.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        written = write(planted, pictures, Path(folder) / "copy")
-        name = f"{draw.attack}, {draw.count} rows, target {draw.target}, seed {draw.seed}"
-        one = measure(name, written, written.with_suffix(".truth.parquet"))
-    print(row(one), flush=True)
-    return one
-
-
-def mean(what: str, found: list[Measured]) -> str:
-    """The means over some draws, and the worst."""
-    share = sum(one.found for one in found) / len(found)
-    accused = sum(one.accused_clean for one in found) / len(found)
-    failed = sum(one.verdict == "failed" for one in found)
-    return (
-        f"{what}: {failed} of {len(found)} failed, found {share:.1%} (worst {min(one.found for one in found):.1%}), "
-        f"clean rows accused {accused:.3%} (worst {max(one.accused_clean for one in found):.3%})"
-    )
 
 
 if __name__ == "__main__":
