@@ -95,13 +95,13 @@ class Detector(Protocol):
 
 @runtime_checkable
 class Splitter(Scorer, Protocol):
-    """A Scorer that also says which rows of each class stand apart most, even where chance does the same.
+    """A Scorer that also says which rows of each group stand apart most, even where chance does the same.
 
     It reads no class probabilities, so it may have looked before there are any.
     """
 
     def apart(self, batch: Batch) -> torch.Tensor:
-        """[B] bool."""
+        """[B, G] bool, with the rows of other classes that lie as far out in the same way."""
         ...
 
 

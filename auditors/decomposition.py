@@ -174,7 +174,10 @@ class Line:
         few = (rows >= FEWEST) & (rows <= PART * own.sum((0, 2)))
         innocent = sum((one.expected[:, 0] * apart[k]).sum(-1) for k, one in enumerate(parts)) / rows.clamp_min(1)
         rows = torch.where(innocent <= self.seed.trait, rows, 0)
-        return DecompositionScorer(self, median, scale, whole.p_row[:, 0], posterior, rows, whole.excess[:, 0], few)
+        moved = median - factor * foreign_median
+        return DecompositionScorer(
+            self, median, scale, moved, factor, whole.p_row[:, 0], posterior, rows, whole.excess[:, 0], few
+        )
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,8 @@ class DecompositionScorer:
     line: Line
     median: Tensor  # [G]
     scale: Tensor  # [G]
+    moved: Tensor  # [G], where 0 of the rows of other classes comes to lie once these lie as the group's rest does
+    factor: Tensor  # [G], how much they are stretched for that
     p_row: Tensor  # [G, BINS]
     posterior: Tensor  # [2, G, BINS], of rows that are less and more likely to begin with
     rows: Tensor  # [G], of the second component
@@ -191,11 +196,16 @@ class DecompositionScorer:
     few: Tensor  # [G] bool, whether the second component is a small part of the group
 
     def apart(self, batch: Batch) -> Tensor:
-        """Which rows [B] are of the second component of their class, where it is a small part of it."""
+        """Which rows lie where the second component of each group is, if it is a small part of it [B, G] bool.
+
+        Rows of other classes are told as well.
+        """
         along, _, likely = self.line.along(batch)
         group = torch.arange(len(self.few), device=along.device)
+        own = home(batch, self.line.seed.label.to(along.device))
+        along = torch.where(own, along, self.moved + self.factor * along)
         second = self.posterior[likely[:, None], group, quantiles.bin_of(along)] >= 0.5  # [B, G]
-        return (second & self.few & home(batch, self.line.seed.label.to(along.device))).any(1)
+        return second & self.few & (batch.label >= 0)[:, None]
 
     @property
     def groups(self) -> Groups:

@@ -1,9 +1,10 @@
-"""From rows to vectors: embedders are fitted, every row is stored, and rows that stand apart together share a fold."""
+"""From rows to vectors: embedders are fitted, every row is stored, and rows that stand apart alike share a fold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 import polars as pl
 import torch
@@ -12,7 +13,7 @@ from auditors import natural, suspects
 from auditors.contract import Composite, Encoder, Folded, Splitter
 from auditors.runs import Swept, tested
 from auditors.stages import Stages
-from auditors.sweep import Ended, Look, apart_shard
+from auditors.sweep import Ended, apart_shard
 
 
 def encode(stages: Stages) -> tuple[dict[str, Encoder | Ended], dict[int, str], Swept]:
@@ -53,40 +54,53 @@ def split(stages: Stages, encoders: Mapping[str, Encoder | Ended]) -> Swept:
     return Swept(scorers, {}, {look: swept.seconds[look] for look in scorers})
 
 
+class Apart(NamedTuple):
+    """Rows that stand apart, and those of other classes that lie as far out in the same way."""
+
+    label: int
+    p_value: float
+    rows: torch.Tensor
+    alike: torch.Tensor
+
+
 def together(stages: Stages, seen: Swept, encoders: Mapping[str, Encoder | Ended]) -> torch.Tensor:
     """The rows that stand apart, in groups by look and class [N] int64; -1 is none.
 
     Groups of classes that all looks together (Simes) find worth a look (`watch`), each class by itself: nobody is
     accused yet. What chance makes, and natural clusters, are none: a model that saw none of them would doubt them
-    for no better reason, and clean datasets would fail. A row that several looks mean is in the group that is the
-    least likely by chance.
+    for no better reason, and clean datasets would fail. For the same reason rows of other classes that lie as far out
+    in the same way go with a group: a model that has seen red lorries, but no red car, takes every red car for a lorry.
+    A row that several looks mean is in the group that is the least likely by chance, a row of another class in its own.
     """
     dataset, plan = stages.dataset, stages.plan
     scorers = {look: one for look, one in seen.scorers.items() if isinstance(one, Splitter)}
-    groups = suspects.significance([tested(look, one, plan) for look, one in scorers.items()], stages.plan.decide)
+    groups = suspects.significance([tested(look, one, plan) for look, one in scorers.items()], plan.decide)
     odd = groups.filter(
         pl.col("label") >= 0,
         pl.col("p_value") <= plan.decide.watch,
         suspects.simes(pl.col("p_value")).over("label") <= plan.decide.watch,
     )
     work = partial(apart_shard, scorers=scorers, dataset=dataset, folder=stages.cache, device=stages.device)
-    apart = {look: [torch.zeros(2, 0, dtype=torch.int64)] for look in scorers}
+    apart = {look: [torch.zeros(0, 3, dtype=torch.int64)] for look in scorers}
     for shard in stages.shards("fold", work):
         for look, found in shard.items():
-            apart[look].append(torch.stack(found))
-    rows: dict[tuple[Look, int], torch.Tensor] = {}
-    chance: dict[tuple[Look, int], float] = {}
+            apart[look].append(found)
+    met: list[Apart] = []
     for look, parts in apart.items():
-        row, label = torch.cat(parts, 1)
+        row, group, label = torch.cat(parts).unbind(1)
         mine = odd.filter(pl.col("detector") == look.detector, pl.col("embedder") == look.embedder)
-        for known, p_value in mine.select("label", "p_value").iter_rows():
-            if bool((label == known).any()):
-                rows[look, known], chance[look, known] = row[label == known], p_value
+        for which, known, p_value in mine.select("group", "label", "p_value").iter_rows():
+            there, own = group == which, label == known
+            if bool((there & own).any()):
+                met.append(Apart(known, p_value, row[there & own], row[there & ~own]))
     company = stages.company(
-        {key: natural.Candidate(key[1], tuple(one.tolist())) for key, one in rows.items()}, encoders
+        {at: natural.Candidate(one.label, tuple(one.rows.tolist())) for at, one in enumerate(met)}, encoders
     )
-    group = torch.full((dataset.rows,), -1)
-    kept = [key for key in rows if key not in company or not company[key].natural]
-    for number, key in enumerate(sorted(kept, key=lambda key: -chance[key])):
-        group[rows[key]] = number
-    return group
+    kept = [one for at, one in enumerate(met) if at not in company or not company[at].natural]
+    kept.sort(key=lambda one: -one.p_value)
+    number = torch.full((dataset.rows,), -1)
+    for at, one in enumerate(kept):
+        number[one.alike] = at
+    for at, one in enumerate(kept):
+        number[one.rows] = at
+    return number

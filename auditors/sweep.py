@@ -246,17 +246,20 @@ def score_shard(
 
 def apart_shard(
     shard: Shard, *, scorers: Mapping[Look, Splitter], dataset: Dataset, folder: str, device: torch.device
-) -> dict[Look, tuple[Tensor, Tensor]]:
-    """Rows [R] and labels [R] of a shard that stand apart in each look; none where a look breaks, as it will again."""
-    out: dict[Look, tuple[Tensor, Tensor]] = {}
+) -> dict[Look, Tensor]:
+    """Rows of a shard that stand apart in each look, in which group, and their labels [R, 3].
+
+    A row that stands apart in several groups comes as often; a look that breaks has none, and will break again.
+    """
+    out: dict[Look, Tensor] = {}
     for look, scorer in scorers.items():
-        row, label = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
+        parts = [torch.zeros(0, 3, dtype=torch.int64)]
         for batch in read_shard(stored(folder, dataset, shard, look.digest), shard, device=device):
             apart = attempt(scorer.apart, batch)
             if not isinstance(apart, Ended):
-                row.append(batch.row[apart].cpu())
-                label.append(batch.label[apart].cpu())
-        out[look] = torch.cat(row), torch.cat(label)
+                at, group = apart.nonzero(as_tuple=True)
+                parts.append(torch.stack([batch.row[at], group, batch.label[at]], 1).cpu())
+        out[look] = torch.cat(parts)
     return out
 
 

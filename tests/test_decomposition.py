@@ -136,8 +136,27 @@ def test_the_rows_that_stand_apart_are_told_whatever_chance_does(suspected):
     batch, planted = world(7)
     apart = scorer_of(Told((0, 1), (planted[::2], NONE), p_values=(suspected, 1.0)), batch).apart(batch)
     poison = is_planted(batch, planted)
-    assert apart[poison].double().mean() > 0.95
-    assert (apart & ~poison).sum() <= 3
+    assert apart.shape == (len(batch), 2)
+    assert apart[poison, 0].double().mean() > 0.95
+    assert (apart[:, 0] & ~poison).sum() <= 3
+    assert not bool(apart[:, 1].any())
+
+
+def test_rows_of_other_classes_that_lie_as_far_out_stand_apart_with_a_group():
+    """Other classes lie and spread elsewhere, but a few of their rows lie the same way from the middle of theirs."""
+    batch, planted = world(9)
+    stretch = torch.where(batch.label == 0, 1.0, 2.0)[:, None]
+    axis = torch.nn.functional.normalize(batch.embedding[planted].mean(0), dim=0)
+    also = (batch.label == 1).nonzero()[::60, 0]
+    value = batch.embedding * stretch + torch.where(batch.label == 2, 3.0, 0.0)[:, None]
+    value[also] += 20.0 * axis
+    label = torch.where(batch.row == also[0], -1, batch.label)
+    scorer = scorer_of(Told((0,), (planted[::2],)), Batch(batch.row, label, value))
+    found = scorer.apart(Batch(batch.row, label, value))[:, 0]
+    assert found[planted].double().mean() > 0.95
+    assert found[also].tolist() == [False] + [True] * (len(also) - 1)
+    others = torch.isin(batch.row, torch.cat([planted, also]), invert=True)
+    assert (found & others).sum() <= 3
 
 
 def test_what_is_most_of_a_class_does_not_stand_apart_from_it():

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from worlds import backdoored, vectors
+from worlds import TARGET, World, backdoored, vectors
 
 from auditors import audit, plan
 from auditors.batch import Batch, Groups
@@ -147,6 +147,16 @@ class Unsure:
         return Batch(payload.row, payload.label, torch.zeros(len(payload), 1), even)
 
 
+def also_elsewhere(world, label, *, rows, seed=3):
+    """The world in which a few rows of another class lie farther out in the way of the planted ones, and which."""
+    value = world.batch.embedding.clone()
+    way = value[world.planted].mean(0) - value[(world.batch.label == TARGET) & ~world.planted].mean(0)
+    inside = (world.batch.label == label).nonzero()[:, 0]
+    some = inside[torch.randperm(len(inside), generator=torch.Generator().manual_seed(seed))[:rows]]
+    value[some] += 1.5 * way
+    return World(Batch(world.batch.row, world.batch.label, value), world.planted), some
+
+
 def held_together(world, tmp_path, monkeypatch, **decide):
     """The audit's report, and which rows were to be kept together."""
     vectors(tmp_path / "train.parquet", world.batch, group=100)
@@ -189,6 +199,17 @@ def test_rows_that_stand_apart_are_judged_by_beliefs_that_saw_none_of_them(tmp_p
     for one in together[together >= 0].unique():
         assert len(world.batch.label[together == one].unique()) == 1
     assert {run.detector: run.status for run in report.runs}["spectral-signature"] is Status.COMPLETED
+    assert any(group.label == "1" for group in report.groups)
+
+
+def test_rows_of_other_classes_that_lie_as_far_out_are_held_out_with_them(tmp_path, monkeypatch):
+    """A model that saw these and none of the class would take all rows of the class for theirs."""
+    world, also = also_elsewhere(backdoored(0, rows=200, poison=24), 4, rows=3)
+    report, together = held_together(world, tmp_path, monkeypatch)
+    number = together[world.planted].mode().values
+    assert int(number) >= 0
+    assert together[also].tolist() == [int(number)] * len(also)
+    assert int(((together == number) & ~world.planted).sum()) <= len(also) + 2
     assert any(group.label == "1" for group in report.groups)
 
 
