@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
@@ -13,7 +13,7 @@ from auditors import natural, suspects
 from auditors.contract import Composite, Encoder, Folded, Splitter
 from auditors.runs import Swept, tested
 from auditors.stages import Stages
-from auditors.sweep import Ended, apart_shard
+from auditors.sweep import Ended, Look, apart_shard
 
 
 def encode(stages: Stages) -> tuple[dict[str, Encoder | Ended], dict[int, str], Swept]:
@@ -66,41 +66,53 @@ class Apart(NamedTuple):
 def together(stages: Stages, seen: Swept, encoders: Mapping[str, Encoder | Ended]) -> torch.Tensor:
     """The rows that stand apart, in groups by look and class [N] int64; -1 is none.
 
-    Groups of classes that all looks together (Simes) find worth a look (`watch`), each class by itself: nobody is
-    accused yet. What chance makes, and natural clusters, are none: a model that saw none of them would doubt them
-    for no better reason, and clean datasets would fail. For the same reason rows of other classes that lie as far out
-    in the same way go with a group: a model that has seen red lorries, but no red car, takes every red car for a lorry.
+    What chance makes, and natural clusters, are none: a model that saw none of them would doubt them for no better
+    reason, and clean datasets would fail. For the same reason rows of other classes that lie as far out in the same way
+    go with a group: a model that has seen red lorries, but no red car, takes every red car for a lorry.
     A row that several looks mean is in the group that is the least likely by chance, a row of another class in its own.
     """
-    dataset, plan = stages.dataset, stages.plan
-    scorers = {look: one for look, one in seen.scorers.items() if isinstance(one, Splitter)}
-    groups = suspects.significance([tested(look, one, plan) for look, one in scorers.items()], plan.decide)
-    odd = groups.filter(
-        pl.col("label") >= 0,
-        pl.col("p_value") <= plan.decide.watch,
-        suspects.simes(pl.col("p_value")).over("label") <= plan.decide.watch,
-    )
-    work = partial(apart_shard, scorers=scorers, dataset=dataset, folder=stages.cache, device=stages.device)
-    apart = {look: [torch.zeros(0, 3, dtype=torch.int64)] for look in scorers}
-    for shard in stages.shards("fold", work):
-        for look, found in shard.items():
-            apart[look].append(found)
-    met: list[Apart] = []
-    for look, parts in apart.items():
-        row, group, label = torch.cat(parts).unbind(1)
-        mine = odd.filter(pl.col("detector") == look.detector, pl.col("embedder") == look.embedder)
-        for which, known, p_value in mine.select("group", "label", "p_value").iter_rows():
-            there, own = group == which, label == known
-            if bool((there & own).any()):
-                met.append(Apart(known, p_value, row[there & own], row[there & ~own]))
+    met = apart(stages, seen)
     company = stages.company(
         {at: natural.Candidate(one.label, tuple(one.rows.tolist())) for at, one in enumerate(met)}, encoders
     )
     kept = [one for at, one in enumerate(met) if at not in company or not company[at].natural]
     kept.sort(key=lambda one: -one.p_value)
-    number = torch.full((dataset.rows,), -1)
+    number = torch.full((stages.dataset.rows,), -1)
     for at, one in enumerate(kept):
         number[one.alike] = at
     for at, one in enumerate(kept):
         number[one.rows] = at
     return number
+
+
+def apart(stages: Stages, seen: Swept) -> list[Apart]:
+    """The rows that stand apart in classes that all looks together (Simes) find worth a look (`watch`).
+
+    Each class counts by itself: nobody is accused yet.
+    """
+    plan = stages.plan
+    scorers = {look: one for look, one in seen.scorers.items() if isinstance(one, Splitter)}
+    looked = suspects.significance([tested(look, one, plan) for look, one in scorers.items()], plan.decide)
+    odd = looked.filter(
+        pl.col("label") >= 0,
+        pl.col("p_value") <= plan.decide.watch,
+        suspects.simes(pl.col("p_value")).over("label") <= plan.decide.watch,
+    )
+    meant = {
+        look: odd.filter(pl.col("detector") == look.detector, pl.col("embedder") == look.embedder) for look in scorers
+    }
+    groups = {look: one["group"].to_list() for look, one in meant.items() if len(one)}
+    place: dict[str, Any] = {"dataset": stages.dataset, "folder": stages.cache, "device": stages.device}
+    work = partial(apart_shard, scorers=scorers, groups=groups, **place)
+    parts: dict[Look, list[torch.Tensor]] = {look: [] for look in groups}
+    for shard in stages.shards("fold", work) if groups else ():
+        for look, found in shard.items():
+            parts[look].append(found)
+    met = []
+    for look, some in parts.items():
+        row, group, label = torch.cat(some).unbind(1)
+        for at, (known, p_value) in enumerate(meant[look].select("label", "p_value").iter_rows()):
+            there, own = group == at, label == known
+            if bool((there & own).any()):
+                met.append(Apart(known, p_value, row[there & own], row[there & ~own]))
+    return met

@@ -245,19 +245,25 @@ def score_shard(
 
 
 def apart_shard(
-    shard: Shard, *, scorers: Mapping[Look, Splitter], dataset: Dataset, folder: str, device: torch.device
+    shard: Shard,
+    *,
+    scorers: Mapping[Look, Splitter],
+    groups: Mapping[Look, Sequence[int]],
+    dataset: Dataset,
+    folder: str,
+    device: torch.device,
 ) -> dict[Look, Tensor]:
-    """Rows of a shard that stand apart in each look, in which group, and their labels [R, 3].
+    """Rows of a shard that stand apart in these groups of each look, in which of them (by place), and labels [R, 3].
 
     A row that stands apart in several groups comes as often; a look that breaks has none, and will break again.
     """
     out: dict[Look, Tensor] = {}
-    for look, scorer in scorers.items():
+    for look, wanted in groups.items():
         parts = [torch.zeros(0, 3, dtype=torch.int64)]
         for batch in read_shard(stored(folder, dataset, shard, look.digest), shard, device=device):
-            apart = attempt(scorer.apart, batch)
+            apart = attempt(scorers[look].apart, batch)
             if not isinstance(apart, Ended):
-                at, group = apart.nonzero(as_tuple=True)
+                at, group = apart[:, list(wanted)].nonzero(as_tuple=True)
                 parts.append(torch.stack([batch.row[at], group, batch.label[at]], 1).cpu())
         out[look] = torch.cat(parts)
     return out
