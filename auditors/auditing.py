@@ -16,6 +16,7 @@ import torch
 from auditors import (
     atlas,
     cache,
+    calibration,
     confusion,
     contrast,
     evidence,
@@ -172,6 +173,7 @@ def _conclude(
         plan=plan.describe() | {"seed": stages.seed, "device": str(stages.device)},
         folder=out,
         power=power.power(groups, dataset, plan.decide),
+        false_alarms=calibration.false_alarms(plan),
     )
     with open(os.path.join(folder, "report.json"), "w", encoding="utf-8") as file:
         file.write(text(document(report)))

@@ -209,6 +209,7 @@ class Report:
     plan: Mapping[str, Any]
     folder: str
     power: Mapping[str, Any] = field(default_factory=dict)
+    false_alarms: Mapping[str, Any] = field(default_factory=dict)  # of this plan on clean data; empty if not measured
 
     def _repr_html_(self) -> str | None:
         """How a notebook shows it; None leaves it at the plain repr. The library hangs its own on here."""

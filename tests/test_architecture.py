@@ -22,7 +22,7 @@ LEVELS = """
 5  acquittal  encoding  stages  handover  difference  recency  admission  gate  passage
 4  confusion  explaining  origins  power  runs  templates  witnesses
 4  floods  sweep  atlas  findings  suspects  judgement  natural  evidence  triggers  likeness  contrast
-4  manifest  export  signature  ledger  comparison
+4  manifest  export  signature  ledger  comparison  calibration
 3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest  gatefile  network
 2  hashing  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held
 2  rows  looseness  suspicion  foreignness  filters

@@ -179,6 +179,7 @@ def test_report_json_has_what_other_tools_read(run):
     report = run.report
     promised = {"verdict", "rows", "flagged", "dataset", "roles", "runs", "groups", "power", "versions", "seconds"}
     assert promised <= report.keys()
+    assert report["false_alarms"] == {}  # nobody measured this plan
     assert report["rows"] == 1797
     assert report["roles"] == {"modality": "image", "payload": ["image"], "label": "label", "id": "id", "source": None}
     file = report["dataset"]["files"][0]

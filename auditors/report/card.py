@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from auditors.report import words
+from auditors.report.certainty import certainty
 from auditors.report.glyphs import visible
 from auditors.report.unseen import unseen
 
@@ -26,7 +27,7 @@ def card(document: Mapping[str, Any], *, plan: str) -> str:
         ("What was tested", _tested(document)),
         ("How", _how(document, plan)),
         ("What was found", _found(document)),
-        ("Error rate", _error_rate(document)),
+        ("Error rate", map(_text, certainty(document))),
         ("What could not have been seen", _unseen(document)),
     )
     lines = ["## Security testing of the training data", ""]
@@ -92,20 +93,6 @@ def _found(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"{words.plural(flagged, 'row')} of {words.count(document['rows'])} flagged."
 
 
-def _error_rate(document: Mapping[str, Any]) -> Iterator[str]:
-    decide = document.get("plan", {}).get("decide", {})
-    if "fdr" not in decide:
-        yield "Not recorded."
-        return
-    yield (
-        f"Classes are called suspicious at a false discovery rate of {_rate(decide['fdr'])} over all classes and all "
-        f"looks at them; up to {_rate(decide.get('watch'))} a class is worth a warning, and no row of it is accused."
-    )
-    yield (
-        f"In a suspicious class a row is accused from a posterior probability of {_rate(decide.get('posterior'))} on."
-    )
-
-
 def _unseen(document: Mapping[str, Any]) -> Iterator[str]:
     for run in document["runs"]:
         if run["status"] != "completed":
@@ -113,10 +100,6 @@ def _unseen(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"- {look}: {_text(run['status'])}, {_text(run['reason'])}"
     yield from (f"- {_text(note)}" for note in document.get("notes", ()))
     yield from (f"- {_text(sentence)}" for sentence in unseen(document))
-
-
-def _rate(share: Any) -> str:
-    return f"{100 * share:g} %" if isinstance(share, (int, float)) else "unknown"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

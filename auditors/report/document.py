@@ -45,6 +45,7 @@ def document(report: Report) -> Document:
         "counts": plain(report.counts),
         "notes": list(report.notes),
         "power": plain(report.power),
+        "false_alarms": plain(report.false_alarms),
         "versions": plain(report.versions),
         "seconds": plain(report.seconds),
         "plan": plain(report.plan),

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from auditors.oddities import Cell
 from auditors.report import charts, words
 from auditors.report.advice import advice
+from auditors.report.certainty import certainty
 from auditors.report.charts import Atlas, Strip
 from auditors.report.document import document
 from auditors.report.glyphs import visible
@@ -132,6 +133,7 @@ def page(
         report=found,
         folder=near(report.folder),
         name=name(found["dataset"]),
+        certainty=list(certainty(found)),
         unseen=list(unseen(found)),
         headline=headline(found),
         kinds=KINDS,

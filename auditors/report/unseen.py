@@ -9,7 +9,10 @@ from auditors.report import words
 
 # Measured on planted poison, see the README: what each kind of row hides from the default plan.
 HIDDEN = {
-    "image": "Labels flipped from one class to one, and faint, smooth or warping patterns on few rows: often missed.",
+    "image": (
+        "Warped pictures and wrong labels in a class that is hard to tell anyway, faint low frequencies, and patches "
+        "that other classes carry as well: often missed. Of wrong labels elsewhere some two thirds are found."
+    ),
     "text": "Triggers in 1 % of the rows, writing styles and sentences that read like ordinary ones: mostly missed.",
     "pair": "What changes the answers without a phrase that brings the change.",
     "messages": "What changes the answers without a phrase that brings the change.",

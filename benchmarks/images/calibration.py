@@ -4,18 +4,23 @@ python -m benchmarks.images.calibration PICTURES --digits DIGITS --seeds 3 --row
 
 draws clean datasets of every kind in benchmarks.images.clean, audits each with the default plan, and prints a line for
 each kind: how many failed or warned, and the share of rows accused of an attack. Nothing in them is poisoned.
+--record auditors/calibration.jsonl adds what came of it to what reports say of their false alarms.
 """
 
 from __future__ import annotations
 
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
+from auditors import plan as plans
 from auditors.attacks.poisoned import Poisoned
+from auditors.calibration import Series, digest
+from auditors.values import Modality
 from benchmarks.images.clean import draw
 from benchmarks.images.plant import Pictures, load, write
 from benchmarks.measure import Measured, measure
@@ -23,6 +28,16 @@ from benchmarks.measure import Measured, measure
 # Kinds with a size of their own take no number of rows.
 KINDS = ("natural", "digits", "frames", "long-tailed", "two-class", "hundred-class", "small", "grey", "jpeg-mixed")
 OWN_SIZE = ("long-tailed", "small")
+NAMES = {
+    "natural": "natural pictures",
+    "frames": "near-duplicate frames",
+    "two-class": "two classes",
+    "hundred-class": "a hundred classes",
+    "small": "small sets",
+    "long-tailed": "long-tailed classes",
+    "grey": "grey pictures",
+    "jpeg-mixed": "mixed JPEG quality",
+}
 
 
 def main(  # noqa: PLR0917
@@ -32,6 +47,7 @@ def main(  # noqa: PLR0917
     rows: Annotated[int, typer.Option(help="rows of each dataset")] = 3000,
     first: Annotated[int, typer.Option(help="the first seed")] = 0,
     kind: Annotated[list[str] | None, typer.Option(help="repeat for several; all by default")] = None,
+    record: Annotated[Path | None, typer.Option(help="add a line for each kind to this file")] = None,
 ) -> None:
     pictures = load(source)
     print("| clean datasets | audited | failed | warned | rows | accused of an attack | worst |", flush=True)
@@ -42,6 +58,9 @@ def main(  # noqa: PLR0917
         found = [audited(name, base, seed, rows) for seed in range(first, first + seeds)]
         every += found
         print(line(name, found), flush=True)
+        if record is not None:
+            with record.open("a", encoding="utf-8") as file:
+                file.write(series(name, found).line())
     print(line("all", every), flush=True)
 
 
@@ -51,6 +70,21 @@ def audited(kind: str, source: Pictures, seed: int, rows: int) -> Measured:
     untouched = Poisoned.at(drawn.images, drawn.label, rows=torch.zeros(0, dtype=torch.int64))
     with tempfile.TemporaryDirectory() as folder:
         return measure(f"{kind}, seed {seed}", write(untouched, drawn, Path(folder) / "clean"), None)
+
+
+def series(kind: str, found: list[Measured]) -> Series:
+    """What these audits add to the record."""
+    verdicts = [one.verdict for one in found]
+    return Series(
+        plan=digest(plans.parse(plans.DEFAULT[Modality.IMAGE])),
+        release=version("foretaste"),
+        kind=NAMES.get(kind, kind),
+        audits=len(found),
+        failed=verdicts.count("failed"),
+        warned=verdicts.count("warned"),
+        rows=sum(one.rows for one in found),
+        accused=round(sum(one.accused_clean * one.rows for one in found)),
+    )
 
 
 def line(name: str, found: list[Measured]) -> str:

@@ -9,7 +9,7 @@ from auditors.report.document import document, plain, read, text
 
 KEYS = [
     "verdict", "reason", "rows", "flagged", "dataset", "roles", "runs", "groups",
-    "counts", "notes", "power", "versions", "seconds", "plan",
+    "counts", "notes", "power", "false_alarms", "versions", "seconds", "plan",
 ]  # fmt: skip
 
 
