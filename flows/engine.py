@@ -80,11 +80,12 @@ def runner(engine: str) -> TaskRunner[Any]:
             from prefect_dask.task_runners import DaskTaskRunner
         except ImportError as error:
             raise MissingPackage(f"--engine dask needs prefect-dask: pip install 'foretaste[dask]' ({error})") from None
-        # Dask's own log would drown the progress bar.
+        # Dask's own log would drown the progress bar. What goes wrong comes back with the task; besides, the log tells
+        # of heartbeats that find the scheduler gone when the work is done.
         local = {
             "n_workers": os.cpu_count(),
             "threads_per_worker": 1,
-            "silence_logs": "ERROR",
+            "silence_logs": "CRITICAL",
             "dashboard_address": None,
         }
         dask: TaskRunner[Any] = DaskTaskRunner(address=address) if address else DaskTaskRunner(cluster_kwargs=local)
