@@ -27,6 +27,7 @@ class Series:
     plan: str  # digest
     release: str  # of foretaste
     kind: str  # of data
+    first: int  # seed of the first; the others follow
     audits: int
     failed: int
     warned: int

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from auditors import calibration, plan
-from auditors.calibration import Series, at_most, false_alarms
+from auditors.calibration import Series, at_most, false_alarms, recorded
 from auditors.values import Modality
 
 DEFAULT = plan.parse(plan.DEFAULT[Modality.IMAGE])
@@ -27,10 +27,10 @@ def test_where_all_failed_all_may():
 def test_series_of_one_plan_add_up_and_others_count_for_nothing(monkeypatch):
     code = calibration.digest(DEFAULT)
     series = [
-        Series(code, "1.0", "digits", 40, 1, 2, 4000, 7),
-        Series("other", "1.0", "digits", 500, 500, 0, 50_000, 50_000),
-        Series(code, "1.1", "frames", 60, 0, 1, 6000, 0),
-        Series(code, "1.1", "digits", 10, 0, 0, 1000, 0),
+        Series(code, "1.0", "digits", 0, 40, 1, 2, 4000, 7),
+        Series("other", "1.0", "digits", 0, 500, 500, 0, 50_000, 50_000),
+        Series(code, "1.1", "frames", 0, 60, 0, 1, 6000, 0),
+        Series(code, "1.1", "digits", 40, 10, 0, 0, 1000, 0),
     ]
     monkeypatch.setattr(calibration, "recorded", lambda: iter([Series(**json.loads(one.line())) for one in series]))
     found = dict(false_alarms(DEFAULT))
@@ -49,6 +49,11 @@ def test_series_of_one_plan_add_up_and_others_count_for_nothing(monkeypatch):
 def test_any_other_setting_makes_another_plan():
     changed = {**plan.DEFAULT[Modality.IMAGE], "decide": {**plan.DEFAULT[Modality.IMAGE]["decide"], "fdr": 0.02}}
     assert false_alarms(plan.parse(changed)) == {}
+
+
+def test_no_dataset_counts_twice():
+    seeds = [(one.plan, one.kind, seed) for one in recorded() for seed in range(one.first, one.first + one.audits)]
+    assert len(seeds) == len(set(seeds)) > 0
 
 
 def test_the_default_plan_for_pictures_was_measured_as_it_is():

@@ -60,7 +60,7 @@ def main(  # noqa: PLR0917
         print(line(name, found), flush=True)
         if record is not None:
             with record.open("a", encoding="utf-8") as file:
-                file.write(series(name, found).line())
+                file.write(series(name, found, first).line())
     print(line("all", every), flush=True)
 
 
@@ -72,13 +72,14 @@ def audited(kind: str, source: Pictures, seed: int, rows: int) -> Measured:
         return measure(f"{kind}, seed {seed}", write(untouched, drawn, Path(folder) / "clean"), None)
 
 
-def series(kind: str, found: list[Measured]) -> Series:
+def series(kind: str, found: list[Measured], first: int) -> Series:
     """What these audits add to the record."""
     verdicts = [one.verdict for one in found]
     return Series(
         plan=digest(plans.parse(plans.DEFAULT[Modality.IMAGE])),
         release=version("foretaste"),
         kind=NAMES.get(kind, kind),
+        first=first,
         audits=len(found),
         failed=verdicts.count("failed"),
         warned=verdicts.count("warned"),
