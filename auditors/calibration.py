@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
 from scipy.stats import beta
 
+from auditors.attest import canonical
 from auditors.plan import Plan
-from auditors.values import recipe
+from auditors.report.document import plain
 
 CONFIDENCE = 0.95
 
@@ -39,9 +41,10 @@ class Series:
         return json.dumps(asdict(self)) + "\n"
 
 
-def digest(plan: Plan) -> str:
-    """Depends on every setting of a plan."""
-    return recipe("plan", plan.describe())
+def digest(plan: Mapping[str, Any]) -> str:
+    """Depends on every setting of a plan as report.json has it; an attestation of the audit names its plan by it."""
+    named = {name: plan.get(name) for name in ("embedders", "detectors", "decide")}
+    return f"sha256:{sha256(canonical(named)).hexdigest()}"
 
 
 def recorded() -> Iterator[Series]:
@@ -56,7 +59,7 @@ def false_alarms(plan: Plan) -> Mapping[str, Any]:
     kinds of data, the releases measured, numbers of audits, of those failed and warned, of rows and of rows accused,
     and `at_most`, the share of such datasets that fail with 95 % confidence (Clopper & Pearson, Biometrika 1934).
     """
-    code = digest(plan)
+    code = digest(plain(plan.describe()))
     mine = [one for one in recorded() if one.plan == code]
     if not mine:
         return {}

@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 
 from auditors import calibration, plan
 from auditors.calibration import Series, at_most, false_alarms, recorded
+from auditors.report.document import plain
 from auditors.values import Modality
 
 DEFAULT = plan.parse(plan.DEFAULT[Modality.IMAGE])
@@ -25,7 +26,7 @@ def test_where_all_failed_all_may():
 
 
 def test_series_of_one_plan_add_up_and_others_count_for_nothing(monkeypatch):
-    code = calibration.digest(DEFAULT)
+    code = calibration.digest(plain(DEFAULT.describe()))
     series = [
         Series(code, "1.0", "digits", 0, 40, 1, 2, 4000, 7),
         Series("other", "1.0", "digits", 0, 500, 500, 0, 50_000, 50_000),

@@ -20,6 +20,7 @@ import typer
 from auditors import plan as plans
 from auditors.attacks.poisoned import Poisoned
 from auditors.calibration import Series, digest
+from auditors.report.document import plain
 from auditors.values import Modality
 from benchmarks.images.clean import draw
 from benchmarks.images.plant import Pictures, load, write
@@ -76,7 +77,7 @@ def series(kind: str, found: list[Measured], first: int) -> Series:
     """What these audits add to the record."""
     verdicts = [one.verdict for one in found]
     return Series(
-        plan=digest(plans.parse(plans.DEFAULT[Modality.IMAGE])),
+        plan=digest(plain(plans.parse(plans.DEFAULT[Modality.IMAGE]).describe())),
         release=version("foretaste"),
         kind=NAMES.get(kind, kind),
         first=first,

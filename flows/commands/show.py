@@ -82,14 +82,10 @@ def _reviewed(folder: str) -> dict[str, Any]:
 
 
 def _card(found: Mapping[str, Any]) -> int:
-    from hashlib import sha256
-
-    from auditors.attest import canonical
+    from auditors.calibration import digest
     from auditors.report.card import card
 
-    # As an attestation of the audit names its plan.
-    plan = {name: found.get("plan", {}).get(name) for name in ("embedders", "detectors", "decide")}
-    print_text(card(found, plan=f"sha256:{sha256(canonical(plan)).hexdigest()}"))
+    print_text(card(found, plan=digest(found.get("plan", {}))))
     return 0
 
 
