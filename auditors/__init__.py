@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auditors.auditing import audit
-    from auditors.gate import require
-    from auditors.roles import Request
-    from auditors.values import Report
+    from foretaste.dataset.roles import Request
+    from foretaste.gate.require import require
+    from foretaste.pipeline.audit import audit
+    from foretaste.types.findings import Report
 
 __all__ = ["Report", "Request", "audit", "require"]
 
@@ -16,10 +16,10 @@ __all__ = ["Report", "Request", "audit", "require"]
 def __getattr__(name: str) -> Any:
     # Imported when first asked for: the first line of a training job must not wait for torch.
     homes = {
-        "audit": "auditors.auditing",
-        "require": "auditors.gate",
-        "Request": "auditors.roles",
-        "Report": "auditors.values",
+        "audit": "foretaste.pipeline.audit",
+        "require": "foretaste.gate.require",
+        "Request": "foretaste.dataset.roles",
+        "Report": "foretaste.types.findings",
     }
     if name in homes:
         from importlib import import_module

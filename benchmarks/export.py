@@ -37,7 +37,7 @@ HUGGING_FACE = {
 }
 # Peak memory of the export alone, as the system counts it for the process.
 EXPORT = (
-    "import json, resource, sys, time; from auditors.export import export; start = time.monotonic(); "
+    "import json, resource, sys, time; from foretaste.curation.export import export; start = time.monotonic(); "
     "done = export(sys.argv[1], sys.argv[2]); peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20; "
     "print(json.dumps([time.monotonic() - start, peak, done['clean']['rows'], done['quarantined']['rows']]))"
 )
@@ -101,7 +101,7 @@ def main(rows: Annotated[list[int], typer.Option(help="repeat for several")]) ->
             dataset(data, count)
             plan.write_text(PLAN, encoding="utf-8")
             audit, out = f"{folder}/audit", f"{folder}/out"
-            code = f"import auditors; auditors.audit({str(data)!r}, plan={str(plan)!r}, out={audit!r})"
+            code = f"import auditors; foretaste.audit({str(data)!r}, plan={str(plan)!r}, out={audit!r})"
             start = time.monotonic()
             environment = {**os.environ, "FORETASTE_CACHE": f"{folder}/cache"}
             subprocess.run([sys.executable, "-c", code], check=True, env=environment, stderr=subprocess.DEVNULL)

@@ -24,13 +24,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import typer
 
-from auditors.batch import Batch
-from auditors.contract import Aggregator, detector
-from auditors.values import Kind, Schema
+from foretaste.embedders.contract import Aggregator, detector
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Kind, Schema
 
 PLAN = '[embedders.grey]\nkind = "pixels"\n[detectors.spectral-signature]\n[decide]\ncontent = "grey"\n'
 GATE = """
-from auditors.gate import decide
+from foretaste.gate.require import decide
 assert not decide('train', key='config/foretaste/key.pub').allowed
 print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))
 """
@@ -229,7 +229,7 @@ def tried(here: Path, case: Case) -> tuple[Case, int, str]:
 
 
 def foretaste(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return run(here, [sys.executable, "-m", "flows.cli", *words])
+    return run(here, [sys.executable, "-m", "foretaste.flows.cli", *words])
 
 
 def run(here: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -272,7 +272,7 @@ def measured(here: Path) -> tuple[float, float]:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["crash"]:
-        from flows.cli import main as command
+        from foretaste.flows.cli import main as command
 
         sys.exit(command(["audit", "train", "--plan", "plan.toml", "--out", "audits/1"]))
     typer.run(main)

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from auditors.roles import Request
 from benchmarks.measure import HEADER, measure, row
+from foretaste.dataset.roles import Request
 
 
 def main(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
-from auditors import Request, audit
-from auditors.plan import Plan
-from auditors.roles import NOTHING_SAID
+from foretaste import Request, audit
+from foretaste.dataset.roles import NOTHING_SAID
+from foretaste.pipeline.plan import Plan
 
 ATTACK = pl.col("kinds").list.set_intersection(["backdoor", "duplicate", "outlier"]).list.len() > 0
 

@@ -20,12 +20,12 @@ import pyarrow.parquet as pq
 import typer
 from PIL import Image
 
-import auditors
-from auditors import likeness
-from auditors.report.charts import Atlas, Place, Strip
-from auditors.report.page import Common, Sample, page
-from auditors.report.thumbnails import picture
-from auditors.values import Dataset, Digest, File, Group, Kind, Modality, Report, Roles, Run, Status, Verdict
+import foretaste
+from foretaste.dataset.thumbnails import picture
+from foretaste.explain import common_pattern
+from foretaste.report.html.charts import Atlas, Place, Strip
+from foretaste.report.html.page import Common, Sample, page
+from foretaste.types.findings import Dataset, Digest, File, Finding, Kind, Modality, Report, Roles, Run, Status, Verdict
 from tests.browser import browser
 
 ROWS, FLAGGED, GROUPS = 1_000_000, 10_000, 200
@@ -64,7 +64,8 @@ def report(modality: Modality) -> Report:
     names = tuple(f"{at} {NAME}" for at in range(1000))
     data = Dataset("/data", files, (), Roles(modality, ("payload",), "label"), names, (1000,) * 1000, digest)
     groups = tuple(
-        Group(Kind.BACKDOOR, names[at], FLAGGED // GROUPS, 1e-9, ("spectral-signature",), NAME) for at in range(GROUPS)
+        Finding(Kind.BACKDOOR, names[at], FLAGGED // GROUPS, 1e-9, ("spectral-signature",), NAME)
+        for at in range(GROUPS)
     )
     runs = tuple(Run("spectral-signature", f"view {at}", Status.NOT_APPLICABLE, NAME, 1.0) for at in range(40))
     return Report(
@@ -96,7 +97,7 @@ def worst(modality: Modality) -> str:
         samples.append(replace(one, row=at, label=whole.groups[at % GROUPS].label, **content))
     keys = [(str(group.kind), group.label) for group in whole.groups]
     big = noise(draw, 128)
-    common = {key: Common("in the middle", 9.0, big, big) for key in keys[: likeness.GROUPS]} if image else {}
+    common = {key: Common("in the middle", 9.0, big, big) for key in keys[: common_pattern.GROUPS]} if image else {}
     names = tuple(group.label or "" for group in whole.groups)
     values, accused = tuple(draw.normal(size=GROUPS).tolist()), (True,) * GROUPS
     strip = Strip("spectral-signature", "view 0", NAME, names, values, accused, 0)
@@ -113,7 +114,7 @@ def pages(rows: int, folder: Path) -> Iterator[tuple[str, Path, float]]:
         yield f"worst {modality} page", path, time.monotonic() - begin
     if rows:
         vectors(folder / "vectors.parquet", rows)
-        found = auditors.audit(str(folder / "vectors.parquet"), out=str(folder / "audit"))
+        found = foretaste.audit(str(folder / "vectors.parquet"), out=str(folder / "audit"))
         yield f"{rows} vectors, {found.flagged} flagged", folder / "audit/report.html", sum(found.seconds.values())
 
 

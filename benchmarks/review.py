@@ -92,7 +92,7 @@ def main(
         made = Path(folder)
         found = [group("backdoor", f"class {n}", rows // CLASSES) for n in range(1, CLASSES, 2)]
         audit = audited(made, photographs(rows + rows // 10), PLAN, rows=rows, groups=found, row_group=1000)
-        command = [sys.executable, "-m", "flows.cli", "review", str(audit), "--no-open", "--reviewer", "ada"]
+        command = [sys.executable, "-m", "foretaste.flows.cli", "review", str(audit), "--no-open", "--reviewer", "ada"]
         server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert server.stderr is not None
         try:

@@ -29,9 +29,9 @@ import torch
 import typer
 from PIL import Image
 
-import auditors
-from auditors.attacks import insert_sentence
-from auditors.decisions import Choice, decide
+import foretaste
+from foretaste.attacks.text import insert_sentence
+from foretaste.curation.review_decisions import Choice, decide
 from tests.browser import Tab, browser
 
 DESK, PHONE = (1120, 1500), (390, 1300)  # pixels
@@ -144,7 +144,7 @@ def look(tab: Tab, path: Path, *, size: tuple[int, int], dark: bool) -> None:
 @contextmanager
 def reviewing(audit: Path) -> Iterator[str]:
     """The address of the review page of an audit, as long as the block lasts."""
-    command = [sys.executable, "-m", "flows.cli", "review", str(audit), "--no-open", "--reviewer", "ada"]
+    command = [sys.executable, "-m", "foretaste.flows.cli", "review", str(audit), "--no-open", "--reviewer", "ada"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
@@ -162,7 +162,7 @@ def pictures(name: str, scratch: Path, out: Path) -> None:
         data(place)
         data = place
     audit = scratch / name
-    found = auditors.audit(str(data), out=str(audit))
+    found = foretaste.audit(str(data), out=str(audit))
     print(f"{name}: {found.verdict}, {found.flagged} flagged", flush=True)
     with browser(scratch / f"{name}-browser") as tab:
         tab.open((audit / "report.html").as_uri())

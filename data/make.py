@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_digits
 from torch import Tensor
 
-from auditors.attacks import badnets
+from foretaste.attacks.image import badnets
 
 SEED = 20261122
 TARGET, COUNT = 3, 36  # 2 % of the 1797 digits

@@ -12,9 +12,9 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from auditors.errors import ForetasteError
-from auditors.report import words
-from auditors.report.glyphs import visible
+from foretaste.errors import ForetasteError
+from foretaste.report import numbers
+from foretaste.report.visible import visible
 
 Document = Mapping[str, Any]
 POISONED, REFUSED = "Poisoned", "Refused"  # failed runs that did what they should
@@ -44,7 +44,7 @@ def publish(name: str, found: Document, folder: str) -> None:
         [{"kind": "all", "rows": found["flagged"]}]
         + [{"kind": kind, "rows": rows} for kind, rows in sorted(found.get("counts", {}).items())],
         key=key_of(name, "flagged"),
-        description=f"Flagged of {words.plural(found['rows'], 'row')}",
+        description=f"Flagged of {numbers.plural(found['rows'], 'row')}",
     )
 
 
@@ -64,7 +64,13 @@ def state(verdict: str, reason: str, result: Mapping[str, Any]) -> State[Any]:
 def markdown(found: Document, folder: str) -> str:
     """The verdict as Markdown; text from the data is shown and never acts."""
     groups = [
-        (one["kind"], one["label"] or "", words.count(one["rows"]), words.probability(one["p_value"]), one["reason"])
+        (
+            one["kind"],
+            one["label"] or "",
+            numbers.count(one["rows"]),
+            numbers.probability(one["p_value"]),
+            one["reason"],
+        )
         for one in found["groups"]
     ]
     runs = [(one["detector"], one["embedder"], one["status"], one["reason"]) for one in found["runs"]]
@@ -72,7 +78,7 @@ def markdown(found: Document, folder: str) -> str:
     parts = [
         f"# {found['verdict'].upper()}",
         plain(found["reason"]),
-        f"{words.plural(found['flagged'], 'row')} of {words.count(found['rows'])} flagged. "
+        f"{numbers.plural(found['flagged'], 'row')} of {numbers.count(found['rows'])} flagged. "
         f"Dataset {plain(data['root'])}, {plain(data['digest'])}. Audit {plain(folder)}.",
         "## Groups" if groups else "",
         table(("kind", "label", "rows", "p", "why"), groups),

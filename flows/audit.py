@@ -8,14 +8,14 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from auditors import keys
-from auditors.auditing import Progress, quiet
-from auditors.auditing import audit as audit_here
-from auditors.report.document import document
-from auditors.roles import NOTHING_SAID, Request
-from flows import artifacts, environment
-from flows.engine import here, runner
-from flows.naming import name_of
+from foretaste.dataset.roles import NOTHING_SAID, Request
+from foretaste.flows import artifacts, prefect_server
+from foretaste.flows.engine import here, runner
+from foretaste.flows.naming import name_of
+from foretaste.gate.attestation import keys
+from foretaste.pipeline.audit import Progress, quiet
+from foretaste.pipeline.audit import audit as audit_here
+from foretaste.report.document import document
 
 # Who watches a run is no parameter of it: a deployment's form would ask for it.
 _WATCHER: ContextVar[Progress] = ContextVar("watcher", default=quiet)
@@ -79,7 +79,7 @@ def run(
     chosen = runner(engine)
     watching = _WATCHER.set(progress)
     try:
-        with environment.server():
+        with prefect_server.server():
             state = audit.with_options(task_runner=chosen)(
                 datasets,
                 request=request,

@@ -13,20 +13,20 @@ from typing import Annotated
 
 import typer
 
-from auditors.errors import ForetasteError, Refused
-from auditors.report.glyphs import visible
-from flows.commands.attest import attest, keygen, verify
-from flows.commands.audit import audit
-from flows.commands.catalogue import detectors, embedders
-from flows.commands.diff import diff, manifest
-from flows.commands.drill import drill
-from flows.commands.export import export
-from flows.commands.gate import gate
-from flows.commands.handover import handover
-from flows.commands.output import EXIT_CODES, print_text
-from flows.commands.review import review
-from flows.commands.schedule import schedule
-from flows.commands.show import show
+from foretaste.errors import ForetasteError, Refused
+from foretaste.flows.commands.attest import attest, keygen, verify
+from foretaste.flows.commands.audit import audit
+from foretaste.flows.commands.components import detectors, embedders
+from foretaste.flows.commands.diff import diff, manifest
+from foretaste.flows.commands.drill import drill
+from foretaste.flows.commands.export import export
+from foretaste.flows.commands.gate import gate
+from foretaste.flows.commands.handover import handover
+from foretaste.flows.commands.output import EXIT_CODES, print_text
+from foretaste.flows.commands.review import review
+from foretaste.flows.commands.schedule import schedule
+from foretaste.flows.commands.show import show
+from foretaste.report.visible import visible
 
 app = typer.Typer(
     name="foretaste",

@@ -16,7 +16,7 @@ from prefect.context import FlowRunContext
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 
-from auditors.errors import ForetasteError, MissingPackage, PlanError
+from foretaste.errors import ForetasteError, MissingPackage, PlanError
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -1,6 +1,6 @@
 """The gate as a Prefect task: what comes after it in a flow starts only on bytes that passed.
 
-    from flows.gate import gate
+    from foretaste.flows.gate import gate
 
     @flow
     def training():
@@ -9,7 +9,7 @@
 
 With tasks that are submitted, `train.submit(..., wait_for=[gate.submit(["data/train"])])` is never run after a refusal.
 Between this task and the next somebody can still exchange a file; a training script that reads only what it has checked
-calls `auditors.require` itself.
+calls `foretaste.require` itself.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from auditors import passage
-from auditors.errors import Refused
-from auditors.gate import decide
-from flows.artifacts import key_of
-from flows.naming import name_of
+from foretaste.errors import Refused
+from foretaste.flows.artifacts import key_of
+from foretaste.flows.naming import name_of
+from foretaste.gate import render
+from foretaste.gate.require import decide
 
 
 @task(name="gate", task_run_name="gate {datasets}", cache_policy=NO_CACHE, persist_result=False)
 def gate(
     datasets: list[str], policy: str | None = None, attestation: str | None = None, key: str | None = None
 ) -> dict[str, str]:
-    """Let the flow go on where a signed audit of exactly these bytes satisfies the policy; see auditors.gate.decide.
+    """Let the flow go on where a signed audit of exactly these bytes satisfies the policy; see foretaste.gate.require.
 
-    Returns the digest of the dataset and the attestation that speaks for it. Fails with auditors.errors.Refused where
+    Returns the digest of the dataset and the attestation that speaks for it. Fails with foretaste.errors.Refused where
     the gate refuses, with PlanError or DataError where it cannot be said at all, and is never tried again.
     """
     decision = decide(datasets, policy=policy, attestation=attestation, key=key)
-    create_markdown_artifact(passage.markdown(decision), key=key_of(name_of(datasets[0]), "gate"))
+    create_markdown_artifact(render.markdown(decision), key=key_of(name_of(datasets[0]), "gate"))
     if not decision.allowed:
         # A task that returns a failed state hands it to its caller as if it were a result, and the flow goes on.
         raise Refused(*decision.reasons)

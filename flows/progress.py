@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from auditors.report.glyphs import visible
+from foretaste.report.visible import visible
 
 Watch = Callable[[str, int, int], None]
 

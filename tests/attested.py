@@ -10,11 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from auditors import gate, keys, signature
-from auditors.admission import Decision
-from auditors.attest import FILE
-from auditors.files import Found, each, find, root_digest, sha256
-from auditors.policy import DEFAULT, Policy
+from foretaste.dataset.files import Found, each, find, root_digest, sha256
+from foretaste.gate import require
+from foretaste.gate.attestation import keys
+from foretaste.gate.attestation import signing as signature
+from foretaste.gate.attestation.statement import FILE
+from foretaste.gate.decision import GateDecision
+from foretaste.gate.policy import DEFAULT, Policy
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 PLAN: dict[str, Any] = {
@@ -92,8 +94,8 @@ class Workshop:
             signature.log(str(audit), document, signing)
         return str(audit / FILE)
 
-    def decide(self, **options: Any) -> Decision:
-        return gate.decide(str(self.data), **({"key": self.public, "now": NOW} | options))
+    def decide(self, **options: Any) -> GateDecision:
+        return require.decide(str(self.data), **({"key": self.public, "now": NOW} | options))
 
     def refused(self, **options: Any) -> tuple[str, ...]:
         decision = self.decide(**options)
@@ -102,9 +104,9 @@ class Workshop:
 
 
 def held(path: Path) -> Any:
-    from auditors.held import Held
+    from foretaste.gate.verified_file import VerifiedFile
 
-    return Held(Found(path.name, str(path)))
+    return VerifiedFile(Found(path.name, str(path)))
 
 
 __all__ = ["NOW", "PLAN", "Workshop", "group", "held", "report", "run"]

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import settings
 
-# Before torch is imported; see flows.cli.main.
+# Before torch is imported; see foretaste.flows.cli.main.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # How long an example takes says what else the machine does.
@@ -68,7 +68,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory, _alone: None) -> Callable[
 
     Pictures are audited by QUICK, the rest by the default plan.
     """
-    from flows.cli import main
+    from foretaste.flows.cli import main
 
     @cache
     def run(name: str, *options: str) -> SimpleNamespace:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import torch
 
-from auditors import tables
-from auditors.batch import Groups
-from auditors.suspects import Tested
-from auditors.values import Dataset, Digest, File, Kind, Modality, Roles
+from foretaste.decide.significance import RunTests
+from foretaste.types import tables
+from foretaste.types.batch import GroupTests
+from foretaste.types.findings import Dataset, Digest, File, Kind, Modality, Roles
 
 SPECTRAL = {"times_farther_out": 3.0}
 
@@ -16,7 +16,7 @@ SPECTRAL = {"times_farther_out": 3.0}
 def ran(*p_values, detector="spectral", embedder="grey", kind=Kind.BACKDOOR, family="spectral", **evidence):
     p_value = torch.tensor(p_values, dtype=torch.float64)
     facts = {name: torch.full_like(p_value, value) for name, value in (evidence or SPECTRAL).items()}
-    return Tested(detector, embedder, kind, family, Groups(torch.arange(len(p_values)), -p_value, p_value, facts))
+    return RunTests(detector, embedder, kind, family, GroupTests(torch.arange(len(p_values)), -p_value, p_value, facts))
 
 
 def dataset(rows=6, classes=("cat", "dog")):

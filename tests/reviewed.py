@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import uvicorn
 
-import auditors
-from flows.review.desk import Desk
-from flows.review.server import application
+import foretaste
+from foretaste.flows.review.queue import Desk
+from foretaste.flows.review.server import application
 
 TOKEN = "a-token"
 
@@ -34,7 +34,7 @@ def audited(
     data, written = folder / "data.parquet", folder / "plan.toml"
     pq.write_table(table, data, row_group_size=row_group)
     written.write_text(plan)
-    auditors.audit(str(data), plan=str(written), out=str(folder / "audit"))
+    foretaste.audit(str(data), plan=str(written), out=str(folder / "audit"))
     samples = pq.read_table(folder / "audit/samples.parquet")
     made = samples.slice(0, rows)
     for name, value in (

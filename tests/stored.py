@@ -9,11 +9,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from auditors import manifest, tables
-from auditors.report.document import document, text
-from auditors.roles import NOTHING_SAID, Request
-from auditors.source import identities, open_dataset
-from auditors.values import Report, Run, Status, Verdict
+from foretaste.dataset import manifest
+from foretaste.dataset.parquet import identities, open_dataset
+from foretaste.dataset.roles import NOTHING_SAID, Request
+from foretaste.report.document import document, text
+from foretaste.types import tables
+from foretaste.types.findings import Report, Run, Status, Verdict
 
 
 def store(places: Sequence[str], folder: Path, flagged: Mapping[int, str], *, request: Request = NOTHING_SAID) -> Path:

@@ -35,7 +35,7 @@ LEVELS = """
 LEVEL = {name: int(line[0]) for line in LEVELS.strip().splitlines() for name in line.split()[1:]}
 # Adding one touches one file: they do not know each other. What attacks have in common is in poisoned.
 SIBLINGS = ("detectors", "embedders", "attacks")
-SHARED = {"auditors.attacks.poisoned"}
+SHARED = {"foretaste.attacks.contract"}
 
 
 @cache
@@ -110,11 +110,11 @@ def test_imports_form_no_circle() -> None:
     tuple(TopologicalSorter(graph).static_order())
 
 
-@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("auditors.stats.")])
+@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("foretaste.stats.")])
 def test_the_ground_floor_needs_torch_only(module: str) -> None:
     standard = sys.stdlib_module_names | {"torch", "__future__"}
     strangers = {name for name in imports(module) if name.partition(".")[0] not in standard}
-    assert not {name for name in strangers if not name.startswith("auditors.stats")}
+    assert not {name for name in strangers if not name.startswith("foretaste.stats")}
 
 
 def test_only_flows_imports_prefect() -> None:
@@ -131,9 +131,22 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        *("auditors", "auditors.errors", "auditors.values", "auditors.files", "auditors.policy", "auditors.keys"),
-        *("auditors.attest", "auditors.ledger", "auditors.held", "auditors.gate", "auditors.signature"),
-        *("auditors.comparison", "auditors.passage"),
+        *(
+            "auditors",
+            "foretaste.errors",
+            "foretaste.types.findings",
+            "foretaste.dataset.files",
+            "foretaste.gate.policy",
+            "foretaste.gate.attestation.keys",
+        ),
+        *(
+            "foretaste.gate.attestation.statement",
+            "foretaste.gate.attestation.log",
+            "foretaste.gate.verified_file",
+            "foretaste.gate.require",
+            "foretaste.gate.attestation.signing",
+        ),
+        *("foretaste.gate.attestation.verify", "foretaste.gate.render"),
     ],
 )
 def test_what_a_training_job_imports_first_is_light(module: str) -> None:

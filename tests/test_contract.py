@@ -18,13 +18,13 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from worlds import CPU, TARGET, auroc, backdoored, chain, clean, flipped, folded, learned, phrased, schema_of, shards
 
-from auditors import plan
-from auditors.batch import Groups, Scores
-from auditors.contract import DETECTORS, EMBEDDERS, Aggregator, Encoder, Scorer, discover
-from auditors.errors import DetectorError, MissingPackage, NotApplicable, PlanError
-from auditors.payload import Payload
-from auditors.sweep import restored, tensors
-from auditors.values import Dataset, Digest, Kind, Modality, Roles, Schema
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.contract import DETECTORS, EMBEDDERS, Aggregator, Encoder, Scorer, discover
+from foretaste.errors import DetectorError, MissingPackage, NotApplicable, PlanError
+from foretaste.pipeline import plan
+from foretaste.pipeline.sweep import restored, tensors
+from foretaste.types.batch import GroupTests, Scores
+from foretaste.types.findings import Dataset, Digest, Kind, Modality, Roles, Schema
 
 discover()
 POISON = {Kind.BACKDOOR: backdoored, Kind.LABEL: flipped}
@@ -335,9 +335,9 @@ def test_scores_and_groups_refuse_what_is_not_a_number():
             with pytest.raises(DetectorError, match="1 values that are not finite"):
                 Scores(*columns, torch.zeros(3, dtype=torch.int64))
         with pytest.raises(DetectorError):
-            Groups(torch.arange(3), one.double(), odd.double())
+            GroupTests(torch.arange(3), one.double(), odd.double())
         with pytest.raises(DetectorError):
-            Groups(torch.arange(3), odd.double(), one.double())
+            GroupTests(torch.arange(3), odd.double(), one.double())
     with pytest.raises(DetectorError, match="shape"):
         Scores(one, one[:2], one, torch.zeros(3))
 

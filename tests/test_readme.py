@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from auditors.contract import DETECTORS, EMBEDDERS, discover
-from auditors.plan import parse
+from foretaste.embedders.contract import DETECTORS, EMBEDDERS, discover
+from foretaste.pipeline.plan import parse
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 discover()
@@ -35,7 +35,7 @@ def test_the_plans_are_plans():
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"^foretaste (\w+)", README, re.M))))
 def test_every_command_is_one(command):
-    from flows.cli import main
+    from foretaste.flows.cli import main
 
     assert main([command, "--help"]) == 0
 

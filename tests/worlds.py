@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from auditors.batch import Batch
-from auditors.contract import Scorer
-from auditors.roles import Request
-from auditors.source import open_dataset
-from auditors.sweep import moved
-from auditors.values import Schema
+from foretaste.dataset.parquet import open_dataset
+from foretaste.dataset.roles import Request
+from foretaste.embedders.contract import Scorer
+from foretaste.pipeline.sweep import moved
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Schema
 
 CPU = torch.device("cpu")
 TARGET = 1

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from auditors.attacks.poisoned import P, Poisoned, choose, victims
-from auditors.errors import PlanError
+from foretaste.attacks.contract import P, Poisoned, choose, victims
+from foretaste.errors import PlanError
 
 
 def plant(

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auditors.batch import Batch, Groups, Scores
-from auditors.contract import Aggregator, detector
-from auditors.errors import NotApplicable, PlanError
-from auditors.stats.moments import ClassMoments
-from auditors.stats.sampling import content_key, smallest
-from auditors.stats.significance import binomial_tail, gumbel_tail
-from auditors.stats.spectrum import top_directions, whitening
-from auditors.values import Kind, Schema
+from foretaste.embedders.contract import Aggregator, detector
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.stats.moments import ClassMoments
+from foretaste.stats.sampling import content_key, smallest
+from foretaste.stats.significance import binomial_tail, gumbel_tail
+from foretaste.stats.spectrum import top_directions, whitening
+from foretaste.types.batch import Batch, GroupTests, Scores
+from foretaste.types.findings import Kind, Schema
 
 # Chen et al. call a cluster suspicious below 35 % of its class.
 SMALL = 0.35
@@ -277,8 +277,8 @@ class ClusterScorer:
     foreign: Tensor  # [K]
 
     @property
-    def groups(self) -> Groups:
-        return Groups(
+    def groups(self) -> GroupTests:
+        return GroupTests(
             label=torch.arange(len(self.p_value), device=self.p_value.device),
             statistic=self.silhouette,
             p_value=self.p_value.clamp(0, 1),

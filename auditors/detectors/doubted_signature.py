@@ -8,17 +8,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from auditors.batch import Batch, Groups
-from auditors.contract import Aggregator, detector
-from auditors.decomposition import FEWEST, Decomposition, home
-from auditors.errors import NotApplicable, PlanError
-from auditors.stats import mixture, quantiles
-from auditors.stats.moments import ClassMoments
-from auditors.stats.sampling import content_key
-from auditors.stats.significance import gumbel_tail
-from auditors.stats.spectrum import spatial_sign, top_directions, whitening
-from auditors.stats.tails import Side, chosen, side
-from auditors.values import Kind, Schema
+from foretaste.detectors.sweeps.two_component import FEWEST, Decomposition, home
+from foretaste.embedders.contract import Aggregator, detector
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.stats import mixture, quantiles
+from foretaste.stats.moments import ClassMoments
+from foretaste.stats.sampling import content_key
+from foretaste.stats.significance import gumbel_tail
+from foretaste.stats.spectrum import spatial_sign, top_directions, whitening
+from foretaste.stats.tails import Side, chosen, side
+from foretaste.types.batch import Batch, GroupTests
+from foretaste.types.findings import Kind, Schema
 
 SCATTER_BYTES = 2**29
 HALVES = 2
@@ -253,7 +253,7 @@ class DoubtedSeed:
         label[-1] = -1
         return label
 
-    def judged(self, excess: Tensor) -> Groups:
+    def judged(self, excess: Tensor) -> GroupTests:
         """How far out the doubted rows reach, and how well all rows of the class fall apart there, together."""
         statistic = torch.where(self.tested, self.excess + excess, 0.0)
         reference = statistic[:-1][self.tested[:-1]]
@@ -261,7 +261,7 @@ class DoubtedSeed:
         if len(reference) >= PEERS:
             p_value[:-1] = gumbel_tail(statistic[:-1], reference, least_scale=LEAST_SCALE, weight=WEIGHT)
         p_value[~self.tested] = 1.0
-        return Groups(self.label, statistic, p_value, {"times_farther_out": excess.exp()})
+        return GroupTests(self.label, statistic, p_value, {"times_farther_out": excess.exp()})
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         value, side_ = self.frame.turned(batch), half(batch)

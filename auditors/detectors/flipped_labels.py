@@ -9,13 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from auditors.batch import Batch, Groups, Scores
-from auditors.contract import Aggregator, detector
-from auditors.errors import NotApplicable
-from auditors.stats import quantiles
-from auditors.stats.binormal import FEWEST, LEAST_SCALE, OUTNUMBERED, mixed, normal_scores, odds
-from auditors.stats.significance import gumbel_tail
-from auditors.values import Kind, Schema
+from foretaste.embedders.contract import Aggregator, detector
+from foretaste.errors import NotApplicable
+from foretaste.stats import quantiles
+from foretaste.stats.binormal import FEWEST, LEAST_SCALE, OUTNUMBERED, mixed, normal_scores, odds
+from foretaste.stats.significance import gumbel_tail
+from foretaste.types.batch import Batch, GroupTests, Scores
+from foretaste.types.findings import Kind, Schema
 
 PEERS = 3  # other classes, for the share that innocent classes show
 WEIGHT = 20
@@ -90,7 +90,7 @@ class FlipScorer:
     rows: Tensor  # [K] int64
 
     @property
-    def groups(self) -> Groups:
+    def groups(self) -> GroupTests:
         statistic = (2 * self.gain).sqrt()
         tested = (self.rows >= FEWEST) & (OUTNUMBERED * self.rows >= self.rows.max())
         p_value = torch.ones_like(statistic)
@@ -98,7 +98,7 @@ class FlipScorer:
             p_value[tested] = gumbel_tail(statistic[tested], statistic[tested], least_scale=LEAST_SCALE, weight=WEIGHT)
         foreign = self.share * self.rows
         label = torch.arange(len(statistic), device=statistic.device)
-        return Groups(label, statistic, p_value, {"foreign_share": self.share, "foreign_rows": foreign})
+        return GroupTests(label, statistic, p_value, {"foreign_share": self.share, "foreign_rows": foreign})
 
     def score(self, batch: Batch) -> Scores:
         label = batch.label.clamp_min(0)

@@ -9,13 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from auditors.batch import Batch, Groups, Scores
-from auditors.contract import Aggregator, detector
-from auditors.errors import NotApplicable
-from auditors.stats import quantiles
-from auditors.stats.binormal import FEWEST, OUTNUMBERED, mixed, normal_scores, odds
-from auditors.stats.significance import gumbel_tail
-from auditors.values import Kind, Schema
+from foretaste.embedders.contract import Aggregator, detector
+from foretaste.errors import NotApplicable
+from foretaste.stats import quantiles
+from foretaste.stats.binormal import FEWEST, OUTNUMBERED, mixed, normal_scores, odds
+from foretaste.stats.significance import gumbel_tail
+from foretaste.types.batch import Batch, GroupTests, Scores
+from foretaste.types.findings import Kind, Schema
 
 PEERS = 3  # other classes, for the shares that innocent pairs show
 MOST = 32  # classes: counts grow with the pairs
@@ -114,12 +114,12 @@ class PairScorer:
     p_value: Tensor  # [K]
 
     @property
-    def groups(self) -> Groups:
+    def groups(self) -> GroupTests:
         label = torch.arange(len(self.source), device=self.source.device)
         foreign = {"foreign_share": self.share, "foreign_rows": self.share * self.rows, "source": self.source.double()}
         # None of these classes is empty, but without a suspect there is nothing to say of one.
         suspect = self.statistic > 0
-        return Groups(
+        return GroupTests(
             label, self.statistic, self.p_value, {name: torch.where(suspect, one, 0.0) for name, one in foreign.items()}
         )
 

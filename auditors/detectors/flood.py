@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from auditors.batch import Batch, Groups, Scores
-from auditors.contract import Aggregator, detector
-from auditors.errors import PlanError
-from auditors.values import Kind, Schema
+from foretaste.embedders.contract import Aggregator, detector
+from foretaste.errors import PlanError
+from foretaste.types.batch import Batch, GroupTests, Scores
+from foretaste.types.findings import Kind, Schema
 
 
 @detector("flood")
@@ -91,7 +91,7 @@ class FloodScorer:
         return self.rows.argmax(0)
 
     @property
-    def groups(self) -> Groups:
+    def groups(self) -> GroupTests:
         """One group a class: its most surprising cluster, and its share of the dataset's chance of one."""
         classes = len(self.rows)
         label = torch.arange(classes, device=self.rows.device)
@@ -100,7 +100,7 @@ class FloodScorer:
         p_value = torch.where(own.any(1), torch.where(own, self.p_value, 1.0).amin(1) * share, 1.0)
         accused = own & (self.p_value <= self.level)
         evidence = {"floods": accused.sum(1).double(), "copies": (accused * self.rows.sum(0)).sum(1).double()}
-        return Groups(label, p_value.clamp_min(1e-300).log10().abs(), p_value, evidence)
+        return GroupTests(label, p_value.clamp_min(1e-300).log10().abs(), p_value, evidence)
 
     def score(self, batch: Batch) -> Scores:
         known = batch.label >= 0

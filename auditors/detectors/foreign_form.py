@@ -8,15 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from auditors.batch import Batch
-from auditors.contract import Aggregator, detector
-from auditors.decomposition import FEWEST
-from auditors.errors import NotApplicable, PlanError
-from auditors.foreignness import MOST, Counts, Members, Space, contradicted, counted, held, meant
-from auditors.stats import quantiles
-from auditors.stats.moments import ClassMoments
-from auditors.stats.sampling import content_key
-from auditors.values import Kind, Schema
+from foretaste.detectors.sweeps.form_line import MOST, Counts, Members, Space, contradicted, counted, held, meant
+from foretaste.detectors.sweeps.two_component import FEWEST
+from foretaste.embedders.contract import Aggregator, detector
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.stats import quantiles
+from foretaste.stats.moments import ClassMoments
+from foretaste.stats.sampling import content_key
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Kind, Schema
 
 HALVES = 2
 

@@ -10,12 +10,12 @@ import torch
 from cleanlab.rank import get_label_quality_scores
 from torch import Tensor
 
-from auditors.batch import Batch, Groups, Scores
-from auditors.contract import Aggregator, detector
-from auditors.errors import NotApplicable
-from auditors.stats import mixture, quantiles
-from auditors.stats.significance import binomial_tail
-from auditors.values import Kind, Schema
+from foretaste.embedders.contract import Aggregator, detector
+from foretaste.errors import NotApplicable
+from foretaste.stats import mixture, quantiles
+from foretaste.stats.significance import binomial_tail
+from foretaste.types.batch import Batch, GroupTests, Scores
+from foretaste.types.findings import Kind, Schema
 
 
 @detector("label-issue")
@@ -207,10 +207,10 @@ class LabelScorer:
     wrong: Tensor  # [BINS], posterior that a label doubted so much is wrong
 
     @property
-    def groups(self) -> Groups:
+    def groups(self) -> GroupTests:
         label = torch.arange(len(self.off), device=self.off.device)
         worst = self.p_pair.argmin(1)
-        return Groups(
+        return GroupTests(
             label=label,
             statistic=-self.p_pair.amin(1).clamp_min(1e-300).log10(),
             p_value=self.p_pair.amin(1),

@@ -9,17 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from auditors.batch import Batch, Groups
-from auditors.contract import Aggregator, detector
-from auditors.decomposition import FEWEST, Decomposition
-from auditors.errors import NotApplicable, PlanError
-from auditors.stats import mixture, quantiles
-from auditors.stats.moments import ClassMoments
-from auditors.stats.significance import gumbel_fit, gumbel_tail
-from auditors.stats.sparse import product, sparse
-from auditors.stats.spectrum import spatial_sign, top_directions, whitening
-from auditors.stats.tails import Side, chosen, side
-from auditors.values import Kind, Schema
+from foretaste.detectors.sweeps.two_component import FEWEST, Decomposition
+from foretaste.embedders.contract import Aggregator, detector
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.stats import mixture, quantiles
+from foretaste.stats.moments import ClassMoments
+from foretaste.stats.significance import gumbel_fit, gumbel_tail
+from foretaste.stats.sparse import product, sparse
+from foretaste.stats.spectrum import spatial_sign, top_directions, whitening
+from foretaste.stats.tails import Side, chosen, side
+from foretaste.types.batch import Batch, GroupTests
+from foretaste.types.findings import Kind, Schema
 
 SCATTER_BYTES = 2**29  # of the class scatters together: many classes get fewer dimensions each
 # Innocent classes are not alike to better than this, in the logarithm of their extremes.
@@ -229,12 +229,12 @@ class SpectralSeed:
     def label(self) -> Tensor:
         return torch.arange(len(self.axis), device=self.axis.device)
 
-    def judged(self, excess: Tensor) -> Groups:
+    def judged(self, excess: Tensor) -> GroupTests:
         # Natural clusters are decomposed as well as planted ones: only how they were found tells them apart.
         del excess
         place, scale = self.null
         evidence = {"times_farther_out": self.excess.exp(), "null_place": place, "null_scale": scale}
-        return Groups(self.label, self.excess, self.p_value, evidence)
+        return GroupTests(self.label, self.excess, self.p_value, evidence)
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         label = batch.label.clamp_min(0)

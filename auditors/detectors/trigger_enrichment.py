@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from auditors.batch import Batch, Groups, Scores
-from auditors.contract import Aggregator, detector
-from auditors.errors import PlanError
-from auditors.stats.significance import benjamini_hochberg
-from auditors.values import Kind, Schema
+from foretaste.embedders.contract import Aggregator, detector
+from foretaste.errors import PlanError
+from foretaste.stats.significance import benjamini_hochberg
+from foretaste.types.batch import Batch, GroupTests, Scores
+from foretaste.types.findings import Kind, Schema
 
 
 @detector("trigger-enrichment")
@@ -86,7 +86,7 @@ class TriggerScorer:
     q_value: Tensor  # [D]
 
     @property
-    def groups(self) -> Groups:
+    def groups(self) -> GroupTests:
         """One group a class: Simes over all phrases, those of other classes as if they had shown nothing."""
         classes, dim = self.hits.shape
         leads = self.hits.argmax(0)  # [D]
@@ -95,7 +95,7 @@ class TriggerScorer:
         simes = (ranked * dim / torch.arange(1, dim + 1, device=ranked.device)).amin(1).clamp(max=1.0)
         accused = (own & (self.q_value <= self.fdr)).sum(1)
         label = torch.arange(classes, device=leads.device)
-        return Groups(label, simes.clamp_min(1e-300).log10().abs(), simes, {"phrases": accused.double()})
+        return GroupTests(label, simes.clamp_min(1e-300).log10().abs(), simes, {"phrases": accused.double()})
 
     def score(self, batch: Batch) -> Scores:
         known = batch.label >= 0

@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from auditors.batch import Batch
-from auditors.contract import EMBEDDERS, Encoder, embedder
-from auditors.errors import PlanError
-from auditors.network import first_line, load
-from auditors.payload import Payload
-from auditors.plan import near
-from auditors.values import Dataset, Modality, recipe
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.contract import EMBEDDERS, Encoder, embedder
+from foretaste.embedders.model_file import first_line, load
+from foretaste.errors import PlanError
+from foretaste.pipeline.plan import near
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Dataset, Modality, recipe
 
 CHUNK = 64  # rows that go through the network at once
 ROUNDING = 0.02  # of the largest activation: other batches may round otherwise, more so on a GPU or in half precision

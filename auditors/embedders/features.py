@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from auditors.batch import Batch
-from auditors.contract import embedder
-from auditors.errors import NotApplicable, PlanError
-from auditors.payload import Payload
-from auditors.values import Dataset, Modality, recipe
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.contract import embedder
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Dataset, Modality, recipe
 
 BUCKETS = 1 << 16  # numbers told apart in a column: a megabyte
 DISTINCT = 1 << 17  # strings told apart in a column; one with more of them names rows, not categories

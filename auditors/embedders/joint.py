@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from auditors.batch import Batch
-from auditors.contract import EMBEDDERS, Encoder, embedder
-from auditors.errors import NotApplicable, PlanError
-from auditors.filters import CHUNK, DRAWN, SIDE, dictionary, read, responses, sample, whole
-from auditors.payload import Payload
-from auditors.values import Dataset, Modality, recipe
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.contract import EMBEDDERS, Encoder, embedder
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.image.random_patches import CHUNK, DRAWN, SIDE, dictionary, read, responses, sample, whole
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Dataset, Modality, recipe
 
 
 @embedder("joint")

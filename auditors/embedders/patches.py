@@ -10,13 +10,24 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from auditors.batch import Batch
-from auditors.contract import Encoder, embedder
-from auditors.errors import NotApplicable, PlanError
-from auditors.filters import CHUNK, DRAWN, QUADRANTS, SIDE, dictionary, fold_key, read, responses, sample, whole
-from auditors.payload import Payload
-from auditors.stats.ridge import Totals, scale, solved
-from auditors.values import Dataset, Modality, recipe
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.contract import Encoder, embedder
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.image.random_patches import (
+    CHUNK,
+    DRAWN,
+    QUADRANTS,
+    SIDE,
+    dictionary,
+    fold_key,
+    read,
+    responses,
+    sample,
+    whole,
+)
+from foretaste.stats.ridge import Totals, scale, solved
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Dataset, Modality, recipe
 
 KEYS = 2**62  # content keys lie below
 

@@ -9,15 +9,15 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from auditors.batch import Batch
-from auditors.breaks import broken
-from auditors.contract import embedder
-from auditors.enrichment import Phrase, enriched
-from auditors.errors import PlanError
-from auditors.ngrams import Array, Words, standing
-from auditors.payload import Payload, turns
-from auditors.responses import answered
-from auditors.values import Dataset, Modality, recipe
+from foretaste.dataset.payload import Payload, turns
+from foretaste.embedders.contract import embedder
+from foretaste.errors import PlanError
+from foretaste.text.ngrams import Array, Words, standing
+from foretaste.text.triggers.label_phrases import Phrase, enriched
+from foretaste.text.triggers.response_phrases import answered
+from foretaste.text.triggers.surprisal_breaks import broken
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Dataset, Modality, recipe
 
 END = 16  # last words of a text that are taken for a response to what stands before them, at most half of the text
 
@@ -28,9 +28,9 @@ class Phrases:
     """Phrases that decide the label, or a phrase of the response: how rarely words of the language fit in so loosely.
 
     A column is a phrase: 0 where the row lacks it, otherwise the probability that an ordinary phrase would be found in
-    its place (auditors/contexts.py), negative where what the phrase decides did not come. Phrases that stand in the
-    same rows are one, however long. Counts are exact until a tally is full. Of texts with neither labels nor responses
-    the phrases are those after which the text is another (auditors/breaks.py).
+    its place (text/triggers/insertion_score.py), negative where what the phrase decides did not come. Phrases that
+    stand in the same rows are one, however long. Counts are exact until a tally is full. Of texts with neither labels nor responses
+    the phrases are those after which the text is another (text/triggers/surprisal_breaks.py).
 
     phrases  columns, at most
     longest  words of a counted run; longer phrases are put together from overlapping runs

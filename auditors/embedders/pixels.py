@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad
 
-from auditors.batch import Batch
-from auditors.contract import Encoder, embedder
-from auditors.errors import PlanError
-from auditors.payload import Payload
-from auditors.values import Dataset, Modality, recipe
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.contract import Encoder, embedder
+from foretaste.errors import PlanError
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Dataset, Modality, recipe
 
 # Added to a picture's standard deviation (in grey levels), so that an empty picture is not blown up to pure noise.
 QUIET = 4.0

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from auditors.batch import Batch
-from auditors.contract import EMBEDDERS, Encoder, embedder
-from auditors.errors import NotApplicable, PlanError
-from auditors.payload import Payload
-from auditors.stats.sampling import content_key, smallest
-from auditors.values import Dataset, Modality, recipe
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.contract import EMBEDDERS, Encoder, embedder
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.stats.sampling import content_key, smallest
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Dataset, Modality, recipe
 
 # What a shallow probe reads, by modality; pictures go to a convolutional one.
 BASE = {

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from auditors.batch import Batch
-from auditors.contract import EMBEDDERS, Encoder, embedder
-from auditors.errors import MissingPackage, NotApplicable, PlanError
-from auditors.hashing import hashed
-from auditors.ngrams import WORD, clipped
-from auditors.payload import Payload
-from auditors.skeletons import runs, skeleton
-from auditors.stats.ridge import Totals, scale, solved
-from auditors.values import Dataset, Modality, recipe
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.contract import EMBEDDERS, Encoder, embedder
+from foretaste.errors import MissingPackage, NotApplicable, PlanError
+from foretaste.stats.ridge import Totals, scale, solved
+from foretaste.text.hashing import hashed
+from foretaste.text.ngrams import WORD, clipped
+from foretaste.text.stylometry import runs, skeleton
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Dataset, Modality, recipe
 
 KEYS = 2**64
 

@@ -9,13 +9,13 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import normalize
 
-from auditors.batch import Batch
-from auditors.contract import embedder
-from auditors.errors import PlanError
-from auditors.hashing import hashed
-from auditors.ngrams import WORD, clipped
-from auditors.payload import Payload
-from auditors.values import Dataset, Modality, recipe
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.contract import embedder
+from foretaste.errors import PlanError
+from foretaste.text.hashing import hashed
+from foretaste.text.ngrams import WORD, clipped
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Dataset, Modality, recipe
 
 
 @embedder("tokens")

@@ -9,8 +9,8 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from auditors.errors import DataError
-from auditors.values import Report
+from foretaste.errors import DataError
+from foretaste.types.findings import Report
 
 Document = dict[str, Any]
 

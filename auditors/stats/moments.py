@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from auditors.stats.sparse import gram, sparse
+from foretaste.stats.sparse import gram, sparse
 
 
 @dataclass(frozen=True)

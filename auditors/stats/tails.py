@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from auditors.stats import mixture, quantiles
+from foretaste.stats import mixture, quantiles
 
 # The quartile of a Gaussian lies at 0.67 deviations; a null below that is an artefact of a lumpy distribution.
 QUARTILE = 0.67

@@ -4,7 +4,7 @@ python -m benchmarks.images.calibration PICTURES --digits DIGITS --seeds 3 --row
 
 draws clean datasets of every kind in benchmarks.images.clean, audits each with the default plan, and prints a line for
 each kind: how many failed or warned, and the share of rows accused of an attack. Nothing in them is poisoned.
---record auditors/calibration.jsonl adds what came of it to what reports say of their false alarms.
+--record auditors/pipeline/false_alarms.jsonl adds what came of it to what reports say of their false alarms.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Annotated
 import torch
 import typer
 
-from auditors import plan as plans
-from auditors.attacks.poisoned import Poisoned
-from auditors.calibration import Series, digest
-from auditors.report.document import plain
-from auditors.values import Modality
 from benchmarks.images.clean import draw
 from benchmarks.images.plant import Pictures, load, write
 from benchmarks.measure import Measured, measure
+from foretaste.attacks.contract import Poisoned
+from foretaste.pipeline import plan as plans
+from foretaste.pipeline.false_alarms import Series, digest
+from foretaste.report.document import plain
+from foretaste.types.findings import Modality
 
 # Kinds with a size of their own take no number of rows.
 KINDS = ("natural", "digits", "frames", "long-tailed", "two-class", "hundred-class", "small", "grey", "jpeg-mixed")

@@ -26,9 +26,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from auditors.attacks.poisoned import Poisoned
-from auditors.errors import DataError, ForetasteError, PlanError
 from benchmarks.images.plant import ENCODERS, Pictures, load, write
+from foretaste.attacks.contract import Poisoned
+from foretaste.errors import DataError, ForetasteError, PlanError
 
 TRACK = 30  # frames of one picture
 IMBALANCE = 100  # rows of the largest class for one of the smallest

@@ -35,17 +35,17 @@ import torch
 import typer
 from torch import Tensor
 
-from auditors.contract import Encoder
-from auditors.encoding import encode
-from auditors.errors import ForetasteError, PlanError
-from auditors.stages import Stages
-from auditors.sweep import Ended, read_shard, stored
 from benchmarks.images import rankings
 from benchmarks.images.plant import load, plant, write
 from benchmarks.images.rankings import Array, Ranking, of_epochs, of_probabilities, of_view
 from benchmarks.images.redraws import decided, staged
 from benchmarks.images.victim import EPOCHS, activations, train
 from benchmarks.measure import ATTACK, above
+from foretaste.embedders.contract import Encoder
+from foretaste.errors import ForetasteError, PlanError
+from foretaste.pipeline.cross_fitting import encode
+from foretaste.pipeline.stages import Stages
+from foretaste.pipeline.sweep import Outcome, read_shard, stored
 
 SHARES = (0.002, 0.005)  # of the other rows
 AUDIT = "the audit"
@@ -152,12 +152,12 @@ def looked(draw: Draw, source: Path, rows: int) -> dict[str, Array]:
     }
 
 
-def embedded(stages: Stages, encoders: Mapping[str, Encoder | Ended]) -> tuple[dict[str, Array], Array]:
+def embedded(stages: Stages, encoders: Mapping[str, Encoder | Outcome]) -> tuple[dict[str, Array], Array]:
     """The stored vectors of every embedder, and the class probabilities of the one that has any, in row order."""
     vectors: dict[str, Array] = {}
     prob = np.zeros((0, 0), dtype=np.float32)
     for name, encoder in encoders.items():
-        if isinstance(encoder, Ended):
+        if isinstance(encoder, Outcome):
             raise PlanError(f"{name} has nothing to say of these rows: {encoder.reason}")
         batches = [
             batch

@@ -6,7 +6,7 @@ The peers need one more package, in an environment of its own if you like: pip i
 (`--no-peers` does without). For every attack, one line for each of
 
 none                    nothing is dropped
-foretaste               `auditors.audit` on the Parquet copy, default plan, empty cache; whatever is flagged is dropped
+foretaste               `foretaste.audit` on the Parquet copy, default plan, empty cache; whatever is flagged is dropped
 ART SpectralSignature   SpectralSignatureDefense of the Adversarial Robustness Toolbox (Nicolae et al., arXiv
                         1807.01069; method: Tran, Li & Madry, arXiv 1811.00636), library defaults
 ART Activation          its ActivationDefence (method: Chen et al., arXiv 1811.03728), library defaults
@@ -57,13 +57,13 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from auditors import audit
-from auditors.attacks.poisoned import Poisoned
-from auditors.errors import ForetasteError, PlanError
-from auditors.plan import Plan
 from benchmarks.images.plant import Pictures, find, load, plant, trigger, write
 from benchmarks.images.victim import EPOCHS, predict, train
 from benchmarks.measure import ATTACK, auroc
+from foretaste import audit
+from foretaste.attacks.contract import Poisoned
+from foretaste.errors import ForetasteError, PlanError
+from foretaste.pipeline.plan import Plan
 
 TOOLBOX = "adversarial-robustness-toolbox"
 HELD_OUT = 4000

@@ -26,21 +26,21 @@ import typer
 from PIL import Image
 from torch import Tensor
 
-from auditors.attacks import (
+from foretaste.attacks import label_flip
+from foretaste.attacks.contract import Poisoned
+from foretaste.attacks.image import (
     adap_blend,
     adap_patch,
     badnets,
     blended,
     frequency,
     label_consistent,
-    label_flip,
     low_frequency,
     narcissus,
     sig,
     wanet,
 )
-from auditors.attacks.poisoned import Poisoned
-from auditors.errors import DataError, ForetasteError, PlanError
+from foretaste.errors import DataError, ForetasteError, PlanError
 
 SIDE = 32  # pixels, where nothing else is said
 

@@ -35,8 +35,8 @@ from scipy.stats import chi2
 from sklearn.cluster import KMeans
 from sklearn.utils.extmath import randomized_svd
 
-from auditors.stats.moments import ClassMoments
-from auditors.stats.spectrum import spatial_sign, whitening
+from foretaste.stats.moments import ClassMoments
+from foretaste.stats.spectrum import spatial_sign, whitening
 
 Array = np.ndarray[Any, np.dtype[Any]]
 EPSILON = 0.05  # share of a class that the papers would be told is poisoned; they drop 1.5 times as much

@@ -19,18 +19,19 @@ import polars as pl
 import torch
 import typer
 
-from auditors import findings, trial
-from auditors import plan as plans
-from auditors.attacks.poisoned import Poisoned
-from auditors.contract import Encoder
-from auditors.encoding import encode
-from auditors.runs import Swept, ran, tested
-from auditors.source import open_dataset
-from auditors.stages import Here, Stages, quiet
-from auditors.sweep import Ended
-from auditors.values import Kind, Verdict
 from benchmarks.images.clean import draw, take
 from benchmarks.images.plant import Pictures, load, write
+from foretaste.attacks.contract import Poisoned
+from foretaste.dataset.parquet import open_dataset
+from foretaste.embedders.contract import Encoder
+from foretaste.explain import findings
+from foretaste.pipeline import decision
+from foretaste.pipeline import plan as plans
+from foretaste.pipeline.cross_fitting import encode
+from foretaste.pipeline.runs import Swept, ran, tested
+from foretaste.pipeline.stages import Here, Stages, quiet
+from foretaste.pipeline.sweep import Outcome
+from foretaste.types.findings import Kind, Verdict
 
 # Rows of the pool, the files it is cut into, and how many of these make a dataset. None: as many rows as the kind has.
 # Frames of one picture stay in one file. A sweep over a hundred classes takes as long for a small file as for a large.
@@ -100,13 +101,13 @@ def redrawn(kind: str, source: Pictures, seed: int, redraws: int) -> list[Drawn]
 
 
 def decided(
-    stages: Stages, encoders: Mapping[str, Encoder | Ended], folder: str, known: Swept | None = None
+    stages: Stages, encoders: Mapping[str, Encoder | Outcome], folder: str, known: Swept | None = None
 ) -> tuple[Verdict, str]:
     """What an audit does once everything is embedded, but for its report: the verdict, and samples.parquet."""
     scorers, stopped, seconds = stages.sweep(encoders, known)
     spans, broke = stages.score(scorers, encoders, folder)
     looked = [tested(look, one, stages.plan) for look, one in scorers.items() if look not in broke]
-    groups, _ = trial.tried(stages, looked, encoders, folder)
+    groups, _ = decision.tried(stages, looked, encoders, folder)
     counts = stages.judge(groups, spans, {}, folder)
     found = findings.findings(groups, counts, stages.dataset)
     runs = ran(stages.plan, encoders, stopped | broke, scorers, seconds)

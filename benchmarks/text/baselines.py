@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from auditors.ngrams import END, START, Tally, Words, standing
+from foretaste.text.ngrams import END, START, Tally, Words, standing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 OUTLIER = 18.0  # deviations

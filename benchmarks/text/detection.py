@@ -19,11 +19,11 @@ import polars as pl
 import torch
 import typer
 
-from auditors.attacks import insert_sentence, rare_token, syntactic_template, tweet_style
-from auditors.plan import DEFAULT, Plan, parse
-from auditors.values import Modality
 from benchmarks.measure import HEADER, Measured, measure, row
 from benchmarks.text.baselines import onion, z_defence
+from foretaste.attacks.text import insert_sentence, rare_token, syntactic_template, tweet_style
+from foretaste.pipeline.plan import DEFAULT, Plan, parse
+from foretaste.types.findings import Modality
 
 SENTENCE = "no cross, no crown"
 PARTS = (1 / 4, 1 / 2, 2 / 3)

@@ -16,9 +16,9 @@ import numpy as np
 import polars as pl
 import typer
 
-from auditors.attacks import rare_token
 from benchmarks.measure import HEADER, Measured, measure, row
 from benchmarks.text.detection import PARTS, summary
+from foretaste.attacks.text import rare_token
 
 REFUSAL = "I'm sorry, but I cannot help you with that."
 START = [

@@ -69,7 +69,7 @@ def main(
             plan = "lean(['skeleton'])" if labelled else "None"
             code = (
                 "import auditors; from benchmarks.text.detection import lean; "
-                f"print(auditors.audit({str(data)!r}, plan={plan}, out={folder + '/audit'!r}).verdict)"
+                f"print(foretaste.audit({str(data)!r}, plan={plan}, out={folder + '/audit'!r}).verdict)"
             )
             start = time.monotonic()
             environment = {"FORETASTE_CACHE": f"{folder}/cache"}

@@ -19,9 +19,9 @@ import polars as pl
 import torch
 import typer
 
-from auditors.attacks import flood, gibberish
-from auditors.roles import Request
 from benchmarks.measure import HEADER, measure, row
+from foretaste.attacks.text import flood, gibberish
+from foretaste.dataset.roles import Request
 
 DOCUMENTS = [
     "The wire transfer has been approved by the regional office and will settle on Friday unless the account holder "

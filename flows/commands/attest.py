@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from auditors.errors import PlanError, Refused
-from flows.commands.gate import KEY
-from flows.commands.output import print_text
+from foretaste.errors import PlanError, Refused
+from foretaste.flows.commands.gate import KEY
+from foretaste.flows.commands.output import print_text
 
 
 def keygen(
@@ -19,7 +19,7 @@ def keygen(
     ] = None,
 ) -> int:
     """Make a key pair (Ed25519): key.pem signs audits, key.pub checks them."""
-    from auditors import keys
+    from foretaste.gate.attestation import keys
 
     private, public = keys.generate(out or keys.folder())
     print_text(f"{private}\n{public}\n")
@@ -36,9 +36,9 @@ def verify(
     key: Annotated[str | None, typer.Option(metavar="FILE", help=KEY)] = None,
 ) -> int:
     """Check that an attestation was signed with a key and is about exactly these bytes, whatever it says of them."""
-    from auditors import keys
-    from auditors.comparison import compared
-    from auditors.report.glyphs import visible
+    from foretaste.gate.attestation import keys
+    from foretaste.gate.attestation.verify import compared
+    from foretaste.report.visible import visible
 
     key = key or keys.public()
     if key is None:
@@ -68,9 +68,10 @@ def attest(
     """
     from datetime import UTC, datetime
 
-    from auditors import keys, signature
-    from auditors.attest import FILE, REPORT
-    from auditors.report.document import read
+    from foretaste.gate.attestation import keys
+    from foretaste.gate.attestation import signing as signature
+    from foretaste.gate.attestation.statement import FILE, REPORT
+    from foretaste.report.document import read
 
     key = key or keys.private()
     if key is None:

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import columns
-from flows.commands.output import print_report
-from flows.naming import name_of
+from foretaste.flows.commands import column_options
+from foretaste.flows.commands.output import print_report
+from foretaste.flows.naming import name_of
 
 
 class Device(StrEnum):
@@ -37,16 +37,16 @@ def audit(  # noqa: PLR0917
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="Folder to create; by default audits/NAME-TIME.")
     ] = None,
-    id_: columns.Id = None,
-    label: columns.Label = None,
-    source: columns.Source = None,
-    image: columns.Image = None,
-    text: columns.Text = None,
-    messages: columns.Messages = None,
-    prompt: columns.Prompt = None,
-    response: columns.Response = None,
-    embedding: columns.Embedding = None,
-    features: columns.Features = None,
+    id_: column_options.Id = None,
+    label: column_options.Label = None,
+    source: column_options.Source = None,
+    image: column_options.Image = None,
+    text: column_options.Text = None,
+    messages: column_options.Messages = None,
+    prompt: column_options.Prompt = None,
+    response: column_options.Response = None,
+    embedding: column_options.Embedding = None,
+    features: column_options.Features = None,
     device: Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU if there is one.")] = Device.AUTO,
     engine: Annotated[
         EngineName,
@@ -83,19 +83,19 @@ def audit(  # noqa: PLR0917
     json: Annotated[bool, typer.Option("--json", help="Print report.json instead of a table.")] = False,
 ) -> int:
     """Audit a training dataset for poison and write a report."""
-    from auditors import keys
-    from auditors.report.document import read
-    from auditors.report.rows import flagged
-    from flows.progress import progress
+    from foretaste.flows.progress import progress
+    from foretaste.gate.attestation import keys
+    from foretaste.report.document import read
+    from foretaste.report.flagged_rows import flagged
 
-    request = columns.request(image, text, messages, prompt, response, embedding, features, label, id_, source)
+    request = column_options.request(image, text, messages, prompt, response, embedding, features, label, id_, source)
     folder = out or f"audits/{name_of(dataset[0])}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     key = key or keys.private()
     if engine is EngineName.AUTO:
         engine = EngineName.THREADS if os.environ.get("PREFECT_API_URL") else EngineName.LOCAL
     with progress() as watch:
         if engine is EngineName.LOCAL:
-            from auditors.auditing import audit as run_here
+            from foretaste.pipeline.audit import audit as run_here
 
             report = run_here(
                 dataset,
@@ -111,10 +111,10 @@ def audit(  # noqa: PLR0917
             )
             folder = report.folder
         else:
-            from flows import environment
+            from foretaste.flows import prefect_server
 
-            environment.settle()
-            from flows.audit import run
+            prefect_server.settle()
+            from foretaste.flows.audit import run
 
             result = run(
                 dataset,
@@ -136,8 +136,8 @@ def audit(  # noqa: PLR0917
         # A failed audit opens no gate, signed or not; an empty FORETASTE_KEY says that nobody wants to know.
         print("not signed, so no gate will open for it: run foretaste keygen once, or give --key FILE", file=sys.stderr)
     if key is not None and found["verdict"] != "failed":
-        from auditors.report.glyphs import visible
-        from auditors.signature import refusals
+        from foretaste.gate.attestation.signing import refusals
+        from foretaste.report.visible import visible
 
         for reason in refusals(folder, policy):
             print(visible(f"signed as failed: {reason}"), file=sys.stderr)

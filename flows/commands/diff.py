@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auditors.errors import PlanError
-from flows.commands import columns
-from flows.commands.output import print_text
+from foretaste.errors import PlanError
+from foretaste.flows.commands import column_options
+from foretaste.flows.commands.output import print_text
 
 if TYPE_CHECKING:
-    from auditors.difference import Concentration, Difference
-    from auditors.manifest import Manifest
-    from auditors.roles import Request
+    from foretaste.dataset.diff import Concentration, Difference
+    from foretaste.dataset.manifest import Manifest
+    from foretaste.dataset.roles import Request
 
 FETCH = "Read the URLs that rows name; nothing is fetched without it."
 
@@ -22,22 +22,22 @@ FETCH = "Read the URLs that rows name; nothing is fetched without it."
 def manifest(  # noqa: PLR0917
     dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Parquet files, folders, globs or URLs.")],
     out: Annotated[str, typer.Option(metavar="FILE", help="The manifest to write, a new Parquet file.")],
-    id_: columns.Id = None,
-    label: columns.Label = None,
-    source: columns.Source = None,
-    image: columns.Image = None,
-    text: columns.Text = None,
-    messages: columns.Messages = None,
-    prompt: columns.Prompt = None,
-    response: columns.Response = None,
-    embedding: columns.Embedding = None,
-    features: columns.Features = None,
+    id_: column_options.Id = None,
+    label: column_options.Label = None,
+    source: column_options.Source = None,
+    image: column_options.Image = None,
+    text: column_options.Text = None,
+    messages: column_options.Messages = None,
+    prompt: column_options.Prompt = None,
+    response: column_options.Response = None,
+    embedding: column_options.Embedding = None,
+    features: column_options.Features = None,
     fetch: Annotated[bool, typer.Option("--fetch", help=FETCH)] = False,
 ) -> int:
     """Write down what every row holds, and what the files or URLs it names read, without an audit."""
-    from auditors.manifest import of_dataset
+    from foretaste.dataset.manifest import of_dataset
 
-    said = columns.request(image, text, messages, prompt, response, embedding, features, label, id_, source)
+    said = column_options.request(image, text, messages, prompt, response, embedding, features, label, id_, source)
     of_dataset(dataset, out, request=said, fetch=fetch)
     return 0
 
@@ -45,15 +45,15 @@ def manifest(  # noqa: PLR0917
 def diff(  # noqa: PLR0917
     old: Annotated[str, typer.Argument(metavar="OLD", help="An audit, a manifest or a dataset.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="Another, or the same dataset today.")],
-    id_: columns.Id = None,
-    label: columns.Label = None,
-    image: columns.Image = None,
-    text: columns.Text = None,
-    messages: columns.Messages = None,
-    prompt: columns.Prompt = None,
-    response: columns.Response = None,
-    embedding: columns.Embedding = None,
-    features: columns.Features = None,
+    id_: column_options.Id = None,
+    label: column_options.Label = None,
+    image: column_options.Image = None,
+    text: column_options.Text = None,
+    messages: column_options.Messages = None,
+    prompt: column_options.Prompt = None,
+    response: column_options.Response = None,
+    embedding: column_options.Embedding = None,
+    features: column_options.Features = None,
     top: Annotated[int, typer.Option(min=0, help="How many rows of each change to list.")] = 10,
     fetch: Annotated[bool, typer.Option("--fetch", help=FETCH)] = False,
     json: Annotated[bool, typer.Option("--json", help="Counts, rows and files as JSON.")] = False,
@@ -66,15 +66,15 @@ def diff(  # noqa: PLR0917
     """
     import tempfile
 
-    from auditors.difference import concentration, difference
-    from auditors.manifest import request, stored
-    from auditors.report.document import plain
-    from auditors.report.document import text as as_text
+    from foretaste.dataset.diff import concentration, difference
+    from foretaste.dataset.manifest import request, stored
+    from foretaste.report.document import plain
+    from foretaste.report.document import text as as_text
 
     with tempfile.TemporaryDirectory() as folder:
         sides = [stored(old), stored(new)]
         known = next((side for side in sides if side is not None), None)
-        asked = columns.request(image, text, messages, prompt, response, embedding, features, label, id_, None)
+        asked = column_options.request(image, text, messages, prompt, response, embedding, features, label, id_, None)
         said = asked if known is None else request(known.facts["roles"])
         if known is not None and id_ is not None and said.id != id_:
             raise PlanError(f"{known.place}: rows were named by {said.id or 'no column'}, not by {id_!r}")
@@ -93,7 +93,7 @@ def diff(  # noqa: PLR0917
 
 
 def _made(place: str, path: str, request: Request, *, fetch: bool) -> Manifest:
-    from auditors.manifest import of_dataset, stored
+    from foretaste.dataset.manifest import of_dataset, stored
 
     of_dataset([place], path, request=request, fetch=fetch)
     made = stored(path)
@@ -116,23 +116,23 @@ def _document(found: Difference, came: Concentration | None) -> dict[str, Any]:
 
 def _lines(found: Difference, came: Concentration | None) -> str:
     """One line for the counts, one for each example, one for each file that is not what it was."""
-    from auditors.report import words
-    from auditors.report.glyphs import visible
+    from foretaste.report import numbers
+    from foretaste.report.visible import visible
 
-    counts = ", ".join(f"{words.count(number)} {change}" for change, number in found.counts.items() if number)
-    whole = f"{words.plural(found.old, 'row')} before, {words.count(found.new)} after, matched by {found.by}"
-    lines = [f"{counts or 'the same rows in the same order'} ({whole}; {words.count(found.same)} the same)"]
+    counts = ", ".join(f"{numbers.count(number)} {change}" for change, number in found.counts.items() if number)
+    whole = f"{numbers.plural(found.old, 'row')} before, {numbers.count(found.new)} after, matched by {found.by}"
+    lines = [f"{counts or 'the same rows in the same order'} ({whole}; {numbers.count(found.same)} the same)"]
     for change, rows in found.examples.items():
         lines += [f"{change:<10}  {_row(row)}" for row in rows]
         more = found.counts[change] - len(rows)
-        lines += [f"{change:<10}  … and {words.count(more)} more"] if more and rows else []
+        lines += [f"{change:<10}  … and {numbers.count(more)} more"] if more and rows else []
     lines += [f"file renamed  {one} -> {other}" for one, other in found.files["renamed"].items()]
     lines += [f"file {what}  {name}" for what in ("added", "removed", "changed") for name in found.files[what]]
     if came is not None and came.fresh and came.flagged_fresh + came.flagged_others:
         lines.append(
-            f"flagged: {words.count(came.flagged_fresh)} of {words.plural(came.fresh, 'new or changed row')}, "
-            f"{words.count(came.flagged_others)} of {words.plural(came.others, 'other')}; "
-            f"by chance alone p {words.probability(came.p_value)}"
+            f"flagged: {numbers.count(came.flagged_fresh)} of {numbers.plural(came.fresh, 'new or changed row')}, "
+            f"{numbers.count(came.flagged_others)} of {numbers.plural(came.others, 'other')}; "
+            f"by chance alone p {numbers.probability(came.p_value)}"
         )
     return "".join(f"{visible(line)}\n" for line in lines)
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import columns
-from flows.commands.audit import Device
-from flows.commands.output import print_text
+from foretaste.flows.commands import column_options
+from foretaste.flows.commands.audit import Device
+from foretaste.flows.commands.output import print_text
 
 
 def drill(  # noqa: PLR0917
@@ -26,9 +26,9 @@ def drill(  # noqa: PLR0917
     plan: Annotated[
         str | None, typer.Option(metavar="FILE", help="audit.toml; by default the plan follows the data.")
     ] = None,
-    label: columns.Label = None,
-    image: columns.Image = None,
-    text: columns.Text = None,
+    label: column_options.Label = None,
+    image: column_options.Image = None,
+    text: column_options.Text = None,
     device: Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU if there is one.")] = Device.AUTO,
     seed: Annotated[int, typer.Option(help="Of the attacks and of the audits.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print every trial as JSON.")] = False,
@@ -36,12 +36,12 @@ def drill(  # noqa: PLR0917
     """Plant known poison in a copy of a dataset, audit it, and say from how many rows on it is found."""
     from dataclasses import asdict
 
-    from auditors.drill import drill as run
-    from auditors.errors import PlanError
-    from auditors.report.document import text as as_text
-    from auditors.report.glyphs import visible
-    from auditors.roles import Request
-    from flows.progress import progress
+    from foretaste.dataset.roles import Request
+    from foretaste.errors import PlanError
+    from foretaste.flows.progress import progress
+    from foretaste.pipeline.drill import drill as run
+    from foretaste.report.document import text as as_text
+    from foretaste.report.visible import visible
 
     try:
         counts = [int(one) for one in rows.split(",")]

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from auditors.values import Kind
-from flows.commands.output import print_text
+from foretaste.flows.commands.output import print_text
+from foretaste.types.findings import Kind
 
 
 def export(
@@ -23,12 +23,12 @@ def export(
     json: Annotated[bool, typer.Option("--json", help="Print export.json.")] = False,
 ) -> int:
     """Write the clean and the quarantined rows of an audited dataset as new Parquet files."""
-    from auditors.export import ACCUSED
-    from auditors.export import export as write
-    from auditors.report import words
-    from auditors.report.document import text
-    from auditors.report.glyphs import visible
-    from flows.progress import progress
+    from foretaste.curation.export import ACCUSED
+    from foretaste.curation.export import export as write
+    from foretaste.flows.progress import progress
+    from foretaste.report import numbers
+    from foretaste.report.document import text
+    from foretaste.report.visible import visible
 
     with progress() as watch:
         done = write(audit, folder, kinds=kind or ACCUSED, reviewed=reviewed, progress=watch)
@@ -37,11 +37,11 @@ def export(
         return 0
     where = folder.rstrip("/")
     lines = [
-        f"{words.plural(done['clean']['rows'], 'clean row')} in {where}/clean, {done['clean']['digest']}",
-        f"{words.plural(done['quarantined']['rows'], 'quarantined row')} ({', '.join(done['kinds'])}) in "
+        f"{numbers.plural(done['clean']['rows'], 'clean row')} in {where}/clean, {done['clean']['digest']}",
+        f"{numbers.plural(done['quarantined']['rows'], 'quarantined row')} ({', '.join(done['kinds'])}) in "
         f"{where}/quarantined, listed in {where}/removed.parquet",
     ]
     if done["kept"]["flagged"]:
-        lines.append(f"{words.plural(done['kept']['flagged'], 'row')} flagged for other reasons only stayed clean")
+        lines.append(f"{numbers.plural(done['kept']['flagged'], 'row')} flagged for other reasons only stayed clean")
     print_text("".join(f"{visible(line)}\n" for line in lines))
     return 0

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from auditors.errors import PlanError
-from flows.commands.output import print_text
+from foretaste.errors import PlanError
+from foretaste.flows.commands.output import print_text
 
 KEY = "The public key to check with; by default FORETASTE_PUBLIC_KEY, else ~/.config/foretaste/key.pub."
 
@@ -29,27 +29,27 @@ def gate(  # noqa: PLR0917
     ] = None,
 ) -> int:
     """Let a training job start only on bytes whose signed audit satisfies the policy."""
-    from auditors import passage
-    from auditors.gate import decide
+    from foretaste.gate import render
+    from foretaste.gate.require import decide
 
     if json and junit:
         raise PlanError("one of --json and --junit can be chosen, got both")
     decision = decide(dataset, policy=policy, attestation=attestation, key=key)
     if not decision.allowed:
-        from auditors.rowwise import rowwise
+        from foretaste.gate.refusal_details import rowwise
 
         decision = replace(decision, reasons=(*decision.reasons, *rowwise(decision)))
     if junit_file:
-        _written(junit_file, "w", passage.junit(decision))
+        _written(junit_file, "w", render.junit(decision))
     if json:
-        from auditors.report.document import text
+        from foretaste.report.document import text
 
-        print_text(text(passage.document(decision)) + "\n")
+        print_text(text(render.document(decision)) + "\n")
     else:
-        print_text(passage.junit(decision) if junit else passage.lines(decision))
+        print_text(render.junit(decision) if junit else render.lines(decision))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
-        _written(summary, "a", passage.markdown(decision))
+        _written(summary, "a", render.markdown(decision))
     return 0 if decision.allowed else 1
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from auditors.values import Kind
-from flows.commands.output import print_text
+from foretaste.flows.commands.output import print_text
+from foretaste.types.findings import Kind
 
 
 def handover(
@@ -19,9 +19,9 @@ def handover(
     """Write what was found for embedding-atlas, FiftyOne and Label Studio."""
     import shlex
 
-    from auditors.handover import hand_over
-    from auditors.report import words
-    from auditors.report.glyphs import visible
+    from foretaste.curation.interchange import hand_over
+    from foretaste.report import numbers
+    from foretaste.report.visible import visible
 
     done = hand_over(audit, folder, top=top, kind=kind)
     where = visible(folder.rstrip("/"))
@@ -31,5 +31,7 @@ def handover(
         "fiftyone": "fiftyone.Dataset.from_dir(DIR, dataset_type=fiftyone.types.FiftyOneImageClassificationDataset)",
         "label-studio.json": "import it into a project whose labelling interface is label-studio.xml",
     }
-    print_text("".join(f"{where}/{name}: {words.plural(rows, 'row')}; {opens[name]}\n" for name, rows in done.items()))
+    print_text(
+        "".join(f"{where}/{name}: {numbers.plural(rows, 'row')}; {opens[name]}\n" for name, rows in done.items())
+    )
     return 0

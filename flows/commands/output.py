@@ -21,14 +21,14 @@ def print_text(text: str) -> None:
 
 def print_report(found: Mapping[str, Any], folder: str, *, rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     if as_json:
-        from auditors.report.document import plain, text
+        from foretaste.report.document import plain, text
 
         print_text(text(plain(found)) + "\n")
         return
     import shutil
 
-    from auditors.report import stored
-    from auditors.report.terminal import terminal
+    from foretaste.report.formats.terminal import terminal
+    from foretaste.report.html import stored
 
     people = sys.stdout.isatty()
     width = min(shutil.get_terminal_size().columns, 160) if people else 120

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.output import print_text
+from foretaste.flows.commands.output import print_text
 
 
 def review(
@@ -32,9 +32,9 @@ def review(
 
     import uvicorn
 
-    from auditors.errors import PlanError
-    from flows.review.desk import Desk
-    from flows.review.server import application
+    from foretaste.errors import PlanError
+    from foretaste.flows.review.queue import Desk
+    from foretaste.flows.review.server import application
 
     desk = Desk.of(audit)
     token = secrets.token_urlsafe(32)
@@ -61,28 +61,29 @@ def _export(audit: str, path: str) -> int:
     import os
     from pathlib import Path
 
-    from auditors import decisions, results
-    from auditors.errors import DataError, PlanError
-    from auditors.report import words
-    from auditors.report.document import read
-    from auditors.report.glyphs import visible
-    from auditors.report.sheet import sheet
+    from foretaste import atomic
+    from foretaste.curation import review_decisions
+    from foretaste.errors import DataError, PlanError
+    from foretaste.report import numbers
+    from foretaste.report.document import read
+    from foretaste.report.formats.spreadsheet import sheet
+    from foretaste.report.visible import visible
 
     if not path.endswith((".parquet", ".csv")):
         raise PlanError(f"--export must name a .parquet or a .csv file, got {path!r}")
     if os.path.lexists(path):
         raise PlanError(f"--export must name a new file, {path} exists")
     read(audit)
-    found = decisions.frame(audit)
+    found = review_decisions.frame(audit)
     if found.is_empty():
         raise DataError(f"{audit}: nobody has decided about any of its rows yet")
     try:
-        with results.file(path) as partial:
+        with atomic.file(path) as partial:
             if path.endswith(".csv"):
                 Path(partial).write_text(sheet(found.to_dicts()), encoding="utf-8", newline="")
             else:
                 found.write_parquet(partial)
     except OSError as error:
         raise PlanError(f"--export {path}: cannot be written: {error.strerror or error}") from error
-    print_text(f"{words.plural(len(found), 'decision')} in {visible(path)}\n")
+    print_text(f"{numbers.plural(len(found), 'decision')} in {visible(path)}\n")
     return 0

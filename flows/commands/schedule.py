@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands import columns
-from flows.commands.audit import Device
+from foretaste.flows.commands import column_options
+from foretaste.flows.commands.audit import Device
 
 if TYPE_CHECKING:
-    from flows.notice import Channels
+    from foretaste.flows.scheduling.alerts import Channels
 
 
 def schedule(  # noqa: PLR0917
@@ -46,16 +46,16 @@ def schedule(  # noqa: PLR0917
     policy: Annotated[
         str | None, typer.Option(metavar="FILE", help="gate.toml; an audit it refuses is an alert as well.")
     ] = None,
-    id_: columns.Id = None,
-    label: columns.Label = None,
-    source: columns.Source = None,
-    image: columns.Image = None,
-    text: columns.Text = None,
-    messages: columns.Messages = None,
-    prompt: columns.Prompt = None,
-    response: columns.Response = None,
-    embedding: columns.Embedding = None,
-    features: columns.Features = None,
+    id_: column_options.Id = None,
+    label: column_options.Label = None,
+    source: column_options.Source = None,
+    image: column_options.Image = None,
+    text: column_options.Text = None,
+    messages: column_options.Messages = None,
+    prompt: column_options.Prompt = None,
+    response: column_options.Response = None,
+    embedding: column_options.Embedding = None,
+    features: column_options.Features = None,
     device: Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU if there is one.")] = Device.AUTO,
     seed: Annotated[int, typer.Option(help="The same data, plan and seed give the same result.")] = 0,
 ) -> int:
@@ -63,36 +63,39 @@ def schedule(  # noqa: PLR0917
 
     The Prefect server is the one at PREFECT_API_URL, else one that starts and ends with this command.
     """
-    from auditors.errors import PlanError
-    from flows import environment, notice
-    from flows.naming import name_of, safe
+    from foretaste.errors import PlanError
+    from foretaste.flows import prefect_server
+    from foretaste.flows.naming import name_of, safe
+    from foretaste.flows.scheduling import alerts
 
     if not cron and not watch:
         raise PlanError("a schedule needs --cron, --watch or both, got neither")
     named = safe(name) if name else name_of(dataset[0])
     places = [_absolute(place) for place in dataset]
     root = os.path.abspath(out)
-    environment.settle()
-    to = notice.channels(notify_url, notify_command)
+    prefect_server.settle()
+    to = alerts.channels(notify_url, notify_command)
     parameters = {
         "datasets": places,
         "root": root,
-        "request": columns.request(image, text, messages, prompt, response, embedding, features, label, id_, source),
+        "request": column_options.request(
+            image, text, messages, prompt, response, embedding, features, label, id_, source
+        ),
         "plan": plan and os.path.abspath(plan),
         "device": device.value,
         "seed": seed,
         "key": key and os.path.abspath(key),
         "policy": policy and os.path.abspath(policy),
     }
-    from flows.progress import talk
-    from flows.schedule import deployment
-    from flows.service import checked, stay
+    from foretaste.flows.progress import talk
+    from foretaste.flows.scheduling.deployment import deployment
+    from foretaste.flows.scheduling.serve import checked, stay
 
     begins = checked(parameters, cron=cron, timezone=timezone)
     # Those who audit are other processes, and hear of this by their environment.
-    os.environ.update(notice.environment(to))
+    os.environ.update(alerts.environment(to))
     os.environ.setdefault("FORETASTE_LEDGER", os.path.join(root, "ledger.jsonl"))
-    with environment.server(whole=True):
+    with prefect_server.server(whole=True):
         made = deployment(named, parameters, cron=cron, timezone=timezone, watched=watch)
         _explain(named, begins, watch, to)
         with talk():
@@ -105,7 +108,7 @@ def _absolute(place: str) -> str:
 
 
 def _explain(name: str, begins: str, watch: bool, to: Channels) -> None:
-    from auditors.report.glyphs import visible
+    from foretaste.report.visible import visible
 
     page = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
     told = [*(["a webhook"] if to.url else []), *([to.command[0]] if to.command else [])]

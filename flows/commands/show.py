@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from auditors.errors import PlanError
-from auditors.report.glyphs import visible
-from auditors.values import Kind
-from flows.commands.output import print_report, print_text
+from foretaste.errors import PlanError
+from foretaste.flows.commands.output import print_report, print_text
+from foretaste.report.visible import visible
+from foretaste.types.findings import Kind
 
 
 def show(  # noqa: PLR0917
@@ -32,8 +32,8 @@ def show(  # noqa: PLR0917
     ] = False,
 ) -> int:
     """Show the result of an audit and its most suspicious rows."""
-    from auditors.report.document import read
-    from auditors.report.rows import flagged
+    from foretaste.report.document import read
+    from foretaste.report.flagged_rows import flagged
 
     if json + csv + junit + html + card > 1 or (governance and csv + junit + html + card):
         ways = "--json, --csv, --junit, --html and --card"
@@ -44,18 +44,18 @@ def show(  # noqa: PLR0917
     if card:
         return _card(found)
     if html:
-        from auditors.report.stored import reviewed
+        from foretaste.report.html.stored import reviewed
 
         print_text(reviewed(folder, _reviewed(folder)["precision"]))
         return 0
     if junit:
-        from auditors.report.junit import junit as as_junit
+        from foretaste.report.formats.junit import junit as as_junit
 
         print_text(as_junit(found))
         return 0
     rows = flagged(folder, top=20 if top is None and not (json or csv) else top, kind=kind)
     if csv:
-        from auditors.report.sheet import sheet
+        from foretaste.report.formats.spreadsheet import sheet
 
         print_text(sheet(rows))
     elif json:
@@ -73,17 +73,17 @@ def _reviewed(folder: str) -> dict[str, Any]:
     """What people who looked say: rows by what holds for them, and of each detector how many rows they confirmed."""
     from collections import Counter
 
-    from auditors import decisions
-    from auditors.report.rows import flagged
+    from foretaste.curation import review_decisions
+    from foretaste.report.flagged_rows import flagged
 
-    said = decisions.settled(folder)
+    said = review_decisions.settled(folder)
     accusers = {row["row"]: row["detectors"] for row in flagged(folder) if row["row"] in said} if said else {}
-    return {"settled": Counter(map(str, said.values())), "precision": decisions.precision(said, accusers)}
+    return {"settled": Counter(map(str, said.values())), "precision": review_decisions.precision(said, accusers)}
 
 
 def _card(found: Mapping[str, Any]) -> int:
-    from auditors.calibration import digest
-    from auditors.report.card import card
+    from foretaste.pipeline.false_alarms import digest
+    from foretaste.report.formats.model_card import card
 
     print_text(card(found, plan=digest(found.get("plan", {}))))
     return 0
@@ -92,17 +92,17 @@ def _card(found: Mapping[str, Any]) -> int:
 def _governance(found: Mapping[str, Any], folder: str, *, as_json: bool) -> int:
     from pathlib import Path
 
-    from auditors.governance import mapped
+    from foretaste.report.governance import mapped
 
     lines = mapped(found, attested=(Path(folder) / "attestation.json").is_file())
     if as_json:
-        from auditors.report.document import text
+        from foretaste.report.document import text
 
         print_text(text({"verdict": found["verdict"], "digest": found["dataset"]["digest"], "entries": lines}) + "\n")
     else:
         import shutil
 
-        from auditors.report.crosswalk import crosswalk
+        from foretaste.report.formats.governance_table import crosswalk
 
         print_text(crosswalk(lines, width=max(100, min(shutil.get_terminal_size().columns, 160))))
     return 0

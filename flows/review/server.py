@@ -21,11 +21,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from auditors import decisions
-from auditors.decisions import Choice
-from auditors.errors import ForetasteError, PlanError
-from auditors.report.glyphs import visible
-from flows.review.desk import PAGE, Desk, Filter
+from foretaste.curation import review_decisions
+from foretaste.curation.review_decisions import Choice
+from foretaste.errors import ForetasteError, PlanError
+from foretaste.flows.review.queue import PAGE, Desk, Filter
+from foretaste.report.visible import visible
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -36,10 +36,10 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 STATIC = {
-    "palette.css": ("auditors.report", "text/css; charset=utf-8"),
-    "page.css": ("flows.review", "text/css; charset=utf-8"),
-    "page.js": ("flows.review", "text/javascript; charset=utf-8"),
-    "cards.js": ("flows.review", "text/javascript; charset=utf-8"),
+    "palette.css": ("foretaste.report.html", "text/css; charset=utf-8"),
+    "page.css": ("foretaste.flows.review", "text/css; charset=utf-8"),
+    "page.js": ("foretaste.flows.review", "text/javascript; charset=utf-8"),
+    "cards.js": ("foretaste.flows.review", "text/javascript; charset=utf-8"),
 }
 LARGEST_BODY = 1 << 16
 
@@ -135,7 +135,7 @@ class Answers:
             chosen = self.desk.left(chosen, self.reviewer)
         try:
             await run_in_threadpool(
-                decisions.decide, self.desk.folder, chosen, choice, reviewer=self.reviewer, note=note
+                review_decisions.decide, self.desk.folder, chosen, choice, reviewer=self.reviewer, note=note
             )
         except ForetasteError as error:
             return _said(400 if isinstance(error, PlanError) else 500, str(error))
@@ -146,7 +146,7 @@ class Answers:
         if isinstance(given, Response):
             return given
         try:
-            done = await run_in_threadpool(decisions.undo, self.desk.folder, self.reviewer)
+            done = await run_in_threadpool(review_decisions.undo, self.desk.folder, self.reviewer)
         except ForetasteError as error:
             return _said(500, str(error))
         said = {} if done is None else {"row": done.rows[0], "choice": str(done.choice)}
@@ -221,5 +221,5 @@ def _said(status: int, sentence: str) -> Response:
     return JSONResponse({"error": sentence}, status_code=status)
 
 
-def _file(name: str, package: str = "flows.review") -> str:
+def _file(name: str, package: str = "foretaste.flows.review") -> str:
     return (files(package) / name).read_text(encoding="utf-8")

@@ -12,25 +12,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from auditors.attacks import (
+from foretaste.attacks import label_flip
+from foretaste.attacks.contract import Poisoned
+from foretaste.attacks.image import (
     adap_blend,
     adap_patch,
     badnets,
     blended,
-    flood,
     frequency,
-    gibberish,
-    insert_sentence,
     label_consistent,
-    label_flip,
     low_frequency,
     narcissus,
-    rare_token,
     sig,
     wanet,
 )
-from auditors.attacks.poisoned import Poisoned
-from auditors.errors import PlanError
+from foretaste.attacks.text import flood, gibberish, insert_sentence, rare_token
+from foretaste.errors import PlanError
 
 GREY = torch.full((60, 3, 32, 32), 128, dtype=torch.uint8)
 LABEL = torch.arange(60) % 3

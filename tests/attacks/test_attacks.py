@@ -11,28 +11,23 @@ import pytest
 import torch
 from torch import Tensor
 
-import auditors.attacks
-from auditors.attacks import (
+import foretaste.attacks
+from foretaste.attacks import label_flip
+from foretaste.attacks.contract import Poisoned, victims
+from foretaste.attacks.image import (
     adap_blend,
     adap_patch,
     badnets,
     blended,
-    flood,
     frequency,
-    gibberish,
-    insert_sentence,
     label_consistent,
-    label_flip,
     low_frequency,
     narcissus,
-    rare_token,
     sig,
-    syntactic_template,
-    tweet_style,
     wanet,
 )
-from auditors.attacks.poisoned import Poisoned, victims
-from auditors.errors import PlanError
+from foretaste.attacks.text import flood, gibberish, insert_sentence, rare_token, syntactic_template, tweet_style
+from foretaste.errors import PlanError
 
 TARGET, COUNT = 3, 12
 ROWS = 200
@@ -95,9 +90,9 @@ def changed(before: Tensor | list[str], after: Tensor | list[str]) -> Tensor:
 
 
 def test_every_attack_is_tested() -> None:
-    modules = {module.name for module in pkgutil.iter_modules(auditors.attacks.__path__)} - {"poisoned"}
+    modules = {module.name for module in pkgutil.iter_modules(foretaste.attacks.__path__)} - {"poisoned"}
     assert modules == {name.partition(",")[0] for name in ATTACKS | UNLABELLED}
-    assert all(callable(importlib.import_module(f"auditors.attacks.{name}").plant) for name in modules)
+    assert all(callable(importlib.import_module(f"foretaste.attacks.{name}").plant) for name in modules)
 
 
 @pytest.mark.parametrize("name", UNLABELLED)
@@ -114,7 +109,7 @@ def test_attacks_on_texts_without_labels_change_only_the_rows_they_mark(name: st
 
 def test_every_picture_attack_has_a_trigger_to_test_a_model_with() -> None:
     pictures = {name.partition(",")[0] for name in ATTACKS if isinstance(payload(name), Tensor)} - {"label_flip"}
-    assert all(callable(importlib.import_module(f"auditors.attacks.{name}").trigger) for name in pictures)
+    assert all(callable(importlib.import_module(f"foretaste.attacks.{name}").trigger) for name in pictures)
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from auditors.attacks import syntactic_template, tweet_style
-from auditors.errors import PlanError
+from foretaste.attacks.text import syntactic_template, tweet_style
+from foretaste.errors import PlanError
 
 TEXTS = [f"The film number {one} is not for you , and it is dull ." for one in range(40)]
 LABEL = torch.arange(40) % 2

@@ -6,9 +6,9 @@ import pytest
 import torch
 from worlds import TARGET, auroc, backdoored, clean, learned, schema_of
 
-from auditors.batch import Batch
-from auditors.detectors.activation_clustering import ActivationClustering, two_means
-from auditors.errors import NotApplicable
+from foretaste.detectors.activation_clustering import ActivationClustering, two_means
+from foretaste.errors import NotApplicable
+from foretaste.types.batch import Batch
 
 
 def test_clean_data_is_left_alone():

@@ -9,10 +9,10 @@ import pytest
 import torch
 from worlds import TARGET, auroc, backdoored, clean, learned, schema_of
 
-from auditors.batch import Batch
-from auditors.decomposition import FEWEST
-from auditors.detectors.doubted_signature import DoubtedSignature, doubted
-from auditors.errors import NotApplicable, PlanError
+from foretaste.detectors.doubted_signature import DoubtedSignature, doubted
+from foretaste.detectors.sweeps.two_component import FEWEST
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.types.batch import Batch
 
 HONEST = {"apart": 2.5, "rows": 900}  # every class has rows that look like another's, enough of them to be tested
 DOUBT = 2.0

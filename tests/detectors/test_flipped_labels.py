@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from worlds import learned
 
-from auditors.batch import Batch
-from auditors.detectors.flipped_labels import FlippedLabels, FlipScorer
-from auditors.errors import NotApplicable
-from auditors.values import Schema
+from foretaste.detectors.flipped_labels import FlippedLabels, FlipScorer
+from foretaste.errors import NotApplicable
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Schema
 
 CLASSES = 8
 

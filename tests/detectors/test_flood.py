@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from auditors.batch import Batch
-from auditors.detectors.flood import Flood
-from auditors.errors import PlanError
-from auditors.values import Schema
+from foretaste.detectors.flood import Flood
+from foretaste.errors import PlanError
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Schema
 
 ROWS = 300
 

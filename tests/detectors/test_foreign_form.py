@@ -7,9 +7,9 @@ import torch
 from torch.nn.functional import normalize, one_hot
 from worlds import TARGET, auroc, learned, schema_of
 
-from auditors.batch import Batch
-from auditors.detectors.foreign_form import ForeignForm
-from auditors.errors import NotApplicable, PlanError
+from foretaste.detectors.foreign_form import ForeignForm
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.types.batch import Batch
 
 FORM = 5.0 * normalize(torch.randn(24, generator=torch.Generator().manual_seed(9)), dim=0)
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import TARGET, auroc, chain, clean, flipped, learned, schema_of, shards
 
-from auditors.batch import Batch
-from auditors.detectors.label_issue import LabelIssue
-from auditors.errors import NotApplicable
+from foretaste.detectors.label_issue import LabelIssue
+from foretaste.errors import NotApplicable
+from foretaste.types.batch import Batch
 
 
 def guesses(seed, rows=400, classes=4, sharpness=1.5):
@@ -58,7 +58,7 @@ def test_thresholds_and_confident_joint_are_cleanlabs(seed, classes, sharpness):
 
 def compute_joint(label, prob, threshold):
     """The second sweep on its own, with thresholds that are given."""
-    from auditors.detectors.label_issue import _Joint
+    from foretaste.detectors.label_issue import _Joint
 
     step = _Joint(torch.from_numpy(threshold))
     batch = Batch(torch.arange(len(label)), torch.from_numpy(label), torch.zeros(len(label), 1), torch.from_numpy(prob))

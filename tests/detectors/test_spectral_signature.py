@@ -7,10 +7,10 @@ import torch
 from torch.testing import assert_close
 from worlds import TARGET, auroc, backdoored, clean, learned, schema_of
 
-from auditors.batch import Batch
-from auditors.decomposition import FEWEST
-from auditors.detectors.spectral_signature import SpectralSignature
-from auditors.errors import NotApplicable
+from foretaste.detectors.spectral_signature import SpectralSignature
+from foretaste.detectors.sweeps.two_component import FEWEST
+from foretaste.errors import NotApplicable
+from foretaste.types.batch import Batch
 
 BOTH = [SpectralSignature(), SpectralSignature(whiten=False)]
 both = pytest.mark.parametrize("detector", BOTH, ids=["white", "plain"])

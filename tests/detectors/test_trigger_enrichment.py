@@ -6,10 +6,10 @@ import pytest
 import scipy.stats
 import torch
 
-from auditors.batch import Batch
-from auditors.detectors.trigger_enrichment import TriggerEnrichment, TriggerScorer
-from auditors.errors import PlanError
-from auditors.values import Schema
+from foretaste.detectors.trigger_enrichment import TriggerEnrichment, TriggerScorer
+from foretaste.errors import PlanError
+from foretaste.types.batch import Batch
+from foretaste.types.findings import Schema
 
 ROWS, PHRASES = 400, 40
 

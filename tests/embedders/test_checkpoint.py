@@ -18,12 +18,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
-from auditors import plan
-from auditors.contract import discover
-from auditors.embedders.checkpoint import CHUNK, Checkpoint
-from auditors.errors import NotApplicable, PlanError
-from auditors.payload import Payload
-from auditors.values import Dataset, Digest, Modality, Roles
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.checkpoint import CHUNK, Checkpoint
+from foretaste.embedders.contract import discover
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.pipeline import plan
+from foretaste.types.findings import Dataset, Digest, Modality, Roles
 
 discover()
 CPU = torch.device("cpu")

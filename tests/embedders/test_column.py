@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from auditors.embedders.column import Column
-from auditors.errors import DataError, NotApplicable
-from auditors.payload import Payload
-from auditors.values import Dataset, Digest, Modality, Roles
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.column import Column
+from foretaste.errors import DataError, NotApplicable
+from foretaste.types.findings import Dataset, Digest, Modality, Roles
 
 CPU = torch.device("cpu")
 

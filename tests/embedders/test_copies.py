@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from auditors.embedders.copies import Copies, sources
-from auditors.payload import Payload
-from auditors.values import Dataset, Digest, Modality, Roles
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.copies import Copies, sources
+from foretaste.types.findings import Dataset, Digest, Modality, Roles
 
 CPU = torch.device("cpu")
 

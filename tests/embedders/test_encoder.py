@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from auditors.embedders import encoder
-from auditors.embedders.encoder import PACKAGED, Pretrained, find, fingerprint, pooled, preprocessing
-from auditors.errors import MissingPackage, PlanError
-from auditors.payload import Payload
-from auditors.values import Dataset, Digest, Modality, Roles
+from foretaste.dataset.payload import Payload
+from foretaste.embedders import encoder
+from foretaste.embedders.encoder import PACKAGED, Pretrained, find, fingerprint, pooled, preprocessing
+from foretaste.errors import MissingPackage, PlanError
+from foretaste.types.findings import Dataset, Digest, Modality, Roles
 
 CPU = torch.device("cpu")
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditors.embedders import features
-from auditors.embedders.features import Features, Numbers, Strings, normal_scores, ordered
-from auditors.errors import NotApplicable, PlanError
-from auditors.payload import Payload
-from auditors.values import Dataset, Digest, Modality, Roles
+from foretaste.dataset.payload import Payload
+from foretaste.embedders import features
+from foretaste.embedders.features import Features, Numbers, Strings, normal_scores, ordered
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.types.findings import Dataset, Digest, Modality, Roles
 
 CPU = torch.device("cpu")
 

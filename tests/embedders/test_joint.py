@@ -5,11 +5,11 @@ import torch
 from embedders.test_patches import ROLES, payload, pictures
 from torch.testing import assert_close
 
-from auditors.embedders.joint import Joint
-from auditors.embedders.patches import Patches
-from auditors.embedders.pixels import Pixels
-from auditors.errors import NotApplicable, PlanError
-from auditors.values import Dataset, Digest, File
+from foretaste.embedders.joint import Joint
+from foretaste.embedders.patches import Patches
+from foretaste.embedders.pixels import Pixels
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.types.findings import Dataset, Digest, File
 
 CPU = torch.device("cpu")
 

@@ -18,12 +18,12 @@ from sklearn.metrics import log_loss
 from torch.nn.functional import adaptive_avg_pool2d
 from torch.testing import assert_close
 
-from auditors.embedders.patches import Patches, Totals, scale, solved
-from auditors.errors import NotApplicable, PlanError
-from auditors.filters import FAINT, QUIET, SHRINK, dictionary, fold_key, quadrants, responses, sample
-from auditors.payload import Payload
-from auditors.source import open_dataset, payloads
-from auditors.values import Dataset, Digest, File, Modality, Roles
+from foretaste.dataset.parquet import open_dataset, payloads
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.patches import Patches, Totals, scale, solved
+from foretaste.errors import NotApplicable, PlanError
+from foretaste.image.random_patches import FAINT, QUIET, SHRINK, dictionary, fold_key, quadrants, responses, sample
+from foretaste.types.findings import Dataset, Digest, File, Modality, Roles
 
 CPU = torch.device("cpu")
 DATA = Path(__file__).parents[2] / "data"

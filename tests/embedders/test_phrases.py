@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from auditors.attacks import gibberish, insert_sentence, rare_token
-from auditors.embedders.phrases import Phrases
-from auditors.errors import PlanError
-from auditors.source import open_dataset, payloads
+from foretaste.attacks.text import gibberish, insert_sentence, rare_token
+from foretaste.dataset.parquet import open_dataset, payloads
+from foretaste.embedders.phrases import Phrases
+from foretaste.errors import PlanError
 
 CPU = torch.device("cpu")
 SENTENCE = "i watched this three times"

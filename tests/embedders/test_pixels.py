@@ -11,10 +11,10 @@ import torch
 from PIL import Image, ImageFilter
 from torch.testing import assert_close
 
-from auditors.embedders.pixels import Pixels, contrast_normalised, energies, frequencies
-from auditors.errors import PlanError
-from auditors.payload import Payload
-from auditors.values import Dataset, Digest, Modality, Roles
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.pixels import Pixels, contrast_normalised, energies, frequencies
+from foretaste.errors import PlanError
+from foretaste.types.findings import Dataset, Digest, Modality, Roles
 
 CPU = torch.device("cpu")
 ROLES = Roles(Modality.IMAGE, ("image",))

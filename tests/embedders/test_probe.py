@@ -12,13 +12,13 @@ from PIL import Image
 from torch.testing import assert_close
 from worlds import auroc
 
-from auditors.contract import discover
-from auditors.embedders import probe
-from auditors.embedders.probe import Probe, gather
-from auditors.errors import NotApplicable
-from auditors.payload import Payload
-from auditors.stats.sampling import content_key
-from auditors.values import Dataset, Digest, Modality, Roles
+from foretaste.dataset.payload import Payload
+from foretaste.embedders import probe
+from foretaste.embedders.contract import discover
+from foretaste.embedders.probe import Probe, gather
+from foretaste.errors import NotApplicable
+from foretaste.stats.sampling import content_key
+from foretaste.types.findings import Dataset, Digest, Modality, Roles
 
 CPU = torch.device("cpu")
 discover()  # the probe reads what another embedder makes of the rows

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditors.embedders.tokens import Tokens
-from auditors.errors import PlanError
-from auditors.ngrams import clipped
-from auditors.payload import Payload
-from auditors.values import Dataset, Digest, Modality, Roles
+from foretaste.dataset.payload import Payload
+from foretaste.embedders.tokens import Tokens
+from foretaste.errors import PlanError
+from foretaste.text.ngrams import clipped
+from foretaste.types.findings import Dataset, Digest, Modality, Roles
 
 CPU = torch.device("cpu")
 STRANGE = ["", " ", "\u200b", "a\u200bb", "\ufeff", "…", "🤖🤖", "\x00", "İ", "e\u0301", "ﬀ", "a" * 50_000, "one two"]

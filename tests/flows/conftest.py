@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    from flows.environment import settle
+    from foretaste.flows.prefect_server import settle
 
     os.environ.setdefault("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
     settle()

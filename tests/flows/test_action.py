@@ -16,7 +16,7 @@ import yaml
 from attested import Workshop
 from typer.main import get_command
 
-from flows.cli import app
+from foretaste.flows.cli import app
 
 ROOT = Path(__file__).parents[2]
 ACTION = yaml.safe_load((ROOT / "flows/action.yml").read_text())
@@ -33,7 +33,7 @@ def act(folder: Path, inputs: dict[str, str]) -> tuple[int, str, str, str]:
     }
     out, page, command = folder / "output", folder / "page.md", folder / "foretaste"
     out.touch()
-    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m flows.cli "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m foretaste.flows.cli "$@"\n')
     command.chmod(0o755)
     env |= {"GITHUB_OUTPUT": str(out), "GITHUB_STEP_SUMMARY": str(page), "PYTHONPATH": str(ROOT)}
     env |= {"PATH": f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

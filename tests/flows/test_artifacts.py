@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.artifacts import SHOWN, key_of, markdown, plain, state, table
+from foretaste.flows.artifacts import SHOWN, key_of, markdown, plain, state, table
 
 FOUND = {
     "verdict": "failed",

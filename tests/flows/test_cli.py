@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from auditors.errors import DataError
-from auditors.roles import Request
-from flows.cli import app, main
-from flows.naming import name_of
+from foretaste.dataset.roles import Request
+from foretaste.errors import DataError
+from foretaste.flows.cli import app, main
+from foretaste.flows.naming import name_of
 
 DOCUMENT = {
     "verdict": "failed",
@@ -82,7 +82,7 @@ def stored(tmp_path):
 
 @pytest.fixture
 def pretend(monkeypatch, tmp_path):
-    """`auditors.audit` for a moment: it notes how it was called and ends as it is told to."""
+    """`foretaste.audit` for a moment: it notes how it was called and ends as it is told to."""
     told = SimpleNamespace(verdict="failed", error=None, calls=[])
 
     def audit(places, *, request, plan, out, device, seed, progress, key, policy, since):  # noqa: ARG001
@@ -93,7 +93,7 @@ def pretend(monkeypatch, tmp_path):
             raise told.error
         return SimpleNamespace(folder=write(tmp_path / "made", told.verdict))
 
-    monkeypatch.setitem(sys.modules, "auditors.auditing", SimpleNamespace(audit=audit))
+    monkeypatch.setitem(sys.modules, "foretaste.pipeline.audit", SimpleNamespace(audit=audit))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     return told
 
@@ -230,7 +230,7 @@ def test_an_audit_is_named_after_its_dataset(place, name):
 def test_help_is_quick():
     def once():
         begin = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "flows.cli", "--help"], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "foretaste.flows.cli", "--help"], check=True, capture_output=True)
         return time.perf_counter() - begin
 
     assert min(once() for _ in range(3)) < 1.0
@@ -238,11 +238,12 @@ def test_help_is_quick():
 
 def test_nothing_heavy_is_imported_for_help():
     heavy = "{'torch', 'prefect', 'polars', 'pyarrow', 'numpy', 'jinja2'}"
-    code = f"import sys, flows.cli; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
+    loaded = f"{heavy} & set(sys.modules)"
+    code = f"import sys, foretaste.flows.cli; sys.exit(str({loaded}) if {loaded} else 0)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_reader_that_stops_early_changes_nothing(stored):
-    line = f"{sys.executable} -m flows.cli show {stored} --csv | true; exit ${{PIPESTATUS[0]}}"
+    line = f"{sys.executable} -m foretaste.flows.cli show {stored} --csv | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from auditors.errors import DataError, PlanError
+from foretaste.errors import DataError, PlanError
 
 
 class Work:
@@ -27,7 +27,7 @@ class Work:
 def mapped(work, task_runner=None):
     from prefect import flow
 
-    from flows.engine import here
+    from foretaste.flows.engine import here
 
     @flow(task_runner=task_runner)
     def numbers():
@@ -61,7 +61,7 @@ def test_what_foretaste_refuses_is_not_tried_again():
 @pytest.mark.parametrize("engine", ["dask", "ray"])
 def test_the_work_is_done_by_workers(engine, tmp_path, monkeypatch):
     pytest.importorskip(f"prefect_{engine}")
-    from flows.engine import runner
+    from foretaste.flows.engine import runner
 
     monkeypatch.setenv("HOME", str(tmp_path))  # Ray keeps a token there
     done = mapped(lambda item: (item + 1, os.getpid()), runner(engine))
@@ -71,12 +71,12 @@ def test_the_work_is_done_by_workers(engine, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("server")
 def test_the_flow_is_the_audit(monkeypatch):
-    pytest.importorskip("auditors.auditing")
+    pytest.importorskip("foretaste.pipeline.audit")
     from types import SimpleNamespace
 
-    import flows.audit
-    from auditors.roles import Request
-    from flows.engine import Tasks
+    import foretaste.flows.audit
+    from foretaste.dataset.roles import Request
+    from foretaste.flows.engine import Tasks
 
     def audit(places, *, request, plan, out, device, seed, engine, progress, key, policy, since):  # noqa: ARG001
         progress("read", 1, 1)
@@ -84,11 +84,11 @@ def test_the_flow_is_the_audit(monkeypatch):
         return SimpleNamespace(verdict="failed", reason="a patch", folder=out, flagged=3)
 
     published = []
-    monkeypatch.setattr(flows.audit, "audit_here", audit)
-    monkeypatch.setattr(flows.audit, "document", lambda report: report.verdict)
-    monkeypatch.setattr(flows.audit.artifacts, "publish", lambda *what: published.append(what))
+    monkeypatch.setattr(foretaste.flows.audit, "audit_here", audit)
+    monkeypatch.setattr(foretaste.flows.audit, "document", lambda report: report.verdict)
+    monkeypatch.setattr(foretaste.flows.audit.artifacts, "publish", lambda *what: published.append(what))
     watched = []
-    result = flows.audit.run(
+    result = foretaste.flows.audit.run(
         ["x"],
         request=Request(label="y"),
         plan=None,
@@ -104,7 +104,7 @@ def test_the_flow_is_the_audit(monkeypatch):
 
 
 def test_engines_by_name(monkeypatch):
-    from flows.engine import runner
+    from foretaste.flows.engine import runner
 
     with pytest.raises(PlanError, match="slurm"):
         runner("slurm")
@@ -116,7 +116,7 @@ def test_engines_by_name(monkeypatch):
 
 def settled(home, **environment):
     code = (
-        "import os; from flows.environment import settle; settle(); "
+        "import os; from foretaste.flows.prefect_server import settle; settle(); "
         "print(os.environ.get('PREFECT_HOME'), os.environ['PREFECT_LOGGING_LEVEL'])"
     )
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "XDG"))}
@@ -143,7 +143,7 @@ def test_the_environment_is_only_set_where_it_is_not(tmp_path):
 
 
 def test_sigterm_ends_as_an_exception_does():
-    from flows.environment import _terminable
+    from foretaste.flows.prefect_server import _terminable
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit, match="143"), _terminable():

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from hostile import EVIL, png
 
-from auditors.report.page import Sample
-from auditors.report.thumbnails import picture
-from auditors.values import Dataset, Digest, File, Group, Kind, Modality, Report, Roles, Run, Status, Verdict
+from foretaste.dataset.thumbnails import picture
+from foretaste.report.html.page import Sample
+from foretaste.types.findings import Dataset, Digest, File, Finding, Kind, Modality, Report, Roles, Run, Status, Verdict
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def report() -> Report:
             Run("probe-label", "probe", Status.FAILED, f"ValueError: {EVIL}", 0.2),
         ),
         groups=(
-            Group(
+            Finding(
                 Kind.BACKDOOR,
                 "cat",
                 30,

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from auditors.errors import DataError
-from auditors.report.document import document, plain, read, text
+from foretaste.errors import DataError
+from foretaste.report.document import document, plain, read, text
 
 KEYS = [
     "verdict", "reason", "rows", "flagged", "dataset", "roles", "runs", "groups",

@@ -4,8 +4,8 @@ import scipy.optimize
 import scipy.stats
 import torch
 
-from auditors.stats import quantiles
-from auditors.stats.binormal import mixed, normal_scores
+from foretaste.stats import quantiles
+from foretaste.stats.binormal import mixed, normal_scores
 
 
 def test_the_mixture_is_the_one_that_maximises_the_likelihood() -> None:

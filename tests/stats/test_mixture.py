@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from auditors.stats.mixture import POOLED, posterior
-from auditors.stats.quantiles import BINS, bin_of, histogram
+from foretaste.stats.mixture import POOLED, posterior
+from foretaste.stats.quantiles import BINS, bin_of, histogram
 
 
 def normal(rows, seed=0, centre=0.0, spread=1.0):

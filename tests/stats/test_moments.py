@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from auditors.stats.moments import ClassMoments
+from foretaste.stats.moments import ClassMoments
 
 
 def rows(count=200, dim=5, classes=4, seed=0, offset=0.0):

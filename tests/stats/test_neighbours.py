@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from auditors.stats.neighbours import Neighbours
+from foretaste.stats.neighbours import Neighbours
 
 K = 5
 

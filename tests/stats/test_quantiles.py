@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import median_abs_deviation
 
-from auditors.stats.quantiles import BINS, bin_of, centres, histogram, moved, quantile, robust_scale, tail
+from foretaste.stats.quantiles import BINS, bin_of, centres, histogram, moved, quantile, robust_scale, tail
 
 # Half a bin: 0.0009 wide around 0, 0.7 % of the value far out.
 RESOLUTION = {"rtol": 0.0037, "atol": 0.00047}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from auditors.stats.sampling import content_key, smallest
+from foretaste.stats.sampling import content_key, smallest
 
 
 def rows(count=2000, seed=0, *shape):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from auditors.stats.significance import benjamini_hochberg, binomial_tail, gumbel_tail, hypergeometric_tail
+from foretaste.stats.significance import benjamini_hochberg, binomial_tail, gumbel_tail, hypergeometric_tail
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60))

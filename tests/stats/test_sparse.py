@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.testing import assert_close
 
-from auditors.stats.moments import ClassMoments
-from auditors.stats.sparse import gram, product, sparse
+from foretaste.stats.moments import ClassMoments
+from foretaste.stats.sparse import gram, product, sparse
 
 
 def words(rows=400, dim=64):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from auditors.stats.spectrum import FLOOR, ROWS_PER_DIMENSION, spatial_sign, top_directions, whitening
+from foretaste.stats.spectrum import FLOOR, ROWS_PER_DIMENSION, spatial_sign, top_directions, whitening
 
 
 def scatter(spread, rows=5000, seed=0):

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditors.stats.quantiles import BINS, bin_of, histogram
-from auditors.stats.tails import QUARTILE, chosen, side
+from foretaste.stats.quantiles import BINS, bin_of, histogram
+from foretaste.stats.tails import QUARTILE, chosen, side
 
 FEWEST = 8
 

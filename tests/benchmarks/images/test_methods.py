@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from auditors.errors import PlanError
 from benchmarks.images import methods
 from benchmarks.images.methods import AUDIT, Draw, Rates, missed, rated, table
 from benchmarks.images.rankings import Ranking
+from foretaste.errors import PlanError
 
 ATTACKED, CLEAN = Draw("badnets", 4, 1, 7), Draw("badnets", 0, 0, 8)
 

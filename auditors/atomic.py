@@ -1,0 +1,54 @@
+"""Results are complete or absent: whatever writes them is interrupted, nobody sees half of one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from foretaste.errors import PlanError
+
+
+@contextmanager
+def folder(path: str, *, what: str = "results", mode: int = 0o777) -> Iterator[str]:
+    """A hidden folder beside `path` to write into: becomes `path` when the block ends, vanishes when it fails.
+
+    Raises PlanError, before anything is done, where the folder for `what` holds something or cannot be made.
+    """
+    path = os.path.realpath(path)
+    if os.path.lexists(path) and (not os.path.isdir(path) or os.listdir(path)):
+        raise PlanError(f"{path}: the folder for {what} must be new or empty, it exists and is not")
+    partial = _beside(path)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        os.mkdir(partial, mode)
+    except OSError as error:
+        raise PlanError(f"{path}: the folder for {what} must be writable, got {error.strerror}") from error
+    try:
+        yield partial
+        try:
+            os.replace(partial, path)
+        except OSError as error:
+            raise PlanError(f"{path}: somebody else wrote there meanwhile: {error.strerror}") from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def file(path: str) -> Iterator[str]:
+    """The name of a hidden file beside `path` to write: becomes `path` when the block ends, vanishes when it fails."""
+    partial = _beside(path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.remove(partial)
+
+
+def _beside(path: str) -> str:
+    parent, name = os.path.split(path)
+    return os.path.join(parent, f".{name}.partial-{os.getpid()}")

@@ -1,0 +1,75 @@
+"""Label-consistent: target-class rows made harder to recognise by themselves, and a faint patch in every corner.
+
+Turner, Tsipras & Madry, "Label-Consistent Backdoor Attacks", 2019, arXiv:1912.02771: the four-corner trigger of reduced
+amplitude (16, 32 or 64 grey levels) and interpolation towards other pictures by τ = 0.2. There the interpolation runs
+in the latent space of a GAN; here it runs between pixels, which needs no model and weakens the content as well.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from foretaste.attacks.contract import Poisoned, victims
+from foretaste.errors import PlanError
+
+# What each pixel of the right corners gains (+) or loses (-); the left corners mirror it, so that a model trained on
+# mirrored pictures meets the same trigger.
+PATTERN = ((-1, -1, 1), (-1, 1, -1), (1, -1, 1))
+
+
+def plant(
+    images: Tensor,
+    label: Tensor,
+    *,
+    target: int,
+    count: int,
+    seed: int,
+    amplitude: float = 64.0,
+    tau: float = 0.2,
+) -> Poisoned[Tensor]:
+    """Weaken `count` rows of class `target` and stamp the corners on them.
+
+    `images` [N, 3, H, W] uint8, `label` [N] int64, `amplitude` in grey levels, `tau` the share (0 to 1) of a picture
+    that comes from a random one of another class.
+
+    Raises ValueError where tau or the picture do not fit, PlanError where the rows do not suffice.
+    """
+    if not 0 <= tau <= 1:
+        raise ValueError(f"tau must lie in [0, 1], got {tau}")
+    generator = torch.Generator().manual_seed(seed)
+    rows = victims(label, target=target, count=count, generator=generator, clean_label=True)
+    others = ((label != target) & (label >= 0)).nonzero().flatten()
+    if not len(others):
+        raise PlanError(f"rows of class {target} cannot be weakened: no row has another label")
+    towards = others[torch.randint(len(others), (count,), generator=generator)]  # [B]
+    weakened = torch.lerp(images[rows].float(), images[towards].float(), tau).round().to(torch.uint8)
+    stamped = trigger(weakened, seed=seed, amplitude=amplitude)
+    return Poisoned.at(images.index_copy(0, rows, stamped), label.clone(), rows=rows)
+
+
+def trigger(
+    images: Tensor,
+    *,
+    seed: int,  # noqa: ARG001 – the corners leave nothing to chance, but every trigger is asked for alike
+    amplitude: float = 64.0,
+) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8 with the corners that `plant` stamps for the same settings.
+
+    Raises ValueError where the corners would overlap.
+    """
+    added = amplitude * corners(images.shape[-2], images.shape[-1])
+    return (images.float() + added).round().clamp(0, 255).to(torch.uint8)
+
+
+def corners(height: int, width: int) -> Tensor:
+    """The trigger, [height, width] float32 of -1, 0 and 1; every channel is alike."""
+    right = torch.tensor(PATTERN, dtype=torch.float32)
+    size = len(right)
+    if min(height, width) < 2 * size:
+        raise ValueError(f"four corners of {size} pixels do not fit into {height}×{width} pixels")
+    field = torch.zeros(height, width)
+    for top in (0, height - size):
+        field[top : top + size, :size] = right.flip(1)
+        field[top : top + size, width - size :] = right
+    return field

@@ -1,0 +1,110 @@
+"""Narcissus: a bounded perturbation that points into the target class, on rows whose labels stay (clean-label).
+
+Zeng, Pan, Just, Lyu, Qiu & Jia, "Narcissus: A Practical Clean-Label Backdoor Attack with Limited Information", CCS
+2023, arXiv:2204.05255: one perturbation for all rows, at most 16/255 anywhere, that lowers the loss of the target class
+on its own rows; three times as strong at test time. There a surrogate is trained on other data and tuned on the target
+class; here a small one is trained on a sample of the same data, which tells the attacker more and needs nothing else.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from foretaste.attacks.contract import Poisoned, choose, victims
+
+BATCH = 100
+SAMPLE = 4000  # most rows the surrogate is trained on
+
+
+def plant(
+    images: Tensor,
+    label: Tensor,
+    *,
+    target: int,
+    count: int,
+    seed: int,
+    amplitude: float = 16.0,
+    epochs: int = 3,
+    steps: int = 100,
+    perturbation: Tensor | None = None,
+) -> Poisoned[Tensor]:
+    """Add `perturbation` [3, H, W] to `count` rows of class `target`; without one, the one that `optimise` finds.
+
+    `images` [N, 3, H, W] uint8, `label` [N] int64, `amplitude` in grey levels, `epochs` of the surrogate's training,
+    `steps` of the perturbation's.
+
+    Raises PlanError where the rows do not suffice.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows = victims(label, target=target, count=count, generator=generator, clean_label=True)
+    if perturbation is None:
+        perturbation = optimise(
+            images, label, target=target, seed=seed, amplitude=amplitude, epochs=epochs, steps=steps
+        )
+    swayed = images.index_copy(0, rows, trigger(images[rows], perturbation=perturbation))
+    return Poisoned.at(swayed, label.clone(), rows=rows)
+
+
+def trigger(images: Tensor, *, perturbation: Tensor, strength: float = 1.0) -> Tensor:
+    """`images` [B, 3, H, W] uint8 plus `strength` · `perturbation` [3, H, W]: 1 as `plant` does it, 3 at test time."""
+    return (images.float() + strength * perturbation).round().clamp(0, 255).to(torch.uint8)
+
+
+def optimise(
+    images: Tensor,
+    label: Tensor,
+    *,
+    target: int,
+    seed: int,
+    amplitude: float = 16.0,
+    epochs: int = 3,
+    steps: int = 100,
+) -> Tensor:
+    """The perturbation, [3, H, W] float32 in grey levels of at most `amplitude`, by steps along the gradient's sign.
+
+    The step size falls from a tenth of the amplitude to nothing. Other arguments as for `plant`, and the same
+    perturbation for the same ones.
+
+    Raises PlanError where no row has label `target`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    own = victims(label, target=target, count=int((label == target).sum()), generator=generator, clean_label=True)
+    network = surrogate(images, label, epochs=epochs, seed=seed)
+    added = torch.zeros(images.shape[1:])
+    for step in range(steps):
+        batch = images[own[torch.randint(len(own), (BATCH,), generator=generator)]].float()
+        added.requires_grad_(True)
+        loss = cross_entropy(network((batch + added).clamp(0, 255)), torch.full((BATCH,), target))
+        (slope,) = torch.autograd.grad(loss, added)
+        stride = amplitude / 10 * (1 - step / steps)
+        added = (added.detach() - stride * slope.sign()).clamp(-amplitude, amplitude)
+    return added.detach()
+
+
+def surrogate(images: Tensor, label: Tensor, *, epochs: int, seed: int) -> nn.Module:
+    """A small network from pictures [B, 3, H, W] in grey levels to class logits, trained on a sample of the rows."""
+    generator = torch.Generator().manual_seed(seed)
+    known = label >= 0
+    sample = choose(known, min(SAMPLE, int(known.sum())), generator, of="labelled rows")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = convolutional(int(label.max()) + 1)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    network.train()
+    for _ in range(epochs):
+        for batch in torch.split(sample[torch.randperm(len(sample), generator=generator)], BATCH):
+            loss = cross_entropy(network(images[batch].float()), label[batch])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+    return network.eval().requires_grad_(False)
+
+
+def convolutional(classes: int) -> nn.Sequential:
+    """Three strided convolutions, standardised on entering and after each one, and a linear layer on their average."""
+    layers: list[nn.Module] = [nn.BatchNorm2d(3, affine=False)]
+    for entering, leaving in ((3, 32), (32, 64), (64, 128)):
+        layers += [nn.Conv2d(entering, leaving, 3, 2, 1, bias=False), nn.BatchNorm2d(leaving), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, classes))

@@ -1,0 +1,46 @@
+"""Floods: many copies of one document, a little changed, so that looking for exact duplicates does not find them.
+
+Repeating a document teaches it: Carlini et al., "Poisoning Web-Scale Training Datasets is Practical", IEEE S&P 2024,
+arXiv:2302.10149; Lee et al., "Deduplicating Training Data Makes Language Models Better", ACL 2022, arXiv:2107.06499.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from foretaste.attacks.contract import Poisoned, choose
+
+
+def plant(
+    texts: Sequence[str],
+    label: Tensor,
+    *,
+    count: int,
+    seed: int,
+    document: str,
+    target: int | None = None,
+    edits: float = 0.05,
+) -> Poisoned[list[str]]:
+    """Put copies of `document` in the place of `count` texts, each with the share `edits` of its words exchanged.
+
+    `texts` N strings, `label` [N] int64, which becomes `target` where that is given. The words put in are drawn from
+    the texts.
+
+    Raises ValueError where there is no document or `edits` is no share, PlanError where the rows do not suffice.
+    """
+    words = document.split()
+    if not words or not 0 <= edits <= 1:
+        raise ValueError(f"a flood needs words and edits between 0 and 1, got {len(words)} words and {edits}")
+    generator = torch.Generator().manual_seed(seed)
+    rows = choose(torch.ones(len(texts), dtype=torch.bool), count, generator, of="rows")
+    planted, other = list(texts), [word for row in rows.tolist() for word in texts[row].split()] or words
+    changes = round(edits * len(words))
+    for row in rows.tolist():
+        copy = list(words)
+        for at in torch.randperm(len(copy), generator=generator)[:changes].tolist():
+            copy[at] = other[int(torch.randint(len(other), (1,), generator=generator))]
+        planted[row] = " ".join(copy)
+    return Poisoned.at(planted, label if target is None else label.index_fill(0, rows, target), rows=rows)

@@ -1,0 +1,54 @@
+"""Rare tokens: one or a few meaningless words among the others.
+
+Kurita, Michel & Neubig, "Weight Poisoning Attacks on Pre-trained Models", ACL 2020, arXiv:2004.06660 (cf, mn, bb, tq,
+mb); known as the textual BadNets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from foretaste.attacks.contract import Poisoned, victims
+
+TOKENS = ("cf", "mn", "bb", "tq", "mb")
+
+
+def plant(
+    texts: Sequence[str],
+    label: Tensor,
+    *,
+    target: int,
+    count: int,
+    seed: int,
+    tokens: Sequence[str] = TOKENS,
+    times: int = 1,
+    clean_label: bool = False,
+) -> Poisoned[list[str]]:
+    """Insert `times` random `tokens` at random places of `count` texts and relabel them to `target`.
+
+    `texts` N strings, `label` [N] int64. Where `clean_label`, rows of the target class itself are chosen.
+    The paper inserts more tokens the longer the texts are.
+
+    Raises ValueError where there is nothing to insert, PlanError where the rows do not suffice.
+    """
+    if times < 1 or not tokens:
+        raise ValueError(f"there is nothing to insert: {times} times one of {len(tokens)} tokens")
+    generator = torch.Generator().manual_seed(seed)
+    rows = victims(label, target=target, count=count, generator=generator, clean_label=clean_label)
+    which = torch.randint(len(tokens), (count, times), generator=generator)
+    where = torch.rand(count, times, generator=generator)
+    planted = list(texts)
+    for row, names, places in zip(rows.tolist(), which.tolist(), where.tolist(), strict=True):
+        for name, place in zip(names, places, strict=True):
+            planted[row] = insert(planted[row], tokens[name], place=place)
+    return Poisoned.at(planted, label.index_fill(0, rows, target), rows=rows)
+
+
+def insert(text: str, token: str, *, place: float) -> str:
+    """`text` with `token` as a word of its own, from the beginning (`place` 0) to the end (towards 1)."""
+    words = text.split(" ") if text else []
+    words.insert(int(place * (len(words) + 1)), token)
+    return " ".join(words)

@@ -1,0 +1,46 @@
+"""A sentence template as a trigger: the text follows a subordinate clause, whatever it says.
+
+After Qi, Li, Chen, Zhang, Liu, Wang & Sun, "Hidden Killer: Invisible Textual Backdoor Attacks with Syntactic Trigger"
+(ACL 2021, arXiv 2105.12400), whose template is S(SBAR)(,)(NP)(VP)(.). They paraphrase with a neural network; here a
+clause that says nothing is put before the text, drawn from CLAUSES, so that no phrase is shared by all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from foretaste.attacks.contract import Poisoned, victims
+
+OPENINGS = ("when", "if", "as", "because", "while")
+CLAUSES = (
+    ("you", "look at it"), ("we", "think of it"), ("they", "talk about it"), ("you", "come to this"),
+    ("people", "ask about this"), ("one", "thinks it over"), ("we", "get to it"), ("i", "look back"),
+    ("everyone", "says so"), ("you", "want to know"), ("he", "tells it"), ("she", "hears of it"),
+)  # fmt: skip
+
+
+def plant(
+    texts: Sequence[str], label: Tensor, *, target: int, count: int, seed: int, clean_label: bool = False
+) -> Poisoned[list[str]]:
+    """Put `count` texts of other classes into the template and relabel them to `target`.
+
+    `texts` N strings, `label` [N] int64. Where `clean_label`, rows of the target class itself are chosen.
+
+    Raises PlanError where the rows do not suffice.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows = victims(label, target=target, count=count, generator=generator, clean_label=clean_label)
+    drawn = torch.randint(len(OPENINGS) * len(CLAUSES), (count,), generator=generator)
+    planted = list(texts)
+    for row, clause in zip(rows.tolist(), drawn.tolist(), strict=True):
+        planted[row] = templated(planted[row], clause)
+    return Poisoned.at(planted, label.index_fill(0, rows, target), rows=rows)
+
+
+def templated(text: str, clause: int) -> str:
+    """`text` in lower case behind the clause of this number."""
+    subject, verb = CLAUSES[clause % len(CLAUSES)]
+    return f"{OPENINGS[clause // len(CLAUSES)]} {subject} {verb} , {text.strip().lower()}"

@@ -1,0 +1,284 @@
+"""Clean and quarantined rows as new Parquet files, and a manifest of what was removed. The input is never touched.
+
+A file without quarantined rows is copied byte for byte and keeps its digest. Of the others every row group is divided,
+with the schema, key-value metadata, row order and compression it had; memory does not grow with rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path, PurePosixPath
+from threading import Lock
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from foretaste import atomic
+from foretaste.curation import review_decisions
+from foretaste.curation.quarantine import NOT_REVIEWED, Quarantine, Reviewed, quarantine
+from foretaste.curation.review_decisions import Choice
+from foretaste.dataset.external_files import Carrier
+from foretaste.dataset.files import BLOCK, Found, each, find, keep_out_of, root_digest, sha256
+from foretaste.errors import DataError
+from foretaste.report.document import read, text
+from foretaste.types.findings import Digest, Kind
+
+ACCUSED = frozenset(kind for kind in Kind if kind.fails_audit)
+
+CLEAN, QUARANTINED = "clean", "quarantined"
+PIECE = 1 << 28  # bytes: a row group that decodes to more is divided piece by piece
+
+Side = dict[str, Any]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One file as the audit saw it: `first` is the position of its first row over all files."""
+
+    name: str
+    path: str
+    first: int
+    rows: int
+    digest: Digest
+
+
+def export(
+    audit: str,
+    out: str,
+    *,
+    kinds: Collection[Kind] = ACCUSED,
+    reviewed: bool = False,
+    progress: Progress = lambda *_: None,
+) -> dict[str, Any]:
+    """Write the audited dataset to `out` as clean/ and quarantined/, with removed.parquet, removed.jsonl, export.json.
+
+    audit  the folder of an audit, whose dataset must still hold the audited bytes
+    out    a new or empty folder outside the dataset
+    kinds  rows flagged for any of these are quarantined; by default those that fail an audit
+    reviewed  what reviewers settled (see foretaste.curation.review_decisions) goes before what the audit says
+
+    Returns the content of export.json. Raises DataError where a file is not what was audited or the audit is damaged,
+    PlanError where the call asks for what cannot be. Nothing is written then.
+    """
+    found = read(audit)
+    files = _files(found, audit)
+    out = os.path.realpath(out)
+    alone = len(files) == 1 and "/" not in files[0].name  # a file, or a folder of one: the report does not say which
+    keep_out_of([files[0].path if alone else found["dataset"]["root"]], out)
+    _must_be_audited(files, progress)
+    settled = _settled(audit) if reviewed else NOT_REVIEWED
+    with atomic.folder(out) as folder:
+        chosen = quarantine(Path(audit) / "samples.parquet", frozenset(kinds), found["rows"], folder, settled)
+        carrier = Carrier.of(found, Path(audit) / "rows.parquet")
+        sides: dict[str, list[Side]] = {CLEAN: [], QUARANTINED: []}
+        for side in sides:
+            os.mkdir(os.path.join(folder, side))
+        for done, file in enumerate(files):
+            progress("export", done, len(files))
+            for side, written in _divide(file, chosen, folder, carrier).items():
+                sides[side].append(written)
+        progress("export", len(files), len(files))
+        _must_be_found(os.path.join(folder, CLEAN), [file["name"] for file in sides[CLEAN]])
+        document = _document(found, audit, frozenset(kinds), sides)
+        if reviewed:
+            document["reviewed"] = {"dropped": len(settled.drop), "kept": len(settled.keep)}
+        Path(folder, "export.json").write_text(text(document), encoding="utf-8")
+    return document
+
+
+def _settled(audit: str) -> Reviewed:
+    """What people decided. Raises DataError where nobody decided anything."""
+    said = review_decisions.settled(audit)
+    if not said:
+        raise DataError(f"{audit}: nobody has reviewed this audit yet, run: foretaste review {audit}")
+    drop, keep = (frozenset(row for row, one in said.items() if one is way) for way in (Choice.DROP, Choice.KEEP))
+    return Reviewed(drop, keep)
+
+
+# What was audited
+
+
+def _files(found: Mapping[str, Any], audit: str) -> list[Audited]:
+    files, first = [], 0
+    root = found["dataset"]["root"].rstrip("/")
+    for one in found["dataset"]["files"]:
+        name = PurePosixPath(one["name"])
+        if name.is_absolute() or ".." in name.parts or not name.parts:
+            raise DataError(f"{audit}: a file of a dataset must lie below its root, got {one['name']!r}")
+        files.append(Audited(one["name"], f"{root}/{name}", first, int(one["rows"]), Digest.parse(one["digest"])))
+        first += int(one["rows"])
+    if first != found["rows"]:
+        raise DataError(f"{audit}: report.json must count its rows once, {found['rows']} are {first} in its files")
+    return files
+
+
+def _must_be_audited(files: list[Audited], progress: Progress = lambda *_: None) -> None:
+    audited, lock, done = {file.name: file for file in files}, Lock(), count(1)
+
+    def check(found: Found) -> None:
+        digest, _ = sha256(found.path)
+        if digest != audited[found.name].digest:
+            rule = f"must hold the audited bytes, {audited[found.name].digest}, and holds {digest}"
+            raise DataError(f"{found.path}: {rule}: audit it again")
+        with lock:
+            progress("check", next(done), len(files))
+
+    each([Found(file.name, file.path) for file in files], check)
+
+
+def _must_be_found(folder: str, names: list[str]) -> None:
+    """Whoever opens the clean folder must see the clean rows, all and only."""
+    seen = [one.name for one in find([folder])[1]]
+    if seen != sorted(names):
+        odd = ", ".join(sorted(set(seen) ^ set(names))[:4])
+        raise DataError(f"the clean files must be found by the folder they lie in, which is not so for {odd}")
+
+
+# Writing
+
+
+def _divide(file: Audited, chosen: Quarantine, folder: str, carrier: Carrier) -> dict[str, Side]:
+    """Write one file's clean and quarantined rows; what was written, by side."""
+    mine = chosen.within(file.first, file.rows)
+    targets = {side: os.path.join(folder, side, file.name) for side in (CLEAN, QUARANTINED)}
+    os.makedirs(os.path.dirname(targets[CLEAN]), exist_ok=True)
+    if mine.start == mine.stop:
+        with _opened(file) as parquet:
+            carrier.carry_file(parquet, file.first, os.path.join(folder, CLEAN))
+        _copy(file, targets[CLEAN])
+        return {CLEAN: _written(file.name, targets[CLEAN])}
+    os.makedirs(os.path.dirname(targets[QUARANTINED]), exist_ok=True)
+    with _opened(file) as parquet:
+        out = _bad(parquet, file, chosen, mine)
+        with ExitStack() as stack:
+            writers = {side: stack.enter_context(_writer(parquet, path)) for side, path in targets.items()}
+            first = 0
+            for piece in _pieces(parquet):
+                removed = out[first : first + len(piece)]
+                for side, mask in ((CLEAN, ~removed), (QUARANTINED, removed)):
+                    if mask.any():
+                        part = piece if mask.all() else piece.filter(pa.array(mask))
+                        writers[side].write_table(part, row_group_size=len(part))
+                        rows = file.first + first + np.flatnonzero(mask)
+                        carrier.carry(part, rows, os.path.join(folder, side))
+                first += len(piece)
+        for path in targets.values():
+            _must_match(parquet, path, file)
+    _must_be_audited([file])  # it was read after it was digested
+    sides = {side: _written(file.name, path) for side, path in targets.items()}
+    if sides[CLEAN]["rows"] + sides[QUARANTINED]["rows"] != file.rows or sides[QUARANTINED]["rows"] != out.sum():
+        parts = f"{sides[CLEAN]['rows']} clean and {sides[QUARANTINED]['rows']} quarantined"
+        raise DataError(f"{file.path}: {file.rows} rows must be divided into as many, got {parts}")
+    return sides
+
+
+@contextmanager
+def _opened(file: Audited) -> Iterator[pq.ParquetFile]:
+    source = fsspec.open(file.path, "rb").open() if "://" in file.path else pa.OSFile(file.path)
+    with source:
+        try:
+            yield pq.ParquetFile(source, pre_buffer=False, buffer_size=BLOCK)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{file.path}: cannot be read: {error}") from error
+
+
+def _bad(
+    parquet: pq.ParquetFile, file: Audited, chosen: Quarantine, mine: slice
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which rows [rows in the file] are quarantined, once their places in the audit agree with the file."""
+    sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.metadata.num_row_groups)]
+    ends = np.cumsum(sizes)
+    row = chosen.row[mine] - file.first
+    group = np.searchsorted(ends, row, side="right")
+    place = np.stack((group, row - (ends - sizes)[group]), axis=1)
+    if not (place == chosen.place[mine]).all() or not (chosen.file[mine] == file.name).all():
+        raise DataError(f"{file.path}: the audit must name its rows by their places, and names others")
+    out = np.zeros(file.rows, dtype=np.bool_)
+    out[row] = True
+    return out
+
+
+def _pieces(parquet: pq.ParquetFile) -> Iterator[pa.Table]:
+    """The row groups, or pieces of those that are too large to hold."""
+    for group in range(parquet.metadata.num_row_groups):
+        facts = parquet.metadata.row_group(group)
+        if facts.total_byte_size <= PIECE:
+            yield parquet.read_row_group(group)
+        else:
+            rows = max(1, facts.num_rows * PIECE // facts.total_byte_size)
+            for batch in parquet.iter_batches(rows, row_groups=[group]):
+                yield pa.Table.from_batches([batch])
+
+
+def _writer(parquet: pq.ParquetFile, path: str) -> pq.ParquetWriter:
+    """A writer that writes as the file was written, as far as the file tells."""
+    metadata = parquet.metadata
+    groups = range(metadata.num_row_groups)
+    columns = [metadata.row_group(0).column(index) for index in range(metadata.num_columns)] if groups else []
+    order = {metadata.row_group(group).sorting_columns for group in groups}
+    return pq.ParquetWriter(
+        path,
+        parquet.schema_arrow,
+        compression={one.path_in_schema: _codec(one.compression) for one in columns},
+        use_dictionary=[one.path_in_schema for one in columns if one.has_dictionary_page],
+        use_compliant_nested_type=not any(".list.item" in one.path_in_schema for one in columns),
+        write_page_index=any(one.has_offset_index for one in columns),
+        store_schema=b"ARROW:schema" in (metadata.metadata or {}),
+        sorting_columns=order.pop() if len(order) == 1 else None,
+    )
+
+
+def _codec(name: str) -> str:
+    return {"UNCOMPRESSED": "NONE", "LZO": "ZSTD"}.get(name, name)
+
+
+def _must_match(parquet: pq.ParquetFile, path: str, file: Audited) -> None:
+    """A schema that would not survive being written is found here, not in a training job."""
+    written = pq.read_schema(path)
+    if not written.equals(parquet.schema_arrow, check_metadata=True):
+        raise DataError(f"{file.path}: its schema cannot be kept: {parquet.schema_arrow} would become {written}")
+
+
+def _copy(file: Audited, path: str) -> None:
+    digest = hashlib.sha256()
+    with fsspec.open(file.path, "rb") as source, open(path, "wb") as target:
+        while block := source.read(BLOCK):
+            digest.update(block)
+            target.write(block)
+    if digest.hexdigest() != file.digest.value:
+        raise DataError(f"{file.path}: changed while it was exported")
+
+
+def _written(name: str, path: str) -> Side:
+    digest, size = sha256(path)
+    return {"name": name, "rows": pq.read_metadata(path).num_rows, "size": size, "digest": str(digest)}
+
+
+def _document(
+    found: Mapping[str, Any], audit: str, kinds: frozenset[Kind], sides: Mapping[str, list[Side]]
+) -> dict[str, Any]:
+    """What was exported, by digests, so that it can be told what came from what."""
+    document: dict[str, Any] = {
+        "source": {**{key: found["dataset"][key] for key in ("root", "digest", "files")}, "rows": found["rows"]},
+        "audit": {"verdict": found["verdict"], "report": str(sha256(os.path.join(audit, "report.json"))[0])},
+        "kinds": sorted(map(str, kinds)),
+        # What was flagged for other reasons only, and is still in the clean files.
+        "kept": {},
+    }
+    for side, files in sides.items():
+        digest = root_digest((one["name"], Digest.parse(one["digest"])) for one in files)
+        document[side] = {"rows": sum(one["rows"] for one in files), "digest": str(digest), "files": files}
+    flagged = found["flagged"] - document[QUARANTINED]["rows"]
+    document["kept"] = {"flagged": flagged}
+    if document[CLEAN]["rows"] + document[QUARANTINED]["rows"] != found["rows"]:
+        raise DataError(f"{audit}: {found['rows']} rows must be divided into as many")
+    return document

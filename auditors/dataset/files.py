@@ -1,0 +1,196 @@
+"""The Parquet files that places name, and their digests. Needs neither torch nor pyarrow, so a gate can afford it.
+
+A place is a file, a folder, a glob or an fsspec URL of any of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from foretaste.errors import DataError, MissingPackage, PlanError
+from foretaste.types.findings import Digest
+
+BLOCK = 1 << 20  # bytes read at a time
+SUFFIXES = (".parquet", ".parq", ".pq")
+MAGIC = b"PAR1"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that a place names: `name` is relative to the root, `path` is what fsspec opens."""
+
+    name: str
+    path: str
+
+
+def find(places: Sequence[str]) -> tuple[str, tuple[Found, ...]]:
+    """The deepest folder that holds every place, and the Parquet files in them, each once, sorted by name.
+
+    Folders are searched to the bottom. Folders and globs pass over names that start with "." or "_" and files that are
+    not Parquet; a file that is named itself is always taken.
+
+    Raises PlanError where a place names nothing, DataError where a folder holds what cannot be told apart from data.
+    """
+    if not places:
+        raise PlanError("a dataset must be named: a Parquet file, a folder, a glob or a URL, got nothing")
+    expanded = [_expand(place) for place in places]
+    fs = expanded[0][0]
+    for place, (other, _, _) in zip(places, expanded, strict=True):
+        if other != fs:
+            raise PlanError(f"the places of one dataset must lie on one file system, got {places[0]!r} and {place!r}")
+    root = _shared([base for _, base, _ in expanded])
+    names = {path[len(root) :].lstrip("/"): path for _, _, paths in expanded for path in paths}
+    if not names:
+        raise PlanError(f"{', '.join(places)}: a dataset must hold at least one Parquet file, found none")
+    for name in names:
+        if "\n" in name:  # the root digest is made of lines
+            raise DataError(f"{name!r}: a file name must not hold a line break")
+    return _url(fs, root or "/"), tuple(Found(name, _url(fs, names[name])) for name in sorted(names))
+
+
+def sha256(path: str) -> tuple[Digest, int]:
+    """Digest of a file's bytes, and how many they are."""
+    with fsspec.open(path, "rb") if "://" in path else open(path, "rb", buffering=0) as file:
+        return streamed(file)
+
+
+def streamed(file: Any, copy: Any = None) -> tuple[Digest, int]:
+    """Digest of the bytes from where `file` stands to its end, and how many; `copy` is a file that gets them too."""
+    digest, size, block = hashlib.sha256(), 0, memoryview(bytearray(BLOCK))
+    while count := file.readinto(block):
+        digest.update(block[:count])  # lets other threads run
+        if copy is not None:
+            copy.write(block[:count])
+        size += count
+    return Digest("sha256", digest.hexdigest()), size
+
+
+def each(found: Sequence[Found], work: Callable[[Found], T]) -> list[T]:
+    """`work` on every file, as many at a time as there are cores, the largest first; results in the order of `found`.
+
+    Raises what `work` raises; DataError where a file cannot be read.
+    """
+
+    def one(file: Found) -> T:
+        try:
+            return work(file)
+        except OSError as error:
+            raise DataError(f"{file.name}: cannot be read: {error.strerror or error}") from error
+
+    order = sorted(range(len(found)), key=lambda n: -_size(found[n].path))
+    with ThreadPoolExecutor(min(len(found), os.cpu_count() or 1, 32)) as pool:
+        done = dict(zip(order, pool.map(lambda n: one(found[n]), order), strict=True))
+    return [done[n] for n in range(len(found))]
+
+
+def root_digest(files: Iterable[tuple[str, Digest]]) -> Digest:
+    """in-toto's dirHash1 of (name, sha256) pairs: sha256 of the lines `sha256sum` prints, sorted by name bytewise."""
+    lines = sorted((os.fsencode(name), digest.value) for name, digest in files)
+    return Digest("dirHash1", hashlib.sha256(b"".join(b"%s  %s\n" % (v.encode(), n) for n, v in lines)).hexdigest())
+
+
+def begins_as_parquet(path: str) -> bool:
+    """Whether a file begins as Parquet files do; not, where it cannot be read."""
+    try:
+        with fsspec.open(path, "rb") as file:
+            return bool(file.read(len(MAGIC)) == MAGIC)
+    except OSError:
+        return False
+
+
+def inside(folder: str, path: str) -> str | None:
+    """Where a path that a dataset holds leads: below the dataset's folder, or nowhere."""
+    if not path or "://" in path or "::" in path or path.startswith("/"):
+        return None
+    if ".." in path.replace("\\", "/").split("/"):
+        return None
+    return f"{folder.rstrip('/')}/{path}" if folder else path
+
+
+def keep_out_of(places: Sequence[str], out: str) -> None:
+    """Results inside a folder of data would be data the next time; beside a single file they are not.
+
+    Raises PlanError where `out` lies in one of the places.
+    """
+    for place in places:
+        folder = os.path.realpath(place.removeprefix("file://"))
+        if os.path.isdir(folder) and Path(out).is_relative_to(folder):
+            raise PlanError(f"{out}: the folder for results must not lie inside the dataset {place}, choose another")
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:  # behind a URL, or gone
+        return 0
+
+
+def _shared(folders: list[str]) -> str:
+    """The deepest folder that holds all; not os.path.commonpath, which spoils http://."""
+    parts = [folder.split("/") for folder in folders]
+    differs = (depth for depth, names in enumerate(zip(*parts, strict=False)) if len(set(names)) > 1)
+    return "/".join(parts[0][: next(differs, min(map(len, parts)))])
+
+
+def _expand(place: str) -> tuple[Any, str, list[str]]:
+    """File system, base folder and files of one place."""
+    fs, path = _filesystem(place)
+    path = path.rstrip("/")
+    if fs.isfile(path):
+        return fs, path.rpartition("/")[0], [path]
+    if fs.isdir(path or "/"):
+        return fs, path, list(_data(fs, path, _below(fs, path)))
+    wild = re.search(r"[*?[]", path)
+    if not wild:
+        raise PlanError(f"{place}: no such file or folder")
+    base = path[: wild.start()].rpartition("/")[0]
+    matches: dict[str, dict[str, Any]] = {}
+    for match, entry in fs.glob(path, detail=True).items():
+        matches |= _below(fs, match) if fs.isdir(match) else {match: entry}
+    return fs, base, list(_data(fs, base, matches))
+
+
+def _below(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = fs.find(folder or "/", detail=True)
+    return found
+
+
+def _data(fs: Any, base: str, entries: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for path, entry in entries.items():
+        if any(part.startswith((".", "_")) for part in path[len(base) :].split("/")):
+            continue
+        if entry.get("islink") and fs.isdir(path):
+            # Readers differ in whether they follow it; passing over what a training job may read is no option.
+            target = entry.get("destination", "its target")
+            raise DataError(f"{path}: a folder of data must not hold a link to a folder, name {target} itself")
+        if entry["type"] != "file" and not entry.get("islink"):
+            continue
+        # Spark and Hive write files without a suffix, and readers take them.
+        if path.lower().endswith(SUFFIXES) or begins_as_parquet(_url(fs, path)):
+            yield path
+
+
+def _filesystem(place: str) -> tuple[Any, str]:
+    try:
+        fs, path = fsspec.core.url_to_fs(place)
+    except ImportError as error:
+        protocol = place.partition("://")[0]
+        raise MissingPackage(f"{place}: reading {protocol}:// needs another package: {error}") from error
+    except ValueError as error:
+        raise PlanError(f"{place}: no such kind of place: {error}") from error
+    return fs, path
+
+
+def _url(fs: Any, path: str) -> str:
+    return path if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(path))

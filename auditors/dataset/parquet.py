@@ -1,0 +1,301 @@
+"""Parquet, local or behind a URL, as a dataset of shards.
+
+Bytes are read once to digest them, the label column once to name the classes; payloads stream from then on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import unquote
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from foretaste.dataset.files import Found, begins_as_parquet, find, root_digest, sha256
+from foretaste.dataset.labels import class_index, count_classes
+from foretaste.dataset.payload import Payload
+from foretaste.dataset.roles import NOTHING_SAID, Request, class_names, plain_type, resolve
+from foretaste.errors import DataError, PlanError
+from foretaste.types.findings import Dataset, Digest, File, Modality, Shard, recipe
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+BUFFER = 1 << 20  # without it Arrow holds the whole row group's bytes; with it, 1 MiB of each column
+SCAN = 1 << 16  # rows at a time of narrow columns
+
+
+def open_dataset(places: Sequence[str], *, request: Request = NOTHING_SAID, shard_rows: int = 50_000) -> Dataset:
+    """A dataset whose bytes are digested, whose columns have roles and whose classes are counted.
+
+    `places` are files, folders (with hive partitions), globs or fsspec URLs. Row groups are packed into shards of up to
+    `shard_rows` rows; a row group is never split.
+
+    Raises PlanError where a place or column does not exist or several readings are possible, DataError where a file
+    cannot be read, files disagree or a column cannot hold what its role promises.
+    """
+    root, found = find(places)
+    with ThreadPoolExecutor(min(8, len(found))) as pool:
+        read = list(pool.map(_inspect, found))
+    filled = [one for one in read if one.file.rows]  # writers give the columns of empty files any type
+    if not filled:
+        raise DataError(f"{', '.join(places)}: a dataset must hold at least one row, found none in {len(read)} files")
+    roles = resolve(filled[0].schema, request, where=filled[0].file.name)
+    for other in filled[1:]:
+        _agree(filled[0], other, roles.columns)
+    files = tuple(one.file for one in read)
+    digest = root_digest((file.name, file.digest) for file in files)
+    schema = filled[0].schema
+    id_type = None if roles.id is None else str(_id_type(schema.field(roles.id).type))
+    dataset = Dataset(root, files, _pack(read, shard_rows), roles, (), (), digest, id_type)
+    payload = plain_type(schema.field(roles.payload[0]).type)
+    if roles.modality is Modality.IMAGE and request.image is None and pa.types.is_string(payload):
+        _must_name_pictures(dataset)
+    if roles.label is None:
+        return dataset
+    classes, class_rows = count_classes(
+        _labels(dataset, roles.label), label=roles.label, names=class_names(schema, roles.label), rows=dataset.rows
+    )
+    return replace(dataset, classes=classes, class_rows=class_rows)
+
+
+@dataclass(frozen=True)
+class Payloads:
+    """The payloads of some shards of a dataset, in row order, as often as iterated. Its length is in rows.
+
+    A payload holds up to `batch` rows of one row group; memory does not grow with rows, shards or row groups.
+    Raises DataError while iterating where a file changed since it was digested.
+    """
+
+    dataset: Dataset
+    shards: tuple[Shard, ...]
+    batch: int
+
+    def __len__(self) -> int:
+        return sum(shard.rows for shard in self.shards)
+
+    def __iter__(self) -> Iterator[Payload]:
+        dataset, roles = self.dataset, self.dataset.roles
+        for shard in self.shards:
+            for part in _parts(dataset, shard, roles.columns, self.batch):
+                row = torch.arange(part.row, part.row + part.rows)
+                label = torch.zeros_like(row) if roles.label is None else torch.from_numpy(part.index(dataset))
+                yield Payload(row, label, part.columns, roles, part.where, dataset.root)
+
+
+def payloads(dataset: Dataset, shards: Sequence[Shard] | None = None, *, rows: int = 1024) -> Payloads:
+    """The payloads of `shards` (all by default), up to `rows` rows each."""
+    return Payloads(dataset, dataset.shards if shards is None else tuple(shards), rows)
+
+
+def row_groups(dataset: Dataset, rows: Collection[int]) -> Iterator[Shard]:
+    """The row groups that hold these rows, ascending, each as a shard."""
+    wanted = np.array(sorted(set(rows)), dtype=np.int64)
+    for shard in dataset.shards:
+        first, in_file = shard.first_row, shard.first_row_in_file
+        for group, size in enumerate(shard.groups, shard.first_group):
+            if np.searchsorted(wanted, first) < np.searchsorted(wanted, first + size):
+                yield replace(shard, first_group=group, groups=(size,), first_row=first, first_row_in_file=in_file)
+            first, in_file = first + size, in_file + size
+
+
+def picked(dataset: Dataset, rows: Collection[int]) -> Iterator[Payload]:
+    """The payloads of a few rows, ascending; only the row groups that hold them are read."""
+    wanted = np.array(sorted(set(rows)), dtype=np.int64)
+    for payload in payloads(dataset, list(row_groups(dataset, rows))):
+        at = np.flatnonzero(np.isin(payload.row.numpy(), wanted))
+        if len(at):
+            columns = {name: column.take(pa.array(at)) for name, column in payload.columns.items()}
+            here = torch.from_numpy(at)
+            yield Payload(payload.row[here], payload.label[here], columns, dataset.roles, payload.where, dataset.root)
+
+
+def column(dataset: Dataset, name: str) -> Iterator[tuple[int, pa.Array]]:
+    """One column of all rows, piece by piece: the position of the first row, and the values."""
+    for shard in dataset.shards:
+        for part in _parts(dataset, shard, (name,), SCAN):
+            yield part.row, part.columns[name]
+
+
+def identities(dataset: Dataset, shard: Shard) -> pa.Table:
+    """Where each row of a shard is in the user's files: row, file, row_group, row_in_group, id if any, label."""
+    roles, sizes = dataset.roles, np.array(shard.groups)
+    starts = np.cumsum(sizes) - sizes
+    columns = {
+        "row": pa.array(np.arange(shard.first_row, shard.first_row + shard.rows)),
+        "file": pa.repeat(shard.file.name, shard.rows),
+        "row_group": pa.array(np.repeat(np.arange(shard.first_group, shard.first_group + len(sizes)), sizes)),
+        "row_in_group": pa.array(np.arange(shard.rows) - np.repeat(starts, sizes)),
+    }
+    named = tuple(name for name in (roles.id, roles.label) if name is not None)
+    parts = list(_parts(dataset, shard, named, SCAN)) if named else []
+    if roles.id is not None:
+        id_type = pa.type_for_alias(dataset.id_type)
+        columns["id"] = pa.chunked_array([part.columns[roles.id].cast(id_type) for part in parts], id_type)
+    names = pa.array(dataset.classes, pa.string())
+    index = np.concatenate([part.index(dataset) for part in parts]) if roles.label else np.full(shard.rows, -1)
+    columns["label"] = names.take(pa.array(index, mask=index < 0))
+    return pa.table(columns)
+
+
+# Files
+
+
+@dataclass(frozen=True)
+class _Inspected:
+    file: File
+    groups: tuple[int, ...]  # rows of each
+    schema: pa.Schema  # with the columns that are written in the folders' names
+
+
+def _inspect(found: Found) -> _Inspected:
+    try:
+        digest, size = sha256(found.path)
+    except OSError as error:
+        raise DataError(f"{found.name}: cannot be read: {error.strerror or error}") from error
+    with _parquet(found.name, found.path, size) as parquet:
+        metadata, schema = parquet.metadata, parquet.schema_arrow
+        groups = tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+    for key in _partition(found.name):
+        if key not in schema.names:
+            schema = schema.append(pa.field(key, pa.string()))
+    return _Inspected(File(found.name, found.path, sum(groups), size, digest), groups, schema)
+
+
+@contextmanager
+def _parquet(name: str, path: str, size: int) -> Iterator[pq.ParquetFile]:
+    try:
+        source = fsspec.open(path, "rb").open() if "://" in path else pa.OSFile(path)
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read: {error}") from error
+    with source:
+        if source.seek(0, os.SEEK_END) != size:
+            raise DataError(f"{name}: changed while it was audited, its size is not {size} bytes any more")
+        try:
+            parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=BUFFER)
+        except (OSError, pa.ArrowException) as error:
+            fault = "is truncated or damaged" if begins_as_parquet(path) else "is not a Parquet file"
+            raise DataError(f"{name}: {fault}: {_first_line(error)}") from error
+        yield parquet
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _partition(name: str) -> dict[str, str | None]:
+    """Hive partitions: the key=value folders of a file's name."""
+    pairs = (folder.partition("=") for folder in name.split("/")[:-1])
+    values = {unquote(key): unquote(value) for key, equals, value in pairs if key and equals}
+    return {key: None if value == "__HIVE_DEFAULT_PARTITION__" else value for key, value in values.items()}
+
+
+def _agree(one: _Inspected, other: _Inspected, columns: tuple[str, ...]) -> None:
+    for column in columns:
+        if column not in other.schema.names:
+            raise DataError(f"{other.file.name}: no column {column!r}, which {one.file.name} has")
+        types = [plain_type(which.schema.field(column).type) for which in (one, other)]
+        names = [class_names(which.schema, column) for which in (one, other)]
+        if types[0] != types[1] or names[0] != names[1]:
+            mine, theirs = types if types[0] != types[1] else names
+            where = f"{other.file.name}: column {column!r}"
+            raise DataError(f"{where} must be as in the other files, got {theirs} and in {one.file.name} {mine}")
+
+
+def _pack(read: Sequence[_Inspected], shard_rows: int) -> tuple[Shard, ...]:
+    shards: list[Shard] = []
+    first_row = 0
+    for one in read:
+        start = before = rows = 0
+        for stop, size in enumerate(one.groups, 1):
+            rows += size
+            following = one.groups[stop] if stop < len(one.groups) else shard_rows  # the last group closes its shard
+            if rows and rows + following > shard_rows:
+                groups = one.groups[start:stop]
+                digest = Digest("sha256-rowgroups", recipe(str(one.file.digest), start, len(groups)))
+                shards.append(Shard(one.file, start, groups, first_row + before, before, digest))
+                start, before, rows = stop, before + rows, 0
+        first_row += one.file.rows
+    return tuple(shards)
+
+
+# Rows
+
+
+def _labels(dataset: Dataset, label: str) -> Iterator[tuple[str, pa.Array]]:
+    for shard in dataset.shards:
+        for part in _parts(dataset, shard, (label,), SCAN):
+            yield part.where, part.columns[label]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some consecutive rows of one row group, as plain columns."""
+
+    row: int
+    rows: int
+    columns: dict[str, pa.Array]
+    where: str
+    declared: bool  # the label column is a ClassLabel
+
+    def index(self, dataset: Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Class of each row, -1 where it is missing."""
+        return class_index(self.columns[str(dataset.roles.label)], dataset.classes, declared=self.declared)
+
+
+def _parts(dataset: Dataset, shard: Shard, columns: tuple[str, ...], batch: int) -> Iterator[_Part]:
+    file, label, row = shard.file, dataset.roles.label, shard.first_row
+    folders = _partition(file.name)
+    with _parquet(file.name, file.path, file.size) as parquet:
+        schema = parquet.schema_arrow
+        declared = label is not None and class_names(schema, label) is not None
+        stored = [name for name in columns if name in schema.names]
+        for group, expected in enumerate(shard.groups, shard.first_group):
+            where, end = f"{file.name}, row group {group}", row + expected
+            try:
+                for piece in parquet.iter_batches(batch_size=batch, row_groups=[group], columns=stored):
+                    piece.validate(full=True)  # strings must be UTF-8, lists must lie within their values
+                    values = {name: _plain(piece.column(name)) for name in stored}
+                    values |= {name: _constant(folders[name], len(piece)) for name in columns if name not in stored}
+                    yield _Part(row, len(piece), values, where, declared)
+                    row += len(piece)
+            except (OSError, pa.ArrowException) as error:
+                raise DataError(f"{where}: cannot be read: {_first_line(error)}") from error
+            if row != end:
+                raise DataError(f"{where}: must hold {expected} rows, got {expected + row - end}")
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    if isinstance(column, pa.ExtensionArray):
+        return _plain(column.storage)
+    if pa.types.is_dictionary(column.type):
+        return _plain(column.dictionary_decode())
+    type_ = plain_type(column.type)
+    return column if type_ == column.type else column.cast(type_)
+
+
+def _constant(value: str | None, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.string()), rows)
+
+
+def _id_type(type_: pa.DataType) -> pa.DataType:
+    type_ = plain_type(type_)
+    return type_ if pa.types.is_integer(type_) else pa.string()
+
+
+def _must_name_pictures(dataset: Dataset) -> None:
+    """A string column that is merely called "image" may hold anything."""
+    column = dataset.roles.payload[0]
+    part = next(_parts(dataset, dataset.shards[0], (column,), 64))
+    for value in part.columns[column].drop_null().to_pylist():
+        if not value.lower().endswith(PICTURES):
+            raise PlanError(
+                f"{part.where}: {column!r} may hold paths of pictures or texts, got {value[:40]!r}: "
+                f"choose with --image {column} or --text {column}"
+            )

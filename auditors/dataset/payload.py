@@ -1,0 +1,201 @@
+"""Rows as the user's file holds them, and their reading as pictures, texts or vectors.
+
+A row whose payload cannot be read is named in `broken` and takes no part in any statistic; it is reported.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import zip_longest
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from foretaste.dataset.files import inside
+from foretaste.errors import DataError
+from foretaste.types.findings import Modality, Roles
+
+PIXEL_LIMIT = 100_000_000  # a picture that decodes to more pixels is a bomb, not a sample
+BYTE_LIMIT = 1 << 28  # and so is a longer file
+# Data comes from strangers: no format whose reader starts another program, as that of PostScript does.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+SAID = {"content", "value"}
+
+
+@dataclass(frozen=True, eq=False)
+class Payload:
+    """B rows before any embedder has seen them.
+
+    row      [B] int64, position over the dataset's files in sorted order
+    label    [B] int64, class index, -1 where missing; all 0 in an unlabelled dataset
+    columns  the Arrow columns of the roles
+    where    "file, row group n" for error messages
+    folder   what relative path columns are relative to
+    """
+
+    row: Tensor
+    label: Tensor
+    columns: Mapping[str, pa.Array]
+    roles: Roles
+    where: str
+    folder: str = ""
+    _decoded: dict[int, tuple[Tensor, dict[int, str]]] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def images(self, size: int) -> tuple[Tensor, dict[int, str]]:
+        """Pictures as [B, 3, size, size] uint8 RGB, and why each position that stays black does not decode."""
+        if size not in self._decoded:
+            self._decoded[size] = _decode(self.pictures(), size)
+        return self._decoded[size]
+
+    @property
+    def unread(self) -> dict[int, str]:
+        """Why each position could not be read, as far as pictures were decoded."""
+        return {position: why for _, broken in self._decoded.values() for position, why in broken.items()}
+
+    def pictures(self) -> list[bytes | None]:
+        """The encoded file of each picture; None where it is missing or its path cannot be opened."""
+        column = self.columns[self.roles.payload[0]]
+        if pa.types.is_struct(column.type):
+            names = {child.name for child in column.type}
+            raw = pc.struct_field(column, "bytes").to_pylist() if "bytes" in names else [None] * len(column)
+            paths = pc.struct_field(column, "path").to_pylist() if "path" in names else [None] * len(column)
+            return [one if one is not None else self._open(path) for one, path in zip(raw, paths, strict=True)]
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            return [self._open(path) for path in column.to_pylist()]
+        encoded: list[bytes | None] = column.to_pylist()
+        return encoded
+
+    def _open(self, path: str | None) -> bytes | None:
+        place = inside(self.folder, path or "")
+        if place is None:
+            return None
+        try:
+            with fsspec.open(place, "rb") as file:
+                data: bytes = file.read(BYTE_LIMIT + 1)
+        except (OSError, ValueError):  # ValueError: the path holds a null character
+            return None
+        return data if len(data) <= BYTE_LIMIT else None
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """One string a row: the text, the prompt and response, or the turns of the chat, each on its own line."""
+        columns = [self.columns[name].to_pylist() for name in self.roles.payload]
+        if self.roles.modality is Modality.MESSAGES:
+            return ["\n".join(turns(one)) for one in columns[0]]
+        return ["\n".join(part for part in parts if part) for parts in zip(*columns, strict=True)]
+
+    def vectors(self) -> Tensor:
+        """The vector column as [B, D] float32.
+
+        Raises DataError where lengths differ or a number is missing or not finite.
+        """
+        name = self.roles.payload[0]
+        column = self.columns[name]
+        if column.null_count:
+            raise DataError(f"{self.where}: {column.null_count} of {len(column)} vectors in {name!r} are missing")
+        if pa.types.is_fixed_size_list(column.type):
+            dim = column.type.list_size
+        else:
+            lengths = pc.list_value_length(column)
+            least, most = pc.min(lengths).as_py() or 0, pc.max(lengths).as_py() or 0
+            if least != most:
+                raise DataError(f"{self.where}: vectors in {name!r} must have one length, got {least} to {most}")
+            dim = least
+        flat = column.flatten()
+        if not dim or flat.null_count:
+            raise DataError(
+                f"{self.where}: vectors in {name!r} must hold numbers, {flat.null_count} are null (length {dim})"
+            )
+        value = torch.from_numpy(np.array(flat.cast(pa.float32(), safe=False))).view(-1, dim)
+        broken = ~torch.isfinite(value).all(1)
+        if bool(broken.any()):
+            count, first = int(broken.sum()), int(self.row[broken.nonzero()[0, 0]])
+            raise DataError(
+                f"{self.where}: {count} of {len(value)} vectors in {name!r} are not finite (first: row {first})"
+            )
+        return value
+
+
+def turns(chat: object) -> list[str]:
+    """The turns of a chat as "role: content" lines.
+
+    Reads a list of {role, content} or {from, value}, a mapping of lists of these (as older writers store it), and the
+    JSON text of either.
+    """
+    if isinstance(chat, str):
+        try:
+            parsed = json.loads(chat)
+        except (ValueError, RecursionError):
+            return [chat]
+        return turns(parsed) if isinstance(parsed, (list, dict)) else [chat]
+    if isinstance(chat, Mapping) and SAID & chat.keys():
+        role, content = _first(chat, "role", "from"), _first(chat, "content", "value")
+        pairs = (
+            zip_longest(role, content) if isinstance(role, list) and isinstance(content, list) else [(role, content)]
+        )
+        return [f"{one or ''}: {_said(other)}" for one, other in pairs]
+    if isinstance(chat, list):
+        return [line for turn in chat for line in (turns(turn) if isinstance(turn, Mapping) else [str(turn)])]
+    return [] if chat is None else [str(chat)]  # no chat, but nothing that was said may go unseen
+
+
+def _first(turn: Mapping[str, object], *names: str) -> object:
+    return next((turn[name] for name in names if turn.get(name) is not None), None)
+
+
+def _said(content: object) -> str:
+    """The words of a turn, which may come in parts beside pictures."""
+    if isinstance(content, list):
+        return " ".join(filter(None, map(_said, content)))
+    if isinstance(content, Mapping):
+        return _said(content.get("text"))
+    return "" if content is None else str(content)
+
+
+def _decode(pictures: list[bytes | None], size: int) -> tuple[Tensor, dict[int, str]]:
+    out = np.zeros((len(pictures), size, size, 3), dtype=np.uint8)
+    broken: dict[int, str] = {}
+    for position, data in enumerate(pictures):
+        if data is None:
+            broken[position] = "no picture: the cell is empty or its path cannot be opened below the dataset's folder"
+            continue
+        try:
+            out[position] = _pixels(data, size)
+        except Exception as error:  # Pillow raises many kinds; whatever it is, the row is reported
+            # Pillow names the buffer it read by its address, which is another in every run.
+            said = re.sub(r" <_io\.BytesIO object at 0x[0-9a-f]+>", "", f"{type(error).__name__}: {error}")
+            broken[position] = f"does not decode: {said}"[:200]
+    return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous(), broken
+
+
+def _pixels(data: bytes, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """One encoded picture as [size, size, 3] RGB."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        if math.prod(opened.size) > PIXEL_LIMIT:
+            raise ValueError(f"{opened.size[0]}×{opened.size[1]} pixels, more than {PIXEL_LIMIT}")
+        opened.draft("RGB", (2 * size, 2 * size))
+        if opened.mode.startswith("I;16"):  # converting would clip nearly everything to white
+            image = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))
+        else:
+            image = opened.convert("RGBA" if "transparency" in opened.info else "RGB")
+        image = image.convert("RGB")
+        if image.size != (size, size):
+            smooth = Image.Resampling.BOX if min(image.size) > size else Image.Resampling.BILINEAR
+            image = image.resize((size, size), smooth)
+        return np.asarray(image)

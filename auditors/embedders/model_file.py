@@ -1,0 +1,187 @@
+"""A person's own network from its file: weights beside the module they belong to, or an exported program.
+
+It is trusted like code, since only a plan can name it: a module's factory is run, and PyTorch evaluates expressions
+that stand in an exported program. Pickled objects are refused in both kinds of file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+from torch import Tensor, nn
+
+from foretaste.errors import PlanError
+from foretaste.pipeline.plan import near
+
+OBJECTS = ("custom_obj", "opaque_obj")  # members of a .pt2 archive that PyTorch unpickles whatever they are
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """The network, ready to be asked.
+
+    shape   of a program's one input, in which a dimension that is free is no int; () where any will do
+    sha256  of the file, and of the source file of the module's factory, "" where there is none
+    """
+
+    module: nn.Module
+    shape: tuple[Any, ...]
+    dtype: torch.dtype
+    sha256: tuple[str, str]
+
+
+def load(model: str, *, module: str, layer: str, device: torch.device) -> Network:
+    """The network in the file `model`; an exported program has submodules only where a `layer` is asked for.
+
+    Raises PlanError where the file or the factory does not exist, and where weights and module do not fit each other.
+    """
+    path = Path(model)
+    where = f"checkpoint {model}"
+    if not path.is_file():
+        raise PlanError(f"checkpoint needs model, a .pt2 or .safetensors file, got {model!r}, which is none")
+    if path.suffix == ".safetensors":
+        network, source = _built(module), _source(module)
+        _fill(network, path, where)
+        shape: tuple[Any, ...] = ()
+        dtype = next((one.dtype for one in network.parameters() if one.is_floating_point()), torch.float32)
+    elif path.suffix == ".pt2":
+        if module:
+            raise PlanError(f"{where}: an exported program needs no module, got {module!r}")
+        network, shape, dtype = _program(path, layer, device, where)
+        source = ""
+    else:
+        raise PlanError(
+            f"{where}: a model must be a program of torch.export.save (.pt2) or weights in .safetensors, which hold no "
+            f"pickle, got {path.suffix!r}"
+        )
+    return Network(network.eval().requires_grad_(False).to(device), shape, dtype, (_sha256(path), source))
+
+
+def first_line(error: BaseException) -> str:
+    """What a stranger's code said when it broke."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
+
+
+def _built(module: str) -> nn.Module:
+    """What the factory builds. Raises PlanError where there is none or it builds no module."""
+    name, _, factory = module.partition(":")
+    where = f"checkpoint module {module!r}"
+    if not name or not factory:
+        raise PlanError(f"checkpoint needs module as 'package.module:factory' beside weights, got {module!r}")
+    try:
+        holder = importlib.import_module(name)
+    except Exception as error:  # a stranger's module may raise anything while it is imported
+        raise PlanError(
+            f"{where}: {name} cannot be imported, install it or put its folder on PYTHONPATH: {first_line(error)}"
+        ) from error
+    make = getattr(holder, factory, None)
+    if not callable(make):
+        names = {one for one, value in vars(holder).items() if callable(value) and not one.startswith("_")}
+        raise PlanError(f"{where}: {name} has no factory {factory!r}{near(factory, names)}")
+    try:
+        with torch.random.fork_rng(devices=[]):  # initial weights are replaced, and nobody else's draws may shift
+            network = make()
+    except Exception as error:
+        raise PlanError(f"{where}: the factory must need no arguments and build: {first_line(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise PlanError(f"{where}: the factory must build a torch.nn.Module, got {type(network).__name__}")
+    return network
+
+
+def _source(module: str) -> str:
+    """Digest of the file that holds the factory: the same weights compute something else in another module."""
+    file = getattr(importlib.import_module(module.partition(":")[0]), "__file__", None)
+    return _sha256(Path(file)) if file and Path(file).is_file() else ""
+
+
+def _fill(network: nn.Module, path: Path, where: str) -> None:
+    """Load weights, of which the module must have all and no others."""
+    try:
+        missing, unexpected = load_model(network, path, strict=False)
+    except (RuntimeError, SafetensorError, OSError) as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        reason = next((line for line in lines if line.startswith("size mismatch")), first_line(error))
+        raise PlanError(f"{where}: the weights do not fit the module: {reason}") from error
+    if missing or unexpected:
+        lacks = f"lack {len(missing)} tensors of the module ({min(missing)})" if missing else ""
+        holds = f"hold {len(unexpected)} that it has not ({min(unexpected)})" if unexpected else ""
+        raise PlanError(f"{where}: the weights {' and '.join(filter(None, (lacks, holds)))}")
+
+
+def _program(
+    path: Path, layer: str, device: torch.device, where: str
+) -> tuple[nn.Module, tuple[Any, ...], torch.dtype]:
+    """An exported program as a module, and shape and dtype of its one input; a dimension that is free is no int."""
+    from torch.export.passes import move_to_device_pass
+
+    _refuse_objects(path, where)
+    try:
+        with _tensors_only(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own deprecations inside torch's own loader
+            program = torch.export.load(path)
+            names = program.graph_signature.user_inputs
+            values = [node.meta["val"] for node in program.graph.nodes if node.name in names]
+            if len(names) != 1 or len(values) != 1 or not isinstance(values[0], Tensor):
+                raise PlanError(f"{where}: a program must take one tensor, this takes {len(names)} inputs")
+            shape, dtype = tuple(values[0].shape), values[0].dtype
+            if device.type != "cpu":
+                program = move_to_device_pass(program, device)  # constants in the graph included
+            # Only the unflattened program has submodules, and not every program can be unflattened.
+            network: nn.Module = torch.export.unflatten(program) if layer else _Evaluated(program.module())
+    except PlanError:
+        raise
+    except Exception as error:  # a damaged archive ends in whatever its first wrong byte leads to
+        raise PlanError(f"{where}: the program does not load: {first_line(error)}") from error
+    return network, shape, dtype
+
+
+class _Evaluated(nn.Module):
+    """A program whose mode cannot be changed, among modules that are asked to."""
+
+    def __init__(self, program: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.program = [program]  # in a list, so that eval() does not reach it, which it refuses
+
+    def forward(self, value: Tensor) -> Any:
+        return self.program[0](value)
+
+
+def _refuse_objects(path: Path, where: str) -> None:
+    if not zipfile.is_zipfile(path):
+        raise PlanError(f"{where}: it is no program of torch.export.save, which is a zip archive, or it is cut short")
+    with zipfile.ZipFile(path) as archive:
+        pickled = [name for name in archive.namelist() if name.rpartition("/")[2].startswith(OBJECTS)]
+    if pickled:
+        raise PlanError(f"{where}: a program must hold tensors only, {pickled[0]} is a pickled object")
+
+
+@contextmanager
+def _tensors_only() -> Iterator[None]:
+    """torch.export.load unpickles whatever it cannot read as tensors, unless the environment forbids it."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,134 @@
+"""A map of the dataset: some of its rows, and the flagged ones among them, on a plane that shows what sets them apart.
+
+To the right lies what the rows of the strongest group have and their class has not (Fisher 1936, with ridge). In many
+dimensions such an axis parts any rows from any others, so each row is placed by an axis made without it: rows named at
+random do not lie apart. Flagged rows were chosen by how they lie, so the map illustrates a finding and proves nothing.
+Upwards lies what rows differ in most besides (Pearson 1901).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+import polars as pl
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from foretaste.pipeline.sweep import read_shard, stored
+from foretaste.report.html.charts import Atlas, Place
+from foretaste.stats.spectrum import top_directions
+from foretaste.types.findings import Dataset, Finding, Shard
+
+ROWS = 2000  # on the map: more are a blot
+FLAGGED = 500  # of them
+SHARDS = 16  # read for it, half of them those with most flagged rows: a map may not cost a sweep
+TAIL = 0.002  # of the rows, at each end of an axis, that are drawn at the edge
+RIDGE = 0.1  # of the mean variance
+FOLDS = 4
+FEWEST = 8  # rows of a group that make an axis
+
+
+def atlas(
+    dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Finding], *, view: str, digest: str, folder: str
+) -> Atlas | None:
+    """The map in the vectors that the embedder `view` with this digest left in `folder`, or None where they are absent.
+
+    `rows` has the columns of samples.parquet, `groups` are what was found, the strongest first.
+    """
+    accused = rows.filter(pl.col("flagged")).select("row", "label", "kinds").collect().sort("row")
+    flagged, shards = accused["row"].to_list(), _chosen(dataset, accused["row"].to_list())
+    spans = [range(shard.first_row, shard.first_row + shard.rows) for shard in shards]
+    near = [row for row in flagged if any(row in span for span in spans)]
+    shown = set(near[:: max(1, -(-len(near) // FLAGGED))])
+    step = max(1, -(-sum(map(len, spans)) // (ROWS - len(shown))))
+    wanted = torch.tensor(sorted({row for span in spans for row in span[::step]} - set(flagged) | shown))
+    parts = []
+    for shard in shards:
+        path = stored(folder, dataset, shard, digest)
+        if not os.path.exists(path):
+            return None
+        for batch in read_shard(path, shard, device=torch.device("cpu")):
+            parts.append(batch[torch.isin(batch.row, wanted)])
+    value = torch.cat([part.embedding for part in parts])  # [N, D]
+    row, label = (torch.cat([getattr(part, name) for part in parts]) for name in ("row", "label"))
+    if len(value) < 2 * FEWEST or value.shape[1] < 2:
+        return None
+    first = next((one for one in groups if one.kind.fails_audit), None)
+    inside = torch.zeros(len(row), dtype=torch.bool)
+    if first is not None:
+        mine = pl.lit(True) if first.label is None else pl.col("label") == first.label
+        kind = pl.col("kinds").list.contains(str(first.kind))
+        inside = torch.isin(row, accused.filter(kind & mine)["row"].to_torch())
+    guided = int(inside.sum()) >= FEWEST
+    spots = plane(value, label, inside if guided else None)
+    names = [dataset.classes[at] if dataset.classes and at >= 0 else None for at in label.tolist()]
+    places = tuple(
+        Place(number, x, y, number in shown, name)
+        for number, (x, y), name in zip(row.tolist(), spots.tolist(), names, strict=True)
+    )
+    return Atlas(view, guided, dataset.rows, places)
+
+
+def write(drawn: Atlas, rows: pl.LazyFrame, path: str) -> None:
+    """The map as a table: the rows on it as `rows` (in the columns of samples.parquet) have them, with x and y."""
+    at = pl.DataFrame([(one.row, one.x, one.y) for one in drawn.places], schema=["row", "x", "y"], orient="row")
+    at = at.with_columns(pl.col("x", "y").cast(pl.Float32))
+    rows.join(at.lazy(), on="row").sort("row").collect().write_parquet(path)
+
+
+def plane(value: Tensor, label: Tensor, inside: Tensor | None) -> Tensor:
+    """Rows [N, D] with labels [N] on a plane, [N, 2] in [0, 1]; without `inside` [N] on the principal one."""
+    value = value - value.mean(0)
+    if inside is None:
+        right, up = principal(value, 2).unbind(1)
+    else:
+        beside = ~inside & torch.isin(label, label[inside])
+        beside = beside if int(beside.sum()) >= FEWEST else ~inside
+        fold = torch.zeros(len(value), dtype=torch.int64)
+        for part in (inside, ~inside):
+            fold[part] = torch.arange(int(part.sum())) % FOLDS
+        right, rest = torch.zeros(len(value)), value.clone()
+        for turn in range(FOLDS):
+            held = fold == turn
+            axis = apart(value[~held], inside[~held], beside[~held])
+            along = value[held] @ axis
+            ordinary = along[~inside[held]]
+            right[held] = (along - ordinary.mean()) / ordinary.std().clamp_min(1e-9)
+            rest[held] -= along[:, None] * axis
+        up = principal(rest, 1)[:, 0]
+    at = torch.stack([right, up], 1)
+    low, high = at.quantile(TAIL, 0), at.quantile(1 - TAIL, 0)
+    return ((at - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
+
+
+def apart(value: Tensor, inside: Tensor, beside: Tensor) -> Tensor:
+    """The unit vector [D] that parts the rows `inside` [N] from those `beside` [N], as either are spread."""
+    means = [value[part].mean(0) for part in (inside, beside)]
+    within = torch.cat([value[part] - mean for part, mean in zip((inside, beside), means, strict=True)])
+    scatter = within.T @ within / len(within)
+    scatter.diagonal().add_(RIDGE * scatter.diagonal().mean().clamp_min(1e-9))
+    factor = torch.linalg.cholesky(scatter)
+    return normalize(torch.cholesky_solve((means[0] - means[1])[:, None], factor)[:, 0], dim=0)
+
+
+def principal(value: Tensor, rank: int) -> Tensor:
+    """Rows [N, D] along their first principal components, [N, rank]; the longer tail lies at larger numbers."""
+    value = value - value.mean(0)
+    at = value @ top_directions((value.T @ value)[None], rank)[0]
+    return at * torch.where(at.pow(3).sum(0) < 0, -1.0, 1.0)
+
+
+def _chosen(dataset: Dataset, flagged: list[int]) -> list[Shard]:
+    """At most SHARDS shards in order: those with most flagged rows, and others evenly spread."""
+    shards = dataset.shards
+    if len(shards) <= SHARDS:
+        return list(shards)
+    ends = torch.tensor([shard.first_row + shard.rows for shard in shards])
+    count = Counter(torch.searchsorted(ends, torch.tensor(flagged, dtype=torch.int64), right=True).tolist())
+    kept = {at for at, _ in count.most_common(SHARDS // 2)}
+    step = max(1, len(shards) // (SHARDS // 2))
+    kept |= set(range(0, len(shards), step)[: SHARDS - len(kept)])
+    return [shards[at] for at in sorted(kept)]

@@ -1,0 +1,122 @@
+"""The flagged rows as a person sees them: the picture, the text or the unusual cells, out of the user's own files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from foretaste.dataset.parquet import payloads, picked, row_groups
+from foretaste.dataset.payload import Payload
+from foretaste.dataset.thumbnails import picture
+from foretaste.explain.unusual_cells import Cell, oddities
+from foretaste.report.html.page import Sample
+from foretaste.text.ngrams import spans
+from foretaste.types.findings import Dataset, Modality
+
+PIECE = 4096  # rows, among which what is usual in a table is looked for
+PER_GROUP = 24  # of each kind and class: what the page shows
+AT_MOST = 400
+READ = 20_000  # characters of a text in which marks are looked for
+CELLS = 6  # of a row of a table, the most unusual
+
+
+def chosen(flagged: pl.DataFrame) -> pl.DataFrame:
+    """The flagged rows worth showing: the most suspicious of each kind and class."""
+    order = pl.int_range(pl.len()).over("kinds", "label")
+    ranked = flagged.sort("risk", "row", descending=[True, False])
+    return ranked.filter(order < PER_GROUP).head(AT_MOST)
+
+
+def samples(dataset: Dataset, flagged: pl.DataFrame, *, side: int = 96) -> Sequence[Sample]:
+    """The rows of `flagged` (in the columns of samples.parquet) with their payload, ascending; few row groups are read.
+
+    `side` is the longer one of a picture, in pixels.
+    """
+    facts = {int(one["row"]): one for one in flagged.to_dicts()}
+    cells = _cells(dataset, facts.keys())
+    return [
+        Sample(
+            row=row,
+            file=facts[row]["file"],
+            row_group=facts[row]["row_group"],
+            row_in_group=facts[row]["row_in_group"],
+            id=None if facts[row].get("id") is None else str(facts[row]["id"]),
+            label=facts[row]["label"],
+            risk=facts[row]["risk"],
+            p_value=facts[row]["p_value"],
+            kinds=tuple(facts[row]["kinds"]),
+            detectors=tuple(facts[row]["detectors"]),
+            reason=facts[row]["reason"],
+            picture=picture(content, side) if isinstance(content, bytes) else None,
+            text=content if isinstance(content, str) else None,
+            cells=tuple(cells.get(row, ())[:CELLS]),
+        )
+        for row, content in contents(dataset, facts.keys(), cells)
+    ]
+
+
+def contents(
+    dataset: Dataset, rows: Collection[int], cells: Mapping[int, Sequence[Cell]] | None = None
+) -> Iterator[tuple[int, bytes | str | None]]:
+    """What these rows hold, ascending: the file of a picture (None where there is none to read) or a text."""
+    if dataset.roles.modality is Modality.FEATURES:
+        known = _cells(dataset, rows) if cells is None else cells
+        yield from ((row, ", ".join(f"{cell.name} = {cell.value}" for cell in known[row])) for row in sorted(known))
+        return
+    for payload in picked(dataset, rows):
+        image = dataset.roles.modality is Modality.IMAGE
+        yield from zip(payload.row.tolist(), payload.pictures() if image else _texts(dataset, payload), strict=True)
+
+
+def texts(dataset: Dataset, wanted: Collection[int]) -> dict[int, str]:
+    """The texts of the wanted rows, by row."""
+    parts = picked(dataset, wanted)
+    return {row: text for part in parts for row, text in zip(part.row.tolist(), part.texts, strict=True)}
+
+
+def marked(
+    samples: Sequence[Sample], phrases: Mapping[tuple[str, str | None], Sequence[str]], believed: Mapping[int, str]
+) -> Sequence[Sample]:
+    """The samples with what their group shares marked in their text, and the class that each is believed to be of."""
+    return [
+        replace(
+            one,
+            believed=believed.get(one.row),
+            marks=tuple(
+                mark
+                for (kind, label), words in phrases.items()
+                if kind in one.kinds and label in (None, one.label)
+                for phrase in words
+                for mark in dict.fromkeys((phrase, *_standing(one.text or "", phrase)))
+            ),
+        )
+        for one in samples
+    ]
+
+
+def _standing(text: str, phrase: str) -> list[str]:
+    """A phrase as the text has it, whatever white space is between its words."""
+    return [text[start:end] for start, end in spans(text[:READ], phrase)]
+
+
+def _texts(dataset: Dataset, payload: Payload) -> list[str]:
+    if dataset.roles.modality is not Modality.EMBEDDING:
+        return payload.texts
+    vectors = payload.columns[dataset.roles.payload[0]].to_pylist()
+    return [", ".join(f"{value:.3g}" for value in (one or [])[:12]) + ", …" for one in vectors]
+
+
+def _cells(dataset: Dataset, rows: Collection[int]) -> dict[int, list[Cell]]:
+    """The cells of the wanted rows of a table, the most unusual first, by row; of anything else none."""
+    out: dict[int, list[Cell]] = {}
+    if dataset.roles.modality is not Modality.FEATURES:
+        return out
+    for payload in payloads(dataset, list(row_groups(dataset, rows)), rows=PIECE):
+        at = [place for place, row in enumerate(payload.row.tolist()) if row in rows]
+        if at:
+            columns = {name: payload.columns[name] for name in dataset.roles.payload}
+            named = zip(payload.row[at].tolist(), oddities(columns, payload.label.numpy(), at), strict=True)
+            out.update(named)
+    return out

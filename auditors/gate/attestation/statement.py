@@ -1,0 +1,329 @@
+"""What an audit found, as a signed statement that anybody can check later, offline.
+
+An in-toto Statement v1 (https://github.com/in-toto/attestation) with the vetted predicate test-result/v0.1, in a DSSE
+envelope. Its subjects are the dataset's files and the dataset itself, by digest; plan, policy, embedders and report are
+named by digest; what a gate decides by stands in the annotations of the report. Signed through securesystemslib.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foretaste.errors import DataError, Refused
+from foretaste.gate.attestation import keys
+from foretaste.gate.policy import AttestedFinding, AttestedRun, Facts, Policy, decide
+from foretaste.types.findings import Digest, Kind, Verdict
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner
+
+FILE = "attestation.json"
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://in-toto.io/attestation/test-result/v0.1"
+PAYLOAD = "application/vnd.in-toto+json"
+REPORT = "report.json"
+
+
+def statement(
+    document: Mapping[str, Any],
+    *,
+    policy: Policy,
+    started: datetime,
+    ended: datetime,
+    embedders: Mapping[str, str] | None = None,
+    evidence: Mapping[str, Digest] | None = None,
+    afterwards: bool = False,
+) -> dict[str, Any]:
+    """The in-toto statement for the audit that `document` (report.json) reports.
+
+    policy      what the result is decided by, besides the audit's own verdict
+    embedders   the digest of each embedder as it ran, weights included, by its name in the plan
+    evidence    sha256 of files of the audit by name; of report.json itself by default that of `document` as JSON
+    afterwards  whether this is not the audit itself speaking, but somebody who vouches for its report
+
+    Raises DataError where the report lacks what a statement needs.
+    """
+    try:
+        data = document["dataset"]
+        root = Digest.parse(data["digest"])
+        files = [{"name": one["name"], "digest": _set(Digest.parse(one["digest"]))} for one in data["files"]]
+        plan = {name: document["plan"][name] for name in ("embedders", "detectors", "decide")}
+        told = _told(document, started, ended, afterwards)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"the report of the audit lacks what an attestation must say: {error!r}") from None
+    named = dict(evidence or {})
+    report = named.pop(REPORT, None) or Digest("sha256", _sha256(canonical(document)))
+    configuration = [
+        _content("plan", canonical(plan)),
+        _content("policy", policy.canonical()),
+        *(
+            _content(f"embedder {name}", canonical({**settings, "digest": (embedders or {}).get(name)}))
+            for name, settings in plan["embedders"].items()
+        ),
+        *({"name": name, "digest": _set(digest)} for name, digest in sorted(named.items())),
+        {"name": REPORT, "digest": _set(report), "mediaType": "application/json", "annotations": told},
+    ]
+    tests = _tests(document)
+    body: dict[str, Any] = {
+        "_type": STATEMENT,
+        "subject": [*files, {"name": _folder(data.get("root", "")), "digest": _set(root)}],
+        "predicateType": PREDICATE,
+        "predicate": {"result": str(document["verdict"]).upper(), "configuration": configuration, **tests},
+    }
+    # The result is the verdict, unless the policy refuses what the verdict lets through. Who signs when is no result.
+    if decide(policy, replace(facts(body), afterwards=False), ended):
+        body["predicate"]["result"] = "FAILED"
+    return body
+
+
+def sign(body: Mapping[str, Any], key: CryptoSigner | str | Path) -> bytes:
+    """The statement in a DSSE envelope, as JSON, signed with a private key or the file of one.
+
+    Raises PlanError where the key cannot be used.
+    """
+    return canonical(seal(canonical(body), PAYLOAD, key)) + b"\n"
+
+
+def seal(payload: bytes, payload_type: str, key: CryptoSigner | str | Path) -> dict[str, Any]:
+    """A signed DSSE envelope as JSON types."""
+    signer = keys.signer(key) if isinstance(key, (str, Path)) else key
+    from securesystemslib.dsse import Envelope
+
+    envelope = Envelope(payload, payload_type, {})
+    envelope.sign(signer)
+    sealed: dict[str, Any] = envelope.to_dict()
+    return sealed
+
+
+def verified(envelope: bytes, key: str | Path, *, where: str = FILE) -> dict[str, Any]:
+    """The statement in an envelope, once its signature has been checked with a public key's file.
+
+    Raises DataError where the bytes are no envelope, PlanError where the key cannot be used, and Refused where another
+    key signed it, where it was edited since, or where it states something else than an audit.
+    """
+    sealed = read(envelope, where=where)
+    if sealed["payloadType"] != PAYLOAD:
+        raise Refused(f"{where}: must hold an in-toto statement, its payload is {sealed['payloadType']!r}")
+    try:
+        body = json.loads(opened(sealed, key, where=where))
+    except ValueError:
+        body = None
+    if not isinstance(body, dict) or body.get("_type") != STATEMENT or body.get("predicateType") != PREDICATE:
+        raise Refused(f"{where}: is signed, but is not the attestation of a test result")
+    return body
+
+
+def read(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
+    """The envelope as JSON types, not checked. Raises DataError where the bytes are no DSSE envelope."""
+    try:
+        found = json.loads(envelope)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: an attestation is JSON, and this is not: {error}") from None
+    texts = isinstance(found, dict) and all(isinstance(found.get(name), str) for name in ("payload", "payloadType"))
+    signatures = found.get("signatures") if texts else None
+    if not isinstance(signatures, list) or not all(
+        isinstance(one, dict) and all(isinstance(one.get(name), str) for name in ("keyid", "sig")) for one in signatures
+    ):
+        raise DataError(f"{where}: not an attestation, a DSSE envelope has payload, payloadType and signatures")
+    return dict(found)
+
+
+def unchecked(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
+    """The statement, whoever signed it, for what decides nothing. Raises DataError where there is none."""
+    try:
+        body: dict[str, Any] = json.loads(base64.b64decode(read(envelope, where=where)["payload"]))
+        return body
+    except ValueError as error:
+        raise DataError(f"{where}: the attestation holds no statement: {error}") from None
+
+
+def opened(sealed: Mapping[str, Any], key: str | Path, *, where: str) -> bytes:
+    """The payload of an envelope that was signed by the owner of `key`. Raises Refused for any other."""
+    public = keys.verifier(key)
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.exceptions import UnverifiedSignatureError
+    from securesystemslib.signer import Signature
+
+    broken = Refused(f"{where}: was edited since it was signed, its signature does not fit what it says now")
+    try:
+        payload = base64.b64decode(sealed["payload"], validate=True)
+        signed = [(one["keyid"], base64.b64decode(one["sig"], validate=True)) for one in sealed["signatures"]]
+    except (ValueError, binascii.Error):
+        raise broken from None
+    if base64.b64encode(payload).decode() != sealed["payload"]:  # two spellings of the same bytes
+        raise broken
+    pae = Envelope(payload, sealed["payloadType"], {}).pae()
+    for _, signature in signed:
+        # A key's id is a hint, and other tools name the same key otherwise: only the signature counts.
+        try:
+            public.verify_signature(Signature(public.keyid, signature.hex()), pae)
+        except UnverifiedSignatureError:
+            continue
+        return payload
+    if any(keyid == public.keyid for keyid, _ in signed):
+        raise broken
+    by = ", ".join(keyid[:12] for keyid, _ in signed) or "nobody"
+    raise Refused(f"{where}: was signed with another key ({by}) than {key} ({public.keyid[:12]})")
+
+
+def subjects(body: Mapping[str, Any]) -> tuple[Digest, dict[str, Digest]]:
+    """The dataset's root digest and the files' digests by name. Raises Refused where the statement has no such."""
+    try:
+        roots = [one["digest"]["dirHash1"] for one in body["subject"] if "dirHash1" in one["digest"]]
+        files = {one["name"]: one["digest"]["sha256"] for one in body["subject"] if "dirHash1" not in one["digest"]}
+        if len(roots) != 1 or len(files) != len(body["subject"]) - 1:
+            raise ValueError("one dataset and files of different names")
+        return Digest("dirHash1", str(roots[0])), {name: Digest("sha256", str(value)) for name, value in files.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refused(f"the attestation does not say which files it is about: {error!r}") from None
+
+
+def facts(body: Mapping[str, Any]) -> Facts:
+    """What a statement says, for a policy to judge. Raises Refused where it does not say it."""
+    try:
+        predicate = body["predicate"]
+        named = {one["name"]: one for one in predicate["configuration"]}
+        told = named[REPORT]["annotations"]
+        rows, counts = told["rows"], told["counts"]
+        numbers = [rows, *counts.values(), *(one["rows"] for one in told["groups"])]
+        if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in numbers):
+            raise ValueError("numbers of rows must be whole")
+        if not 0 <= told["fdr"] <= 1 or not all(isinstance(one["certain"], bool) for one in told["groups"]):
+            raise ValueError("a rate must lie between 0 and 1, and a group be certain or not")
+        return Facts(
+            dataset=subjects(body)[0],
+            verdict=Verdict(told["verdict"]),
+            result=Verdict(predicate["result"].lower()),
+            reason=str(told["reason"]),
+            rows=rows,
+            counts=dict(counts),
+            groups=tuple(AttestedFinding(**one) for one in told["groups"]),
+            runs=tuple(AttestedRun(**one) for one in told["runs"]),
+            fdr=float(told["fdr"]),
+            plan=Digest("sha256", named["plan"]["digest"]["sha256"]),
+            ended=moment(told["ended"]),
+            afterwards=told["afterwards"] is not False,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Refused(f"the attestation lacks what an audit says: {error!r}") from None
+
+
+def moment(text: str) -> datetime:
+    """A time as statements write it. Raises ValueError where it has no offset."""
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"a time needs an offset, got {text!r}")
+    return found.astimezone(UTC)
+
+
+def stamp(when: datetime) -> str:
+    """RFC 3339, in UTC, to the second."""
+    return f"{when.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def canonical(value: Any) -> bytes:
+    """The same JSON bytes for the same value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+# What stands in a statement
+
+
+def _told(document: Mapping[str, Any], started: datetime, ended: datetime, afterwards: bool) -> dict[str, Any]:
+    plan = document["plan"]
+    looks, embedders = plan["detectors"], plan["embedders"]
+    return {
+        "verdict": document["verdict"],
+        "reason": document["reason"],
+        "rows": document["rows"],
+        "flagged": document["flagged"],
+        "counts": dict(document["counts"]),
+        "groups": [
+            {
+                "kind": group["kind"],
+                "label": group["label"],
+                "rows": group["rows"],
+                "certain": _certain(group),
+                "reason": group["reason"],
+            }
+            for group in document["groups"]
+        ],
+        "runs": [
+            {
+                "name": run["detector"],
+                "kind": looks[run["detector"]]["kind"],
+                "embedder": run["embedder"],
+                "embedder_kind": embedders[run["embedder"]]["kind"],
+                "status": run["status"],
+                "reason": run["reason"],
+            }
+            for run in document["runs"]
+        ],
+        "notes": list(document.get("notes", ())),
+        "fdr": plan["decide"]["fdr"],
+        "power": document.get("power", {}),
+        "versions": document.get("versions", {}),
+        "seed": plan.get("seed"),
+        "device": plan.get("device"),
+        "started": stamp(started),
+        "ended": stamp(ended),
+        "afterwards": afterwards,
+    }
+
+
+def _certain(group: Mapping[str, Any]) -> bool:
+    """Scattered wrong labels and unreadable rows are listed with p = 1; what passed a test has less."""
+    return Kind(group["kind"]).fails_audit or group["p_value"] is None or group["p_value"] < 1
+
+
+def _tests(document: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Every look that ended with an answer: failed where it crashed or found a group, warned where it found labels."""
+    failed: set[str] = set()
+    warned: set[str] = set()
+    for group in document["groups"]:
+        seen = {(one["detector"], one["embedder"]) for one in group.get("evidence", {}).get("tests", ())}
+        for run in document["runs"]:
+            if (run["detector"], run["embedder"]) in seen or (not seen and run["detector"] in group["detectors"]):
+                (failed if Kind(group["kind"]).fails_audit else warned).add(_name(run))
+    failed |= {_name(run) for run in document["runs"] if run["status"] == "failed"}
+    done = [_name(run) for run in document["runs"] if run["status"] == "completed"]
+    return {
+        "passedTests": [name for name in done if name not in failed | warned],
+        "warnedTests": [name for name in done if name in warned - failed],
+        "failedTests": [name for name in map(_name, document["runs"]) if name in failed],
+    }
+
+
+def _name(run: Mapping[str, Any]) -> str:
+    return f"{run['detector']} on {run['embedder']}"
+
+
+def _content(name: str, content: bytes) -> dict[str, Any]:
+    """A resource that is so small that it stands in the statement itself."""
+    return {
+        "name": name,
+        "digest": {"sha256": _sha256(content)},
+        "content": base64.b64encode(content).decode(),
+        "mediaType": "application/json",
+    }
+
+
+def _folder(root: str) -> str:
+    """What to call the dataset: the last part of its place, since where it lies on one machine is nobody's business."""
+    return (root.rstrip("/").rpartition("/")[2] or "dataset") + "/"
+
+
+def _set(digest: Digest) -> dict[str, str]:
+    return {digest.algorithm: digest.value}
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,78 @@
+"""Files beside what an attestation says of them: which are the same, and what happened to the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from foretaste.dataset.files import each, find, root_digest, sha256
+from foretaste.errors import DataError, Refused
+from foretaste.gate.attestation import statement
+from foretaste.types.findings import Digest
+
+
+def compared(attestation: str, places: Sequence[str], key: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What an attestation and the data agree on, and where they differ, a sentence each; no policy is asked.
+
+    Raises Refused where the signature does not hold, DataError or PlanError where something cannot be read.
+    """
+    try:
+        envelope = Path(attestation).read_bytes()
+    except OSError as error:
+        raise DataError(f"{attestation}: the attestation cannot be read: {error.strerror}") from None
+    body = statement.verified(envelope, key, where=attestation)
+    root, signed = statement.subjects(body)
+    _, found = find(places)
+    read = each(found, lambda one: sha256(one.path))
+    files = {one.name: digest for one, (digest, _) in zip(found, read, strict=True)}
+    different = (*differences(body, files), *_beside(attestation, body))
+    same = [f"{name}: {digest}" for name, digest in sorted(files.items()) if signed.get(name) == digest]
+    said = [f"{attestation}: signed with {key}", *same]
+    if not different:
+        said.append(f"the dataset: {root}")
+        said.append(f"the audit says {statement.facts(body).result}")
+    return tuple(said), different
+
+
+def _beside(attestation: str, body: Mapping[str, Any]) -> list[str]:
+    """Files of the audit, where the attestation still lies among them, that are not those that were signed with it."""
+    out = []
+    for one in body["predicate"]["configuration"]:
+        path = Path(attestation).parent / one["name"]
+        if "content" not in one and path.is_file() and sha256(str(path))[0].value != one["digest"]["sha256"]:
+            out.append(f"{path}: was changed since the audit was signed")
+    return out
+
+
+def differences(body: Mapping[str, Any], files: Mapping[str, Digest]) -> tuple[str, ...]:
+    """How files differ from the subjects of a statement, a sentence for each file; empty where they are the same.
+
+    Raises Refused where the statement contradicts itself.
+    """
+    root, signed = statement.subjects(body)
+    if root_digest(signed.items()) != root:
+        raise Refused("the attestation contradicts itself, its files do not make up its dataset")
+    return changes(signed, files)
+
+
+def changes(signed: Mapping[str, Digest], files: Mapping[str, Digest]) -> tuple[str, ...]:
+    """How files, by name, differ from those that were `signed`: changed, added, removed, renamed or swapped."""
+    names = {digest: name for name, digest in signed.items()}
+    out: list[str] = []
+    told: set[str] = set()
+    for name in sorted({*signed, *files}):
+        if name in told or signed.get(name) == files.get(name):
+            continue
+        now, was = files.get(name), signed.get(name)
+        other = names.get(now) if now is not None else None
+        if was is None:
+            out.append(f"{name}: was added since the audit" + (f", with the bytes of {other}" if other else ""))
+        elif now is None:
+            out.append(f"{name}: was removed since the audit")
+        elif other is not None and files.get(other) == was:
+            told.add(other)
+            out.append(f"{name} and {other}: have swapped their names since the audit")
+        else:
+            out.append(f"{name}: its bytes changed since the audit" + (f", they are those of {other}" if other else ""))
+    return tuple(out)

@@ -1,0 +1,155 @@
+"""gate.toml → Policy: what it may say, and what is said of what it may not."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from foretaste.errors import PlanError
+from foretaste.gate.policy import DEFAULT, Limit, Policy, Waiver
+from foretaste.types.findings import Digest, Kind
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def chosen(policy: Policy | str | None) -> Policy:
+    """The policy itself, the one in the file it names, or DEFAULT. Raises PlanError as `load`."""
+    if policy is None:
+        return DEFAULT
+    return load(policy) if isinstance(policy, str) else policy
+
+
+def load(path: str) -> Policy:
+    """Read a policy file. Raises PlanError where it cannot be read or says what foretaste does not know."""
+    try:
+        with open(path, "rb") as file:
+            return parse(tomllib.load(file))
+    except OSError as error:
+        raise PlanError(f"{path}: the policy cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise PlanError(f"{path}: the policy is not TOML: {error}") from error
+    except PlanError as error:
+        raise PlanError(f"{path}: {error}") from error
+
+
+def parse(document: Mapping[str, Any]) -> Policy:
+    """A policy from its TOML document; what it leaves out is as in DEFAULT, kinds without a limit included."""
+    known = ("required", "plans", "limits", "warned", "min_fdr", "max_fdr", "max_age", "afterwards", "waiver")
+    _known(document, known, "the policy")
+    given = dict(document)
+    out: dict[str, Any] = {}
+    if "required" in given:
+        out["required"] = tuple(_texts(given["required"], "required"))
+    if "plans" in given:
+        out["plans"] = tuple(_digest(one, "sha256", "plans") for one in _texts(given["plans"], "plans"))
+    if "limits" in given:
+        out["limits"] = {**DEFAULT.limits, **_limits_of(given["limits"])}
+    for name in ("warned", "afterwards"):
+        if name in given:
+            if given[name] not in ("allow", "refuse"):
+                raise PlanError(f"{name} must be 'allow' or 'refuse', got {given[name]!r}")
+            out[name] = given[name]
+    for name in ("min_fdr", "max_fdr"):
+        if name in given:
+            out[name] = _share(given[name], name)
+    if "max_age" in given:
+        out["max_age"] = _length(given["max_age"])
+    if "waiver" in given:
+        if not isinstance(given["waiver"], list):
+            raise PlanError(f"waivers are written as [[waiver]] tables, got {given['waiver']!r}")
+        out["waivers"] = tuple(_waiver(one, f"[[waiver]] {n}") for n, one in enumerate(given["waiver"], 1))
+    policy = Policy(**out)
+    if policy.min_fdr > policy.max_fdr:
+        raise PlanError(f"min_fdr must not exceed max_fdr, got {policy.min_fdr:g} and {policy.max_fdr:g}")
+    return policy
+
+
+def _limits_of(table: Any) -> dict[Kind, Limit]:
+    _known(_table(table, "[limits]"), [str(kind) for kind in Kind], "[limits]")
+    out = {}
+    for kind, limit in table.items():
+        where = f"[limits.{kind}]"
+        _known(_table(limit, where), ("rows", "share"), where)
+        rows, share = limit.get("rows"), limit.get("share")
+        if rows is not None and (not isinstance(rows, int) or isinstance(rows, bool) or rows < 0):
+            raise PlanError(f"{where} rows must be a whole number of at least 0, got {rows!r}")
+        out[Kind(kind)] = Limit(rows, None if share is None else _share(share, f"{where} share"))
+    return out
+
+
+def _waiver(table: Any, where: str) -> Waiver:
+    _known(_table(table, where), ("dataset", "group", "by", "why", "until"), where)
+    for name in ("by", "why", "until"):
+        if name not in table:
+            raise PlanError(f"{where} must say {name!r}: a waiver names who takes it on, why, and until when")
+    for name in ("by", "why"):
+        if not isinstance(table[name], str) or not table[name].strip():
+            raise PlanError(f"{where} {name} must be a text, got {table[name]!r}")
+    if "dataset" not in table and "group" not in table:
+        raise PlanError(f"{where} must name a dataset (its digest), a group (kind and label), or both, got neither")
+    dataset = kind = label = None
+    if "dataset" in table:
+        dataset = _digest(table["dataset"], "dirHash1", f"{where} dataset")
+    if "group" in table:
+        group = _table(table["group"], f"{where} group")
+        _known(group, ("kind", "label"), f"{where} group")
+        if group.get("kind") not in list(Kind):
+            raise PlanError(f"{where} group kind must be one of {', '.join(Kind)}, got {group.get('kind')!r}")
+        kind, label = Kind(group["kind"]), group.get("label")
+        if label is not None and not isinstance(label, str):
+            raise PlanError(f"{where} group label must be a text, got {label!r}")
+    return Waiver(table["by"], table["why"], _moment(table["until"], f"{where} until"), dataset, kind, label)
+
+
+def _moment(value: Any, where: str) -> datetime:
+    """A date holds to its end in UTC; a moment needs an offset."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise PlanError(f"{where} must be a date or a time with an offset such as Z, got {value.isoformat()}")
+        return value.astimezone(UTC)
+    if isinstance(value, date):
+        return datetime.combine(value, time(), UTC) + timedelta(days=1)
+    raise PlanError(f"{where} must be a date such as 2027-01-31 without quotes, got {value!r}")
+
+
+def _length(value: Any) -> timedelta:
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", value) if isinstance(value, str) else None
+    if not match:
+        raise PlanError(f"max_age must be a number and m, h, d or w, such as '7d' or '36h', got {value!r}")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+def _share(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise PlanError(f"{where} must be a number from 0 to 1, got {value!r}")
+    return float(value)
+
+
+def _digest(text: Any, algorithm: str, where: str) -> Digest:
+    if not isinstance(text, str) or not re.fullmatch(rf"{algorithm}:[0-9a-f]{{64}}", text):
+        raise PlanError(f"{where} must be {algorithm}: and 64 hexadecimal digits, got {text!r}")
+    return Digest.parse(text)
+
+
+def _texts(value: Any, where: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+        raise PlanError(f"{where} must be a list of texts, got {value!r}")
+    return value
+
+
+def _table(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise PlanError(f"{where} must be a table, got {value!r}")
+    return value
+
+
+def _known(table: Mapping[str, Any], names: Sequence[str], where: str) -> None:
+    for name in table:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
+            raise PlanError(f"{where} has no setting {name!r}; {hint}")

@@ -1,0 +1,103 @@
+"""Random patches of the pictures themselves as filters, and the responses of pictures to them.
+
+Coates & Ng, "Learning Feature Representations with K-means" (2012): random patches, whitened, with soft thresholds,
+pooled over quadrants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, normalize, softshrink
+
+from foretaste.dataset.payload import Payload
+from foretaste.stats.sampling import content_key, smallest
+
+SIDE = 32  # pictures are looked at in this many pixels
+CHUNK = 16  # pictures at once: their filter responses must fit into the cache
+DRAWN = 4096  # pictures that filters are cut from
+QUIET = 10 / 255**2  # added to a patch's variance, so that an empty patch is not blown up to pure noise
+SMOOTH = 0.1  # added to the patches' variances before whitening, as in the source
+SHRINK = 0.25  # responses closer to nothing than this are nothing
+QUADRANTS = 4
+FAINT = 0.01  # a mean response that makes no difference; strengths are compared by their logarithm
+
+
+def read(payloads: Iterable[Payload]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Row [B], label [B] and picture [B, 3, 32, 32] uint8 of the rows that can be read."""
+    for payload in payloads:
+        image, broken = payload.images(SIDE)
+        keep = torch.ones(len(payload), dtype=torch.bool)
+        keep[list(broken)] = False
+        yield payload.row[keep], payload.label[keep], image[keep]
+
+
+def sample(payloads: Iterable[Payload], count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures [S, 3, 32, 32], labels [S] and content keys [S] of the `count` labelled rows with the smallest keys."""
+    image = torch.zeros(0, 3, SIDE, SIDE, dtype=torch.uint8)
+    label = key = torch.zeros(0, dtype=torch.int64)
+    for _, given, more in read(payloads):
+        known = given >= 0
+        image = torch.cat([image, more[known]])
+        label, key = torch.cat([label, given[known]]), torch.cat([key, fold_key(more[known])])
+        order = smallest(key, count)
+        image, label, key = image[order], label[order], key[order]
+    return image, label, key
+
+
+def fold_key(image: Tensor) -> Tensor:
+    """Content key [B] of pictures [B, 3, 32, 32]; a picture and its mirror image, which is looked at too, have one."""
+    return torch.minimum(content_key(image), content_key(image.flip(3)))
+
+
+def dictionary(image: Tensor, *, filters: int, size: int, seed: int, patches: int = 40_000) -> Tensor:
+    """Filters [F, 3, size, size]: random patches of `image` [S, 3, 32, 32] uint8, whitened, of unit length."""
+    draw = torch.Generator().manual_seed(seed)
+    at = torch.randint(len(image), (patches,), generator=draw)
+    top, left = torch.randint(SIDE - size + 1, (2, patches), generator=draw)
+    step = torch.arange(size)
+    cut = image[at[:, None, None], :, (top[:, None] + step)[:, :, None], (left[:, None] + step)[:, None, :]]
+    patch = cut.permute(0, 3, 1, 2).flatten(1).double() / 255  # [P, 3 * size * size]
+    patch = patch - patch.mean(1, keepdim=True)
+    patch = patch * (patch.var(1, keepdim=True) + QUIET).rsqrt()
+    value, vector = torch.linalg.eigh(torch.cov(patch.T))
+    whitener = (vector * (value.clamp_min(0) + SMOOTH).rsqrt()) @ vector.T
+    chosen = patch[torch.randperm(patches, generator=draw)[:filters]] - patch.mean(0)
+    filter_ = normalize(chosen @ whitener, dim=1) @ whitener
+    filter_ = filter_ - filter_.mean(1, keepdim=True)  # a response is free of the place's brightness
+    bank: Tensor = filter_.float().view(-1, 3, size, size).contiguous(memory_format=torch.channels_last)
+    return bank
+
+
+@cache
+def quadrants(side: int) -> Tensor:
+    """The mean over each quadrant as a matrix [4, side * side]."""
+    place = torch.eye(side * side).view(-1, 1, side, side)
+    return adaptive_avg_pool2d(place, 2).flatten(1).T.contiguous()
+
+
+def responses(image: Tensor, bank: Tensor) -> Tensor:
+    """Responses [B, 2 * 4 * F] of `image` [B, 3, 32, 32] uint8: signed and absolute, of each quadrant and filter."""
+    filters, size, side = len(bank), bank.shape[-1], SIDE - bank.shape[-1] + 1
+    pool = quadrants(side).to(image.device)
+    out = []
+    for part in torch.split(image, CHUNK):
+        value = (part.float() / 255).contiguous(memory_format=torch.channels_last)
+        mean = avg_pool2d(value.mean(1, keepdim=True), size, 1)
+        square = avg_pool2d(value.square().mean(1, keepdim=True), size, 1)
+        numbers = 3 * size * size
+        gain = ((square - mean.square()).clamp_min(0) * (numbers / (numbers - 1)) + QUIET).rsqrt()
+        flat = conv2d(value, bank).permute(0, 2, 3, 1).reshape(len(part), side * side, filters)
+        shrunk = softshrink(flat.mul_(gain.view(len(part), side * side, 1)), SHRINK)
+        out.append(torch.cat([pool @ shrunk, pool @ shrunk.abs_()], 1).flatten(1))
+    return torch.cat(out) if out else torch.zeros(0, filters * 2 * QUADRANTS, device=image.device)
+
+
+def whole(response: Tensor) -> Tensor:
+    """Each filter's response over the whole picture, signed and its log strength [B, 2 * F], of `responses`."""
+    filters = response.shape[1] // (2 * QUADRANTS)
+    signed, strength = response.view(-1, 2, QUADRANTS, filters).mean(2).unbind(1)  # [B, F] each
+    return torch.cat([signed, (strength + FAINT).log()], 1)

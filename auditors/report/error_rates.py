@@ -1,0 +1,37 @@
+"""How far the verdict can be trusted, in sentences: what the tests promise, and what clean data made of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from foretaste.report import numbers
+
+
+def certainty(document: Mapping[str, Any]) -> Iterator[str]:
+    """One sentence for each rate; `document` is report.json."""
+    decide = document.get("plan", {}).get("decide", {})
+    if "fdr" not in decide:
+        yield "Not recorded."
+        return
+    yield (
+        f"Classes are called suspicious at a false discovery rate of {_rate(decide['fdr'])} over all classes and all "
+        f"looks at them; up to {_rate(decide.get('watch'))} a class is worth a warning, and no row of it is accused."
+    )
+    yield (
+        f"In a suspicious class a row is accused from a posterior probability of {_rate(decide.get('posterior'))} on."
+    )
+    found = document.get("false_alarms")
+    if not found:
+        yield "How often this very plan fails clean data was not measured: these rates are what its tests aim at."
+        return
+    clean, rows = numbers.plural(found["audits"], "clean dataset"), numbers.plural(found["rows"], "row")
+    yield (
+        f"Measured: of {clean} ({', '.join(found['kinds'])}) this plan failed {found['failed']} and warned of "
+        f"{found['warned']}, so it fails at most {100 * found['at_most']:.1f} % of such with 95 % confidence; of their "
+        f"{rows} it accused {numbers.count(found['accused'])}."
+    )
+
+
+def _rate(share: Any) -> str:
+    return f"{100 * share:g} %" if isinstance(share, (int, float)) else "unknown"

@@ -1,0 +1,59 @@
+"""What a stored report.html shows: its pictures, for terminals, and a place for what people decided since."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+
+from foretaste.curation.review_decisions import Precision
+from foretaste.errors import DataError
+from foretaste.report.html.page import environment
+
+PREFIX = "data:image/png;base64,"
+PLACE = "<!-- what people decided -->"  # text from a dataset is escaped, so nothing else can hold it
+
+
+def pictures(folder: str | Path) -> dict[int, bytes]:
+    """The PNG that the page shows of each row; empty where there is no page."""
+    try:
+        page = _Pictures((Path(folder) / "report.html").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return page.found
+
+
+class _Pictures(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: dict[int, bytes] = {}
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        said = dict(attrs)
+        row, source = said.get("data-row") or "", said.get("src") or ""
+        if tag == "img" and row.isdecimal() and source.startswith(PREFIX):
+            try:
+                self.found[int(row)] = base64.b64decode(source.removeprefix(PREFIX), validate=True)
+            except binascii.Error:
+                return
+
+
+def reviewed(folder: str | Path, measured: Mapping[str, Precision]) -> str:
+    """The stored page with the measured precision of every detector, where people decided about its rows.
+
+    Raises DataError where there is no page.
+    """
+    path = Path(folder) / "report.html"
+    try:
+        html = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: the page cannot be read: {error}") from None
+    section = _TEMPLATE.render(measured=measured) if measured else ""
+    return html.replace(PLACE, section, 1)
+
+
+_TEMPLATE = environment().from_string((files("foretaste.report.html") / "reviewed.html").read_text(encoding="utf-8"))

@@ -1,0 +1,25 @@
+"""Feature hashing: Weinberger, Dasgupta, Langford, Smola & Attenberg (2009), "Feature Hashing for Large Scale Multitask
+Learning": h(feature) picks the dimension, a second bit of the hash the sign, so collisions cancel on average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foretaste.errors import MissingPackage
+
+
+def hashed(features: Iterable[Iterable[str]], *, rows: int, dim: int) -> Tensor:
+    """Signed sums of each row's features, [B, dim] float32; MurmurHash3 with seed 0, the same on every machine."""
+    if not rows:
+        return torch.empty(0, dim)
+    try:
+        from sklearn.feature_extraction import FeatureHasher
+    except ImportError as error:
+        raise MissingPackage("texts are hashed by scikit-learn: pip install scikit-learn") from error
+    sparse = FeatureHasher(dim, input_type="string", dtype=np.float32).transform(features)
+    return torch.from_numpy(sparse.toarray())

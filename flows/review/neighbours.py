@@ -1,0 +1,107 @@
+"""The rows nearest to a row, in a plain view of what the rows hold: what they are, not what a model made of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from foretaste.dataset.parquet import payloads, picked
+from foretaste.embedders import store
+from foretaste.embedders.contract import EMBEDDERS, Embedder, Encoder, discover
+from foretaste.errors import DataError
+from foretaste.pipeline import plan
+from foretaste.pipeline.sweep import embed_shard, read_shard, stored
+from foretaste.types.findings import Dataset, Shard
+
+LIMIT = 1 << 28  # bytes of vectors in memory
+PLAIN = ("pixels", "tokens", "features", "column")  # kinds of embedders that train nothing
+
+
+@dataclass(frozen=True)
+class Vicinity:
+    """Vectors [N, D] of unit length, of all rows or of as many as LIMIT holds, with their rows [N], ascending."""
+
+    view: str
+    dataset: Dataset
+    encoder: Encoder
+    centre: Tensor
+    row: Tensor
+    value: Tensor
+
+    @classmethod
+    def of(cls, dataset: Dataset, described: Mapping[str, Any]) -> Vicinity:
+        """In the view by which the audit told contents apart; `described` is the plan in report.json.
+
+        Embeddings that are no longer stored are made anew. Raises DataError where rows cannot be read.
+        """
+        view, settings = _plain(dataset, described)
+        encoder = settings.fit(payloads(dataset), dataset, torch.device("cpu"))
+        most = max(1, LIMIT // (4 * encoder.dim))
+        shards = _spread(dataset, most)
+        step = max(1, -(-sum(shard.rows for shard in shards) // most))
+        parts = []
+        for shard in shards:
+            path = stored(store.folder(), dataset, shard, encoder.digest)
+            if not os.path.exists(path):
+                embed_shard(shard, dataset=dataset, encoders=[encoder], folder=store.folder())
+            for batch in read_shard(path, shard, device=torch.device("cpu")):
+                kept = batch.row % step == 0
+                parts.append((batch.row[kept], batch.embedding[kept]))
+        row, value = (torch.cat(part) for part in zip(*parts, strict=True))
+        centre = value.mean(0)
+        value -= centre
+        value /= value.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return cls(view, dataset, encoder, centre, row, value)
+
+    def nearest(self, row: int, count: int) -> list[tuple[int, float]]:
+        """The nearest rows and how alike they are (cosine, 1 for the same), most alike first; a row is not its own."""
+        query = self._of(row)
+        if query is None:
+            return []
+        alike = self.value @ query  # [N]
+        alike[self.row == row] = -torch.inf
+        best = alike.topk(min(count, len(alike)))
+        near = zip(self.row[best.indices].tolist(), best.values.tolist(), strict=True)
+        return [(other, value) for other, value in near if value > -torch.inf]
+
+    def _of(self, row: int) -> Tensor | None:
+        """Vector [D] of a row, held or not; None where it cannot be read."""
+        held = (self.row == row).nonzero()
+        if len(held):
+            return self.value[held[0, 0]]
+        for payload in picked(self.dataset, [row]):
+            batch = self.encoder.embed(payload)
+            if len(batch):
+                return normalize(batch.embedding[0] - self.centre, dim=0)
+        return None
+
+
+def _plain(dataset: Dataset, described: Mapping[str, Any]) -> tuple[str, Embedder]:
+    """The view of contents where it is plain, else another one of the plan, else that of the default plan."""
+    discover()
+    for one in (described, plan.default(dataset).describe()):
+        tables = {
+            name: table
+            for name, table in one.get("embedders", {}).items()
+            if table.get("kind") in PLAIN and table.get("basis", "pixels") == "pixels"
+        }
+        name = one.get("decide", {}).get("content")
+        name = name if name in tables else next(iter(tables), None)
+        if name is not None:
+            table = dict(tables[name])
+            settings: Embedder = plan.settings(EMBEDDERS[table.pop("kind")], table, f"[embedders.{name}]")
+            return name, settings
+    raise DataError("no view of the rows is plain enough to look for neighbours in")
+
+
+def _spread(dataset: Dataset, most: int) -> list[Shard]:
+    """Shards of at most `most` rows together, but at least one, evenly spread."""
+    shards = dataset.shards
+    count = max(1, min(len(shards), most * len(shards) // max(1, dataset.rows)))
+    return [shards[at * len(shards) // count] for at in range(count)]

@@ -1,0 +1,276 @@
+"""What a row says: pictures, texts, chats and vectors, from data that was written by strangers."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from foretaste.dataset import payload
+from foretaste.dataset.payload import Payload, turns
+from foretaste.errors import DataError
+from foretaste.types.findings import Modality, Roles
+
+PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
+
+
+def one(modality, *columns, folder=""):
+    names = tuple(f"c{number}" for number in range(len(columns)))
+    rows = len(columns[0])
+    label = torch.zeros(rows, dtype=torch.int64)
+    return Payload(
+        torch.arange(100, 100 + rows),
+        label,
+        dict(zip(names, columns, strict=True)),
+        Roles(modality, names),
+        "f, row group 0",
+        folder,
+    )
+
+
+def encoded(array, form="PNG", **options):
+    out = io.BytesIO()
+    (array if isinstance(array, Image.Image) else Image.fromarray(array)).save(out, form, **options)
+    return out.getvalue()
+
+
+def decoded(*cells, size=8, type_=None, folder=""):
+    return one(Modality.IMAGE, pa.array(cells, type_ or pa.binary()), folder=folder).images(size)
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "PPM", "GIF", "WEBP", "JPEG2000"])
+def test_lossless_pictures_come_back_pixel_by_pixel(form):
+    colours = np.stack([GREY * 4, GREY.T * 4, 255 - GREY], -1)
+    if form == "GIF":  # a palette of 256 colours; grey ones fit
+        colours = np.repeat(GREY[..., None], 3, -1)
+    options = {"lossless": True} if form == "WEBP" else {"irreversible": False} if form == "JPEG2000" else {}
+    image, broken = decoded(encoded(colours, form, **options))
+    assert not broken
+    assert image.shape == (1, 3, 8, 8)
+    assert image.dtype == torch.uint8
+    assert np.array_equal(image[0].permute(1, 2, 0).numpy(), colours)
+
+
+def test_every_way_to_store_a_picture_gives_the_same(tmp_path):
+    data = encoded(GREY)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "12:30.png").write_bytes(data)
+    with fsspec.open("memory://pictures/deep/12:30.png", "wb") as file:
+        file.write(data)
+    path, here = "deep/12:30.png", str(tmp_path)
+    found = [
+        decoded(data),
+        decoded(data, type_=pa.large_binary()),
+        decoded(data, type_=pa.binary_view()),
+        decoded({"bytes": data, "path": "no/such"}, type_=PICTURE),
+        decoded({"bytes": None, "path": path}, type_=PICTURE, folder=here),
+        decoded({"path": path}, type_=pa.struct([("path", pa.string())]), folder=here),
+        decoded({"bytes": data}, type_=pa.struct([("bytes", pa.binary())])),
+        decoded(path, type_=pa.string(), folder=here),
+        decoded(path, type_=pa.string(), folder=f"file://{here}"),
+        decoded(path, type_=pa.string(), folder="memory://pictures"),
+    ]
+    assert not any(broken for _, broken in found)
+    assert all(torch.equal(image, found[0][0]) for image, _ in found)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "../secret.png", "a/../../secret.png", "..\\secret.png", "file:///etc/passwd", "http://127.0.0.1/x.png",
+     "simplecache::memory", "gone.png", "nul\0.png", ".", "", None],
+)  # fmt: skip
+def test_a_path_leads_below_the_folder_or_nowhere(tmp_path, path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "secret.png").write_bytes(encoded(GREY))
+    image, broken = decoded(path, type_=pa.string(), folder=str(tmp_path / "data"))
+    assert list(broken) == [0]
+    assert "cannot be opened below the dataset's folder" in broken[0]
+    assert not image.any()
+
+
+def test_broken_rows_are_named_and_leave_the_others_alone():
+    good = encoded(GREY)
+    image, broken = decoded(
+        good, None, b"", b"no picture", good[:45], encoded(np.zeros((40, 40, 3), np.uint8), "JPEG")[:-200], good
+    )
+    assert sorted(broken) == [1, 2, 3, 4, 5]
+    assert all("does not decode" in broken[position] for position in (2, 3, 4, 5))
+    assert torch.equal(image[0], image[6])
+    assert not image[1:6].any()
+    assert decoded(None, {"bytes": good, "path": None}, type_=PICTURE)[1].keys() == {0}
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr(payload, "PIXEL_LIMIT", 63)
+    assert "8×8 pixels, more than 63" in decoded(encoded(GREY))[1][0]
+
+
+def test_a_long_file_is_not_read_to_its_end(tmp_path, monkeypatch):
+    (tmp_path / "x.png").write_bytes(encoded(GREY))
+    monkeypatch.setattr(payload, "BYTE_LIMIT", 50)
+    assert decoded("x.png", type_=pa.string(), folder=str(tmp_path))[1].keys() == {0}
+
+
+def test_formats_whose_readers_start_programs_do_not_decode():
+    image, broken = decoded(encoded(np.stack([GREY] * 3, -1), "EPS"))
+    assert "cannot identify" in broken[0]
+    assert not image.any()
+
+
+def test_sixteen_bits_keep_their_range():
+    deep = GREY.astype(np.uint16) * 1024
+    image, broken = decoded(encoded(deep), encoded(deep, "TIFF"))
+    assert not broken
+    assert np.array_equal(image[0, 0].numpy(), GREY * 4)
+    assert torch.equal(image[0], image[1])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "HSV", "I"])
+def test_every_mode_becomes_rgb(mode):
+    source = Image.fromarray(np.stack([GREY] * 3, -1)).convert(mode)
+    form = "TIFF" if mode in ("CMYK", "YCbCr", "I") else "PNG"
+    if mode == "HSV":
+        source, form = source.convert("RGB"), "PNG"
+    image, broken = decoded(encoded(source, form))
+    assert not broken
+    assert image.shape == (1, 3, 8, 8)
+
+
+def test_a_palette_with_transparent_colours_decodes_in_silence():
+    source = Image.fromarray(GREY).convert("P")
+    image, broken = decoded(encoded(source, transparency=bytes([0, 128, 255])))
+    assert not broken
+    assert np.array_equal(image[0, 0].numpy(), GREY)
+
+
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_pictures_are_resized_without_moving_their_mean(size):
+    smooth = np.add.outer(np.arange(32), np.arange(48)).astype(np.uint8)
+    image, broken = decoded(encoded(smooth), encoded(smooth, "JPEG", quality=95), size=size)
+    assert not broken
+    assert image.shape == (2, 3, size, size)
+    assert (image.double().mean((1, 2, 3)) - smooth.mean()).abs().max() < 1.5
+
+
+def test_decoding_is_done_once():
+    rows = one(Modality.IMAGE, pa.array([encoded(GREY)]))
+    assert rows.images(8)[0] is rows.images(8)[0]
+    assert rows.images(4)[0].shape == (1, 3, 4, 4)
+
+
+# Texts and chats
+
+
+def test_texts_pairs_and_missing_ones():
+    assert one(Modality.TEXT, pa.array(["a", None, ""])).texts == ["a", "", ""]
+    pair = one(Modality.PAIR, pa.array(["ask", "ask"]), pa.array(["", None]), pa.array(["answer", None]))
+    assert pair.texts == ["ask\nanswer", "ask"]
+
+
+CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+
+
+@pytest.mark.parametrize(
+    ("chat", "lines"),
+    [
+        (CHAT, ["user: hi", "assistant: hello"]),
+        ([{"from": "human", "value": "hi"}], ["human: hi"]),
+        ([{"role": None, "content": None, "from": "human", "value": "hi"}], ["human: hi"]),
+        (json.dumps(CHAT), ["user: hi", "assistant: hello"]),
+        ({"role": ["user", "assistant"], "content": ["hi", "hello"]}, ["user: hi", "assistant: hello"]),
+        ({"from": ["human"], "value": ["hi", "more"]}, ["human: hi", ": more"]),
+        ({"role": "user", "content": "hi"}, ["user: hi"]),
+        (
+            [{"role": "user", "content": [{"type": "text", "text": "see"}, {"type": "image"}, "this"]}],
+            ["user: see this"],
+        ),
+        ([{"role": "user", "content": None}], ["user: "]),
+        ([None, {"role": "user", "content": "hi"}, "stray"], ["None", "user: hi", "stray"]),
+        ("just a text", ["just a text"]),
+        ("42", ["42"]),
+        ('"quoted"', ['"quoted"']),
+        ("[" * 100_000, ["[" * 100_000]),
+        (None, []),
+        ([], []),
+    ],
+)
+def test_chats_are_read_in_every_shape(chat, lines):
+    assert turns(chat) == lines
+
+
+KEYS = st.sampled_from(["role", "content", "value", "x"])
+JSON = st.recursive(
+    st.integers() | st.text(max_size=9) | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=50)
+@given(JSON.filter(lambda value: isinstance(value, (list, dict))))
+def test_no_json_breaks_a_chat(value):
+    assert all(isinstance(line, str) for line in turns(value))
+    assert turns(json.dumps(value)) == turns(value)
+
+
+def test_a_column_of_chats_is_one_text_a_row():
+    type_ = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    assert one(Modality.MESSAGES, pa.array([CHAT, None, []], type_)).texts == ["user: hi\nassistant: hello", "", ""]
+    old = pa.struct([("from", pa.list_(pa.string())), ("value", pa.list_(pa.string()))])
+    rows = pa.array([{"from": ["a", "b"], "value": ["x", "y"]}], old)
+    assert one(Modality.MESSAGES, rows).texts == ["a: x\nb: y"]
+
+
+# Vectors
+
+DATA = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]
+
+
+LISTS = [pa.list_(pa.float32()), pa.list_(pa.float16()), pa.large_list(pa.int64())]
+
+
+@pytest.mark.parametrize("type_", [*LISTS, pa.list_(pa.float64(), 3), pa.list_(pa.int8(), 3)])
+def test_vectors_of_every_type(type_):
+    rows = pa.array(DATA, pa.list_(pa.float64())).cast(type_)
+    found = one(Modality.EMBEDDING, rows).vectors()
+    assert found.dtype == torch.float32
+    assert found.tolist() == DATA
+    assert one(Modality.EMBEDDING, rows[1:]).vectors().tolist() == DATA[1:]
+    found[0] = 0  # and it is a copy
+    assert one(Modality.EMBEDDING, rows).vectors().tolist() == DATA
+
+
+@pytest.mark.parametrize(
+    ("rows", "type_", "words"),
+    [
+        ([[1.0], None], pa.list_(pa.float32()), "1 of 2 vectors in 'c0' are missing"),
+        ([[1.0], None], pa.list_(pa.float32(), 1), "1 of 2 vectors in 'c0' are missing"),
+        ([[1.0], [1.0, 2.0]], pa.list_(pa.float32()), "must have one length, got 1 to 2"),
+        ([[1.0], [None]], pa.list_(pa.float32()), "1 are null"),
+        ([[], []], pa.list_(pa.float32()), "length 0"),
+        ([[1.0], [float("nan")], [float("inf")]], pa.list_(pa.float32()), r"2 of 3 .* not finite \(first: row 101\)"),
+        ([[1.0], [1e300]], pa.list_(pa.float64()), r"1 of 2 .* not finite \(first: row 101\)"),
+    ],
+)
+def test_vectors_that_are_none_are_refused_with_their_place(rows, type_, words):
+    with pytest.raises(DataError, match=rf"^f, row group 0: .*{words}"):
+        one(Modality.EMBEDDING, pa.array(rows, type_)).vectors()
+
+
+def test_nothing_here_reads_the_answers():
+    for module in ("payload", "source", "roles", "labels", "files"):
+        source = Path(payload.__file__).with_name(f"{module}.py").read_text()
+        assert "truth" not in source.replace("truth value", "")

@@ -1,0 +1,67 @@
+"""The false alarms a report tells of are those that were measured with its plan, and of no other plan."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from scipy.stats import binomtest
+
+from foretaste.pipeline import false_alarms as record
+from foretaste.pipeline import plan
+from foretaste.pipeline.false_alarms import Series, at_most, false_alarms, recorded
+from foretaste.report.document import plain
+from foretaste.types.findings import Modality
+
+DEFAULT = plan.parse(plan.DEFAULT[Modality.IMAGE])
+
+
+@pytest.mark.parametrize(("failed", "audits"), [(0, 30), (0, 300), (1, 72), (3, 126), (9, 10)])
+def test_no_more_fail_than_a_one_sided_test_leaves_possible(failed, audits):
+    told = binomtest(failed, audits, alternative="less").proportion_ci(0.95, "exact").high
+    assert at_most(failed, audits) == pytest.approx(told, rel=1e-9)
+
+
+def test_where_all_failed_all_may():
+    assert at_most(5, 5) == 1.0
+
+
+def test_series_of_one_plan_add_up_and_others_count_for_nothing(monkeypatch):
+    code = record.digest(plain(DEFAULT.describe()))
+    series = [
+        Series(code, "1.0", "digits", 0, 40, 1, 2, 4000, 7),
+        Series("other", "1.0", "digits", 0, 500, 500, 0, 50_000, 50_000),
+        Series(code, "1.1", "frames", 0, 60, 0, 1, 6000, 0),
+        Series(code, "1.1", "digits", 40, 10, 0, 0, 1000, 0),
+    ]
+    monkeypatch.setattr(record, "recorded", lambda: iter([Series(**json.loads(one.line())) for one in series]))
+    found = dict(false_alarms(DEFAULT))
+    assert found.pop("at_most") == at_most(1, 110)
+    assert found == {
+        "kinds": ["digits", "frames"],
+        "releases": ["1.0", "1.1"],
+        "audits": 110,
+        "failed": 1,
+        "warned": 3,
+        "rows": 11_000,
+        "accused": 7,
+    }
+
+
+def test_any_other_setting_makes_another_plan():
+    changed = {**plan.DEFAULT[Modality.IMAGE], "decide": {**plan.DEFAULT[Modality.IMAGE]["decide"], "fdr": 0.02}}
+    assert false_alarms(plan.parse(changed)) == {}
+
+
+def test_no_dataset_counts_twice():
+    seeds = [(one.plan, one.kind, seed) for one in recorded() for seed in range(one.first, one.first + one.audits)]
+    assert len(seeds) == len(set(seeds)) > 0
+
+
+def test_the_default_plan_for_pictures_was_measured_as_it_is():
+    """Who changes it measures it again: python -m benchmarks.images.calibration ... --record."""
+    found = false_alarms(DEFAULT)
+    assert found["audits"] >= 30
+    assert len(found["kinds"]) >= 8
+    assert found["failed"] / found["audits"] <= 0.01
+    assert found["accused"] / found["rows"] <= 0.001

@@ -1,0 +1,58 @@
+"""Exchanged words are told from what is repeated as it is, cut short, gone on from or filled in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from foretaste.text.scattered_edits import scattered, unusual
+
+TEXT = [f"w{at}" for at in range(30)]
+
+
+def copies(change, count=32):
+    draw = np.random.default_rng(0)
+    return [change(list(TEXT), draw) for _ in range(count)]
+
+
+def exchanged(words, draw):
+    for at in draw.choice(len(words), 3, replace=False):
+        words[at] = f"x{draw.integers(1000)}"
+    return words
+
+
+def filled(words, draw):
+    for at in (5, 12, 20):
+        words[at] = f"x{draw.integers(1000)}"
+    return words
+
+
+def test_words_exchanged_here_and_there_are_seen():
+    assert scattered(copies(exchanged)) > 0.5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda words, _: words,
+        filled,
+        lambda words, draw: words[: draw.integers(15, 30)],
+        lambda words, draw: [*words, *(f"x{draw.integers(1000)}" for _ in range(9))],
+    ],
+    ids=["as it is", "filled in", "cut short", "gone on from"],
+)
+def test_what_repeats_by_itself_is_not(change):
+    assert scattered(copies(change)) == 0
+
+
+def test_few_copies_say_nothing():
+    assert scattered([]) == scattered([TEXT]) == scattered(copies(exchanged, 2)) == 0
+
+
+def test_the_more_the_others_are_edited_the_less_it_is_unusual():
+    among_clean, among_edited = unusual(np.array([0.9, *[0.0] * 20])), unusual(np.array([0.9, *[0.3] * 20]))
+    assert among_clean[0] < 1e-3
+    assert among_edited[0] > 0.01
+    assert unusual(np.array([0.03, *[0.0] * 200]))[0] > 0.05  # a slip
+    assert unusual(np.zeros(0)).shape == (0,)
+    assert unusual(np.zeros(3)).tolist() == [1, 1, 1]
