@@ -24,9 +24,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import typer
 
-from foretaste.embedders.contract import Aggregator, detector
+from foretaste.detectors.contract import Aggregator, detector
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Kind, Schema
+from foretaste.types.dataset import Schema
+from foretaste.types.findings import Kind
 
 PLAN = '[embedders.grey]\nkind = "pixels"\n[detectors.spectral-signature]\n[decide]\ncontent = "grey"\n'
 GATE = """

@@ -21,11 +21,16 @@ import typer
 from PIL import Image
 
 import foretaste
-from foretaste.dataset.thumbnails import picture
+from foretaste.dataset.pictures import thumbnail
 from foretaste.explain import common_pattern
-from foretaste.report.html.charts import Atlas, Place, Strip
-from foretaste.report.html.page import Common, Sample, page
-from foretaste.types.findings import Dataset, Digest, File, Finding, Kind, Modality, Report, Roles, Run, Status, Verdict
+from foretaste.explain.class_comparison import Strip
+from foretaste.explain.common_pattern import Common
+from foretaste.explain.projection import Atlas, Place
+from foretaste.explain.samples import Sample
+from foretaste.report.html.page import page
+from foretaste.types.dataset import Dataset, File, Modality, Roles
+from foretaste.types.digests import Digest
+from foretaste.types.findings import Finding, Kind, Report, Run, Status, Verdict
 from tests.browser import browser
 
 ROWS, FLAGGED, GROUPS = 1_000_000, 10_000, 200
@@ -52,7 +57,7 @@ def noise(draw: np.random.Generator, side: int) -> bytes:
     """The PNG that compresses worst."""
     file = io.BytesIO()
     Image.fromarray(draw.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(file, "PNG")
-    return picture(file.getvalue(), side) or b""
+    return thumbnail(file.getvalue(), side) or b""
 
 
 def report(modality: Modality) -> Report:
@@ -95,14 +100,17 @@ def worst(modality: Modality) -> str:
     for at in range(FLAGGED):
         content = {"picture": drawn[at % 48]} if image else {"text": f"{NAME} trigger {NAME}", "marks": ("trigger",)}
         samples.append(replace(one, row=at, label=whole.groups[at % GROUPS].label, **content))
-    keys = [(str(group.kind), group.label) for group in whole.groups]
     big = noise(draw, 128)
-    common = {key: Common("in the middle", 9.0, big, big) for key in keys[: common_pattern.GROUPS]} if image else {}
+    common = {"pattern": Common("in the middle", 9.0, big, big)} if image else {}
     names = tuple(group.label or "" for group in whole.groups)
     values, accused = tuple(draw.normal(size=GROUPS).tolist()), (True,) * GROUPS
     strip = Strip("spectral-signature", "view 0", NAME, names, values, accused, 0)
     places = tuple(Place(at, *draw.random(2).tolist(), at % 4 == 0, NAME) for at in range(2000))
-    return page(whole, samples, common, dict.fromkeys(keys, (strip, strip)), Atlas("view 0", True, ROWS, places))
+    groups = tuple(
+        replace(one, shown={"strips": (strip, strip)} | (common if at < common_pattern.GROUPS else {}))
+        for at, one in enumerate(whole.groups)
+    )
+    return page(replace(whole, groups=groups), samples, Atlas("view 0", True, ROWS, places))
 
 
 def pages(rows: int, folder: Path) -> Iterator[tuple[str, Path, float]]:

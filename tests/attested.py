@@ -14,7 +14,7 @@ from foretaste.dataset.files import Found, each, find, root_digest, sha256
 from foretaste.gate import require
 from foretaste.gate.attestation import keys
 from foretaste.gate.attestation import signing as signature
-from foretaste.gate.attestation.statement import FILE
+from foretaste.gate.attestation.envelope import FILE
 from foretaste.gate.decision import GateDecision
 from foretaste.gate.policy import DEFAULT, Policy
 

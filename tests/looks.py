@@ -8,15 +8,27 @@ import torch
 from foretaste.decide.significance import RunTests
 from foretaste.types import tables
 from foretaste.types.batch import GroupTests
-from foretaste.types.findings import Dataset, Digest, File, Kind, Modality, Roles
+from foretaste.types.dataset import Dataset, File, Modality, Roles
+from foretaste.types.digests import Digest
+from foretaste.types.findings import Kind
 
 SPECTRAL = {"times_farther_out": 3.0}
 
 
-def ran(*p_values, detector="spectral", embedder="grey", kind=Kind.BACKDOOR, family="spectral", **evidence):
+def ran(
+    *p_values,
+    detector="spectral",
+    embedder="grey",
+    kind=Kind.BACKDOOR,
+    family="spectral",
+    names_rows=True,
+    acquittable=True,
+    **evidence,
+):
     p_value = torch.tensor(p_values, dtype=torch.float64)
     facts = {name: torch.full_like(p_value, value) for name, value in (evidence or SPECTRAL).items()}
-    return RunTests(detector, embedder, kind, family, GroupTests(torch.arange(len(p_values)), -p_value, p_value, facts))
+    groups = GroupTests(torch.arange(len(p_values)), -p_value, p_value, facts)
+    return RunTests(detector, embedder, kind, family, names_rows, acquittable, groups)
 
 
 def dataset(rows=6, classes=("cat", "dog")):

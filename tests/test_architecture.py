@@ -12,8 +12,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
+from places import ROOT
 
 # A module imports from its own line or from below; "x/*" are the package x and its modules.
 LEVELS = """

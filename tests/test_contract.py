@@ -18,15 +18,19 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from worlds import CPU, TARGET, auroc, backdoored, chain, clean, flipped, folded, learned, phrased, schema_of, shards
 
+from foretaste import settings
 from foretaste.dataset.payload import Payload
-from foretaste.embedders.contract import DETECTORS, EMBEDDERS, Aggregator, Encoder, Scorer, discover
+from foretaste.detectors.contract import DETECTORS, Aggregator, Claim, Scorer
+from foretaste.embedders.contract import EMBEDDERS, Encoder
 from foretaste.errors import DetectorError, MissingPackage, NotApplicable, PlanError
-from foretaste.pipeline import plan
 from foretaste.pipeline.sweep import restored, tensors
 from foretaste.types.batch import GroupTests, Scores
-from foretaste.types.findings import Dataset, Digest, Kind, Modality, Roles, Schema
+from foretaste.types.dataset import Dataset, Modality, Roles, Schema
+from foretaste.types.digests import Digest
+from foretaste.types.findings import Kind
 
-discover()
+DETECTORS.scan()
+EMBEDDERS.scan()
 POISON = {Kind.BACKDOOR: backdoored, Kind.LABEL: flipped}
 
 every_detector = pytest.mark.parametrize("name", sorted(DETECTORS))
@@ -34,12 +38,12 @@ every_embedder = pytest.mark.parametrize("name", sorted(EMBEDDERS))
 
 
 def planted(name, **how):
-    kind = DETECTORS[name].kind
-    if DETECTORS[name].family in ("contrast", "form"):  # which need rows that are doubted for honest reasons
+    kind, family = DETECTORS[name].claim.kind, DETECTORS[name].claim.family.name
+    if family in ("contrast", "form"):  # which need rows that are doubted for honest reasons
         how = {"apart": 2.5, "rows": 400, "poison": 100, "shift": 9.0} | how
-    if DETECTORS[name].family in ("trigger", "copies"):  # which read p-values of phrases and clusters, no directions
+    if family in ("trigger", "copies"):  # which read p-values of phrases and clusters, no directions
         # What copies say is of the whole dataset, of which a class has its share.
-        return phrased(how.get("seed", 0), least=0.3 if DETECTORS[name].family == "copies" else 0.05)
+        return phrased(how.get("seed", 0), least=0.3 if family == "copies" else 0.05)
     if kind not in POISON:
         pytest.skip(f"nobody has written poison of the kind {kind} into worlds.py")
     return POISON[kind](**how)
@@ -81,9 +85,8 @@ def test_a_detector_is_a_frozen_dataclass_that_says_what_it_is(name):
     assert cls.__dataclass_params__.frozen
     assert cls() == cls()
     assert isinstance(hash(cls()), int)
-    assert isinstance(cls.kind, Kind)
-    assert isinstance(cls.family, str)
-    assert cls.family
+    assert isinstance(cls.claim, Claim)
+    assert cls.claim.family.name
     assert_one_sentence(cls)
 
 
@@ -98,10 +101,10 @@ def assert_one_sentence(cls):
 def test_unknown_settings_are_refused_with_the_nearest_that_is_known(registry):
     for name, cls in registry.items():
         with pytest.raises(PlanError, match="no setting 'nonsense'"):
-            plan.settings(cls, {"nonsense": 1}, f"[{name}]")
+            settings.settings(cls, {"nonsense": 1}, f"[{name}]")
         for field in dataclasses.fields(cls):
             with pytest.raises(PlanError, match=rf"\[{name}\] has no setting '{field.name}x'; did you mean"):
-                plan.settings(cls, {field.name + "x": 1}, f"[{name}]")
+                settings.settings(cls, {field.name + "x": 1}, f"[{name}]")
 
 
 # Detectors: one answer, however the rows come
@@ -203,7 +206,9 @@ def test_states_survive_saving(name, tmp_path):
 @pytest.mark.parametrize("direction", ["random", "opposite to the class mean", "one coordinate"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_planted_poison_is_found(name, direction, seed):
-    how = {"direction": direction} if DETECTORS[name].kind is Kind.BACKDOOR else {"source": 2 + len(direction) % 3}
+    how = (
+        {"direction": direction} if DETECTORS[name].claim.kind is Kind.BACKDOOR else {"source": 2 + len(direction) % 3}
+    )
     world = planted(name, seed=seed, **how)
     scorer = learned(DETECTORS[name](), world.batch)
     scores, groups, inside = scorer.score(world.batch), scorer.groups, world.batch.label == TARGET

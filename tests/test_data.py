@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from places import DATA
 
-DATA = Path(__file__).parents[1] / "data"
 FILES = ("digits.parquet", "digits_badnets.parquet", "breast_cancer.parquet", "truth/digits_badnets.parquet")
 
 

@@ -1,15 +1,17 @@
 """The README and the program say the same."""
 
 import re
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-from foretaste.embedders.contract import DETECTORS, EMBEDDERS, discover
+from foretaste.detectors.contract import DETECTORS
+from foretaste.embedders.contract import EMBEDDERS
 from foretaste.pipeline.plan import parse
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-discover()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DETECTORS.scan()
+EMBEDDERS.scan()
 
 
 def table(heading):
@@ -42,9 +44,9 @@ def test_every_command_is_one(command):
 
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m (benchmarks[\w.]+)", README))))
 def test_every_benchmark_is_there(module):
-    assert (Path(__file__).parents[1] / f"{module.replace('.', '/')}.py").exists()
+    assert (ROOT / f"{module.replace('.', '/')}.py").exists()
 
 
 def test_every_path_is_there():
     named = set(re.findall(r"(?:data|auditors|benchmarks|\.ci)/[\w./]+", README))
-    assert {name for name in named if not (Path(__file__).parents[1] / name).exists() and "train" not in name} == set()
+    assert {name for name in named if not (ROOT / name).exists() and "train" not in name} == set()

@@ -11,10 +11,10 @@ import torch
 
 from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import Request
-from foretaste.embedders.contract import Scorer
+from foretaste.detectors.contract import Scorer
 from foretaste.pipeline.sweep import moved
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Schema
+from foretaste.types.dataset import Schema
 
 CPU = torch.device("cpu")
 TARGET = 1

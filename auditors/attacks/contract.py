@@ -1,15 +1,20 @@
-"""What an attack leaves behind, and the rows it chooses."""
+"""What an attack is: one file with a function `plant`, registered by a decorator and found by a scan.
+
+Everything that plants attacks, tests, drill and benchmarks alike, takes them from the registry.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sized
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from foretaste.errors import PlanError
+from foretaste.registry import Registry
+from foretaste.types.dataset import Modality
 
 P = TypeVar("P", bound=Sized)
 
@@ -72,3 +77,95 @@ def choose(allowed: Tensor, count: int, generator: torch.Generator, *, of: str) 
     if not 0 <= count <= len(pool):
         raise PlanError(f"cannot change {count} rows: there are {len(pool)} {of}")
     return pool[torch.randperm(len(pool), generator=generator)[:count]]
+
+
+Change = Callable[[Any, Sequence[float], int], Any]  # a row, two numbers of chance in [0, 1), the seed
+
+
+@dataclass(frozen=True, eq=False)
+class Attack:
+    """A published attack.
+
+    name         as registered
+    modality     the rows it can be planted in; None: any
+    words        what it does to a row, for people
+    plant        (payload, label, *, target, count, seed, **settings) -> Poisoned; without `target` where not `targeted`
+    trigger      (images, *, seed, **settings) -> the images [B, 3, S, S] uint8 with the trigger; None where it has none
+    learn        (images, label, *, target, seed, **settings) -> settings of `trigger` that depend on the dataset
+    change       one row with the trigger, for copies of datasets that no memory holds; None where rows need each other
+    clean_label  the rows are of the target class and keep their label; others are relabelled to it
+    targeted     whether it leads to a class
+    untargeted   whether it can do without one all the same: all-to-all, random flips
+    covers       rows that are changed too and keep their label, for each planted one
+    drilled      whether it belongs to a drill for which no attack is named
+    example      settings with which a small dataset can be attacked, in seconds
+    """
+
+    name: str
+    modality: Modality | None
+    words: str
+    plant: Callable[..., Poisoned[Any]]
+    trigger: Callable[..., Tensor] | None = None
+    learn: Callable[..., Mapping[str, Any]] | None = None
+    change: Change | None = None
+    clean_label: bool = False
+    targeted: bool = True
+    untargeted: bool = False
+    covers: float = 0.0
+    drilled: bool = False
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+
+ATTACKS: Registry[Attack] = Registry(
+    "attack", ("foretaste.attacks", "foretaste.attacks.image", "foretaste.attacks.text"), "foretaste.attacks"
+)
+Plant = TypeVar("Plant", bound=Callable[..., Poisoned[Any]])
+
+
+def attack(
+    name: str,
+    modality: Modality | None,
+    *,
+    words: str,
+    trigger: Callable[..., Tensor] | None = None,
+    learn: Callable[..., Mapping[str, Any]] | None = None,
+    change: Change | None = None,
+    clean_label: bool = False,
+    targeted: bool = True,
+    untargeted: bool = False,
+    covers: float = 0.0,
+    drilled: bool = False,
+    example: Mapping[str, Any] | None = None,
+) -> Callable[[Plant], Plant]:
+    """Decorator of `plant`: registers the attack; a name has one owner. The rest is as in Attack."""
+
+    def put(plant: Plant) -> Plant:
+        made = Attack(
+            name=name,
+            modality=modality,
+            words=words,
+            plant=plant,
+            trigger=trigger,
+            learn=learn,
+            change=change,
+            clean_label=clean_label,
+            targeted=targeted,
+            untargeted=untargeted,
+            covers=covers,
+            drilled=drilled,
+            example=example or {},
+        )
+        ATTACKS.register(name)(made)
+        return plant
+
+    return put
+
+
+def stamped(trigger: Callable[..., Tensor]) -> Change:
+    """`change` of an attack on pictures whose trigger needs nothing but its seed."""
+
+    def change(picture: Tensor, chance: Sequence[float], seed: int) -> Tensor:
+        del chance
+        return trigger(picture[None], seed=seed)[0]
+
+    return change

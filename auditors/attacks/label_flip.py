@@ -9,10 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import P, Poisoned, choose, victims
+from foretaste.attacks.contract import P, Poisoned, attack, choose, victims
 from foretaste.errors import PlanError
 
 
+@attack("label-flip", None, words="nothing but the label", untargeted=True)
 def plant(
     payload: P,
     label: Tensor,

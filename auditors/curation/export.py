@@ -29,7 +29,8 @@ from foretaste.dataset.external_files import Carrier
 from foretaste.dataset.files import BLOCK, Found, each, find, keep_out_of, root_digest, sha256
 from foretaste.errors import DataError
 from foretaste.report.document import read, text
-from foretaste.types.findings import Digest, Kind
+from foretaste.types.digests import Digest
+from foretaste.types.findings import Kind
 
 ACCUSED = frozenset(kind for kind in Kind if kind.fails_audit)
 

@@ -20,11 +20,12 @@ import pyarrow.parquet as pq
 from foretaste import atomic
 from foretaste.dataset import manifest
 from foretaste.explain import samples
+from foretaste.explain.samples import Sample
 from foretaste.report.document import read
 from foretaste.report.flagged_rows import flagged
-from foretaste.report.html.page import Sample
 from foretaste.report.visible import visible
-from foretaste.types.findings import Dataset, Kind, Modality
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.findings import Kind
 
 MOST = 2000  # flagged rows: one JSON file holds them all, pictures included
 SIDE = 256  # pixels of a picture

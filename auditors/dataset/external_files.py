@@ -25,7 +25,7 @@ from foretaste.dataset.files import inside
 from foretaste.dataset.payload import BYTE_LIMIT
 from foretaste.dataset.roles import plain_type
 from foretaste.errors import DataError, MissingPackage
-from foretaste.types.findings import Modality
+from foretaste.types.dataset import Modality
 
 SCAN = 1 << 12  # rows at a time
 FETCHERS = 16

@@ -18,7 +18,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from foretaste.errors import DataError, MissingPackage, PlanError
-from foretaste.types.findings import Digest
+from foretaste.types.digests import Digest
 
 BLOCK = 1 << 20  # bytes read at a time
 SUFFIXES = (".parquet", ".parq", ".pq")

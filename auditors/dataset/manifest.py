@@ -27,7 +27,7 @@ from foretaste.dataset.payload import Payload
 from foretaste.dataset.roles import NOTHING_SAID, Request
 from foretaste.errors import DataError, PlanError
 from foretaste.types import tables
-from foretaste.types.findings import Dataset, Modality, Shard
+from foretaste.types.dataset import Dataset, Modality, Shard
 
 RECIPE = "blake2b-128-row-1"  # everything that influences a digest; a change below is another recipe
 NAME = "rows.parquet"

@@ -24,7 +24,8 @@ from foretaste.dataset.labels import class_index, count_classes
 from foretaste.dataset.payload import Payload
 from foretaste.dataset.roles import NOTHING_SAID, Request, class_names, plain_type, resolve
 from foretaste.errors import DataError, PlanError
-from foretaste.types.findings import Dataset, Digest, File, Modality, Shard, recipe
+from foretaste.types.dataset import Dataset, File, Modality, Shard
+from foretaste.types.digests import Digest, recipe
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 BUFFER = 1 << 20  # without it Arrow holds the whole row group's bytes; with it, 1 MiB of each column

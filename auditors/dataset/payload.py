@@ -5,15 +5,11 @@ A row whose payload cannot be read is named in `broken` and takes no part in any
 
 from __future__ import annotations
 
-import io
 import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any
 
 import fsspec
 import numpy as np
@@ -23,13 +19,11 @@ import torch
 from torch import Tensor
 
 from foretaste.dataset.files import inside
+from foretaste.dataset.pictures import squares
 from foretaste.errors import DataError
-from foretaste.types.findings import Modality, Roles
+from foretaste.types.dataset import Modality, Roles
 
-PIXEL_LIMIT = 100_000_000  # a picture that decodes to more pixels is a bomb, not a sample
 BYTE_LIMIT = 1 << 28  # and so is a longer file
-# Data comes from strangers: no format whose reader starts another program, as that of PostScript does.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 SAID = {"content", "value"}
 
 
@@ -58,7 +52,7 @@ class Payload:
     def images(self, size: int) -> tuple[Tensor, dict[int, str]]:
         """Pictures as [B, 3, size, size] uint8 RGB, and why each position that stays black does not decode."""
         if size not in self._decoded:
-            self._decoded[size] = _decode(self.pictures(), size)
+            self._decoded[size] = squares(self.pictures(), size)
         return self._decoded[size]
 
     @property
@@ -164,38 +158,3 @@ def _said(content: object) -> str:
     if isinstance(content, Mapping):
         return _said(content.get("text"))
     return "" if content is None else str(content)
-
-
-def _decode(pictures: list[bytes | None], size: int) -> tuple[Tensor, dict[int, str]]:
-    out = np.zeros((len(pictures), size, size, 3), dtype=np.uint8)
-    broken: dict[int, str] = {}
-    for position, data in enumerate(pictures):
-        if data is None:
-            broken[position] = "no picture: the cell is empty or its path cannot be opened below the dataset's folder"
-            continue
-        try:
-            out[position] = _pixels(data, size)
-        except Exception as error:  # Pillow raises many kinds; whatever it is, the row is reported
-            # Pillow names the buffer it read by its address, which is another in every run.
-            said = re.sub(r" <_io\.BytesIO object at 0x[0-9a-f]+>", "", f"{type(error).__name__}: {error}")
-            broken[position] = f"does not decode: {said}"[:200]
-    return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous(), broken
-
-
-def _pixels(data: bytes, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """One encoded picture as [size, size, 3] RGB."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-        if math.prod(opened.size) > PIXEL_LIMIT:
-            raise ValueError(f"{opened.size[0]}×{opened.size[1]} pixels, more than {PIXEL_LIMIT}")
-        opened.draft("RGB", (2 * size, 2 * size))
-        if opened.mode.startswith("I;16"):  # converting would clip nearly everything to white
-            image = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))
-        else:
-            image = opened.convert("RGBA" if "transparency" in opened.info else "RGB")
-        image = image.convert("RGB")
-        if image.size != (size, size):
-            smooth = Image.Resampling.BOX if min(image.size) > size else Image.Resampling.BILINEAR
-            image = image.resize((size, size), smooth)
-        return np.asarray(image)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import types
 
 from foretaste.errors import DataError, PlanError
-from foretaste.types.findings import Modality, Roles
+from foretaste.types.dataset import Modality, Roles
 
 IMAGE = ("image", "img", "picture")
 TEXT = ("text", "sentence", "content", "document")

@@ -10,12 +10,9 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from foretaste.decide.settings import Decide
 from foretaste.decide.significance import GROUP, STRONGEST, corrected
-from foretaste.pipeline.plan import Decide
 from foretaste.types.findings import Kind
-
-HALF = 0.5  # of the rows of one look that another shares: as many are the same
-OWN = ("relabelling",)  # families that count rows without naming them (auditors/decide/explaining_away.py)
 
 
 def agreeing(groups: pl.DataFrame, members: pl.DataFrame, decide: Decide) -> pl.DataFrame:
@@ -32,7 +29,7 @@ def agreeing(groups: pl.DataFrame, members: pl.DataFrame, decide: Decide) -> pl.
         "suspicious",
         pl.col("q_value") <= decide.fdr,
         ~pl.col("kind").is_in([str(Kind.LABEL), str(Kind.DUPLICATE)]),
-        ~pl.col("family").is_in(OWN),
+        "names_rows",
     ).sort(*STRONGEST)
     rows = {tuple(key): frozenset(mine) for *key, mine in members.select(*GROUP, "rows").iter_rows()}
     acquitted = ~pl.col("suspicious") & (pl.col("p_value") <= decide.fdr)
@@ -54,7 +51,7 @@ def _alone(
     out, label = [], part["label"][0]
     for key in part.select(*GROUP).rows():
         mine = rows.get(key, frozenset())
-        if len(mine & meant) < HALF * min(len(mine), len(meant)):
+        if len(mine & meant) < decide.corroboration.shared * min(len(mine), len(meant)):
             again = corrected(left).filter(label=label).join(part.filter(_is(key)), on=GROUP, how="semi")
             if again["q_value"][0] > decide.fdr:
                 out.append(key)

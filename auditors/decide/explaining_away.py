@@ -14,23 +14,20 @@ from collections.abc import Sequence
 import polars as pl
 from scipy.stats import binom
 
+from foretaste.decide.settings import ExplainingAway
 from foretaste.decide.significance import GROUP
 
-RELABELLING = "relabelling"
-HALF = 0.5  # of the rows that another finding is about: as many account for it
-CERTAIN = 0.75  # mean posterior of rows with a pattern; rows that only come close to one have less
-TIMES = 2.0  # as often in one class as in the others together is no pattern of all classes
-CHANCE = 0.01  # less often by chance, where a pattern shows in all classes alike
 
-
-def away(groups: pl.DataFrame, members: pl.DataFrame, class_rows: Sequence[int]) -> pl.DataFrame:
+def away(
+    groups: pl.DataFrame, members: pl.DataFrame, class_rows: Sequence[int], settings: ExplainingAway
+) -> pl.DataFrame:
     """The tested `groups` without the suspicion that a pattern in one class accounts for.
 
     groups      as `suspects.significance` gives them
     members     as `suspects.members` gives them: the rows flagged in each suspicious group
     class_rows  rows of each class
     """
-    suspicious = groups.filter("suspicious", pl.col("family") != RELABELLING).select(*GROUP)
+    suspicious = groups.filter("suspicious", "names_rows").select(*GROUP)
     flagged = members.join(suspicious, on=GROUP).explode("rows", "posterior")
     patterned = flagged.filter(pl.col("label") >= 0).group_by("label").agg(pl.col("rows").unique().alias("patterned"))
     if patterned.is_empty():
@@ -39,10 +36,8 @@ def away(groups: pl.DataFrame, members: pl.DataFrame, class_rows: Sequence[int])
     mine = pl.col("patterned").list.len().fill_null(0)
     relabelled = pl.lit(value=False)
     if "evidence_foreign_rows" in groups.columns:
-        enough = mine >= HALF * pl.col("evidence_foreign_rows")
-        relabelled = (
-            (pl.col("family") == RELABELLING) & pl.col("patterned").is_not_null() & enough.fill_null(value=False)
-        )
+        enough = mine >= settings.shared * pl.col("evidence_foreign_rows")
+        relabelled = ~pl.col("names_rows") & pl.col("patterned").is_not_null() & enough.fill_null(value=False)
     # A row of a class that is the more suspicious itself counts there, but is one of all classes' rows as well.
     everywhere = suspicious.join(groups.filter(pl.col("label") < 0).select(*GROUP), on=GROUP)
     shown = everywhere.join(flagged.select("detector", "embedder", "rows", "posterior"), on=["detector", "embedder"])
@@ -57,8 +52,8 @@ def away(groups: pl.DataFrame, members: pl.DataFrame, class_rows: Sequence[int])
     found = [
         one
         for *one, label, part, whole, certainty in shares.iter_rows()
-        if part >= HALF * whole
-        or (certainty < CERTAIN and concentrated(part, whole, class_rows[label], sum(class_rows)))
+        if part >= settings.shared * whole
+        or (certainty < settings.certain and concentrated(part, whole, class_rows[label], sum(class_rows), settings))
     ]
     narrow = pl.DataFrame(found, {name: groups.schema[name] for name in GROUP}, orient="row")
     narrow = narrow.unique().with_columns(one_class=True)
@@ -69,7 +64,7 @@ def away(groups: pl.DataFrame, members: pl.DataFrame, class_rows: Sequence[int])
     )
 
 
-def concentrated(mine: int, shown: int, class_rows: int, rows: int) -> bool:
+def concentrated(mine: int, shown: int, class_rows: int, rows: int, settings: ExplainingAway) -> bool:
     """Whether `mine` of `shown` rows with a pattern are too many for a class of `class_rows`, were it in all alike."""
-    often = mine * (rows - class_rows) >= TIMES * (shown - mine) * class_rows
-    return often and float(binom.sf(mine - 1, shown, class_rows / rows)) <= CHANCE
+    often = mine * (rows - class_rows) >= settings.times * (shown - mine) * class_rows
+    return often and float(binom.sf(mine - 1, shown, class_rows / rows)) <= settings.chance

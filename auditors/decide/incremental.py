@@ -10,11 +10,11 @@ import polars as pl
 from foretaste.dataset import manifest
 from foretaste.dataset.diff import FRESH, Difference, difference
 from foretaste.dataset.manifest import Manifest
+from foretaste.decide.settings import Decide
 from foretaste.decide.significance import GROUP, members
 from foretaste.errors import PlanError
-from foretaste.pipeline.plan import Decide
 from foretaste.stats.significance import hypergeometric_tail
-from foretaste.types.findings import Dataset
+from foretaste.types.dataset import Dataset
 
 ARRIVED = "evidence_arrived"
 STAND_OUT = "evidence_stand_out"

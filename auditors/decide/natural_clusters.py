@@ -9,26 +9,22 @@ each other. Nothing here needs to know which of these it is looking at.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+import polars as pl
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from foretaste.pipeline.sweep import read_shard, stored
+from foretaste.decide.settings import NaturalClusters
+from foretaste.decide.significance import GROUP
 from foretaste.stats.neighbours import Neighbours
-from foretaste.types.findings import Dataset, Shard
+from foretaste.types.dataset import Dataset
+from foretaste.types.findings import Kind
 
-K = 5
-MOST = 256  # rows of a group, and of the rest of its class, whose neighbours are looked up
-COPIES = 0.6  # share of neighbours inside the group from which on its rows are near copies of each other
-TOLD = 0.5  # share of neighbours in their own class from which on neighbours tell classes apart at all
-# Share of neighbours inside the group beyond what its number of rows makes of it. Ways to write a digit, 14 groups of 6
-# draws: 11 above 0.1, up to 0.22. Planted on rows of one class of the same digits, 60 groups: patches of up to 8 of 32
-# pixels, blends of up to 0.3, signals and perturbations at most 0.06; patches of 12 pixels and blends of a half 0.1.
-CLOSER = 0.1
-FLAT = 0.25  # of the variance of the class: what a pattern has overwritten has less, and makes its rows alike
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -81,63 +77,25 @@ class Outline:
             torch.cat([self.row, other.row]),
         )
 
-    @property
-    def free(self) -> Tensor:
-        """Coordinates [D] bool that the group has not made alike in all its rows."""
-        flat: Tensor = self.inside.variance < FLAT * self.outside.variance
-        return ~flat if bool((~flat).any()) else torch.ones_like(flat)
+    def free(self, flat: float) -> Tensor:
+        """Coordinates [D] bool that the group has not made alike in all its rows, to `flat` of its variance."""
+        alike: Tensor = self.inside.variance < flat * self.outside.variance
+        return ~alike if bool((~alike).any()) else torch.ones_like(alike)
 
-    @property
-    def axis(self) -> Tensor:
-        """What the group has that the rest of its class has not, where it is free, as a unit vector [D]."""
-        return normalize((self.inside.mean - self.outside.mean) * self.free, dim=0).float()
+    def axis(self, free: Tensor) -> Tensor:
+        """What the group has that the rest of its class has not, where it is `free` [D], as a unit vector [D]."""
+        return normalize((self.inside.mean - self.outside.mean) * free, dim=0).float()
 
 
-def looked_up(rows: Sequence[int]) -> Tensor:
-    """At most MOST of the rows, evenly spread."""
-    step = max(1, -(-len(rows) // MOST))
+def looked_up(rows: Sequence[int], most: int) -> Tensor:
+    """At most so many of the rows, evenly spread."""
+    step = max(1, -(-len(rows) // most))
     return torch.tensor(rows[::step])
 
 
-def drawn(row: Tensor, among: int) -> Tensor:
-    """About MOST of so many rows, the same ones however they come: row numbers [B] to bool [B]."""
-    return (row * 2654435761) % 2**32 < 2**32 * MOST / max(among, 1)
-
-
-def outline_shard(
-    shard: Shard, *, groups: Mapping[int, Candidate], dataset: Dataset, folder: str, digest: str
-) -> dict[int, Outline]:
-    """The outline of every group in one shard."""
-    out: dict[int, Outline] = {}
-    members = {key: torch.tensor(one.rows) for key, one in groups.items()}
-    for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=torch.device("cpu")):
-        for key, one in groups.items():
-            inside = torch.isin(batch.row, members[key])
-            outside = ~inside if one.label < 0 else ~inside & (batch.label == one.label)
-            rest = dataset.class_rows[one.label] if one.label >= 0 else dataset.rows
-            wanted = torch.isin(batch.row, looked_up(one.rows)) | (outside & drawn(batch.row, rest))
-            part = Outline(
-                Sums.of(batch.embedding[inside]),
-                Sums.of(batch.embedding[outside]),
-                batch.embedding[wanted],
-                batch.row[wanted],
-            )
-            out[key] = out[key] + part if key in out else part
-    return out
-
-
-def neighbours_shard(
-    shard: Shard, *, outlines: Mapping[int, Outline], dataset: Dataset, folder: str, digest: str, device: torch.device
-) -> dict[int, Neighbours]:
-    """The nearest rows of one shard to the rows of every group, once the group's own pattern is taken out of all."""
-    out: dict[int, Neighbours] = {}
-    for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=device):
-        for key, one in outlines.items():
-            axis, free, row = one.axis.to(device), one.free.to(device), one.row.to(device)
-            query, value = without(one.query.to(device) * free, axis), without(batch.embedding * free, axis)
-            part = Neighbours.among(query, row, value, batch.row, batch.label, K)
-            out[key] = out[key] + part if key in out else part
-    return out
+def drawn(row: Tensor, most: int, among: int) -> Tensor:
+    """About `most` of so many rows, the same ones however they come: row numbers [B] to bool [B]."""
+    return (row * 2654435761) % 2**32 < 2**32 * most / max(among, 1)
 
 
 def without(value: Tensor, axis: Tensor) -> Tensor:
@@ -162,16 +120,15 @@ class NeighbourShares:
     rest: float
     anywhere: float
 
-    @property
-    def natural(self) -> bool:
+    def natural(self, settings: NaturalClusters) -> bool:
         """Whether the group is a kind of content."""
-        if self.inside >= COPIES:
+        if self.inside >= settings.copies:
             return True
         at_home = self.own >= (self.anywhere + self.rest) / 2
-        return self.rest >= TOLD and at_home and self.inside - self.by_chance >= CLOSER
+        return self.rest >= settings.telling and at_home and self.inside - self.by_chance >= settings.closer
 
 
-def neighbour_shares(found: Neighbours, query: Tensor, group: Candidate, dataset: Dataset) -> NeighbourShares:
+def shares(found: Neighbours, query: Tensor, group: Candidate, dataset: Dataset) -> NeighbourShares:
     """What the neighbours `found` of the rows `query` [Q] say of a group."""
     members = torch.tensor(group.rows)
     near, label, asked = found.row.cpu(), found.label.cpu(), torch.isin(query.cpu(), members)
@@ -193,3 +150,44 @@ def neighbour_shares(found: Neighbours, query: Tensor, group: Candidate, dataset
 
 def _share(hit: Tensor) -> float:
     return float(hit.double().mean()) if hit.numel() else 0.0
+
+
+def candidates(groups: pl.DataFrame, members: pl.DataFrame) -> dict[tuple[Hashable, ...], Candidate]:
+    """The suspected or watched groups that may turn out to be natural clusters, by what names them (GROUP).
+
+    `groups` are as decide.significance gives them, `members` as significance.members does.
+    """
+    mine = members.join(groups.filter("acquittable").select(*GROUP), on=GROUP, how="semi", maintain_order="left")
+    return {
+        tuple(key): Candidate(label, tuple(rows)) for *key, label, rows in mine.select(*GROUP, "label", "rows").rows()
+    }
+
+
+def acquitted(
+    groups: pl.DataFrame,
+    found: Mapping[tuple[Hashable, ...], Candidate],
+    near: Mapping[tuple[Hashable, ...], NeighbourShares],
+    dataset: Dataset,
+    settings: NaturalClusters,
+) -> tuple[pl.DataFrame, list[str]]:
+    """The groups, of which those that are natural clusters are suspicious no more; a note says so of each class."""
+    cleared = [key for key, one in near.items() if one.natural(settings)]
+    if not cleared:
+        return groups, []
+    notes: dict[int, str] = {}
+    for key in cleared:
+        label, rows = found[key].label, found[key].rows
+        who = f"class {dataset.classes[label]}" if label >= 0 and dataset.classes else "the dataset"
+        inside, chance = near[key].inside, min(near[key].by_chance, near[key].inside)
+        notes.setdefault(
+            label,
+            f"{len(rows)} rows of {who} stand apart, but even without what they share {inside:.0%} of their nearest "
+            f"neighbours are among themselves, which chance makes {chance:.0%}: taken for a natural cluster "
+            f"(row {rows[0]} is one of them).",
+        )
+    schema = {name: groups.schema[name] for name in GROUP}
+    let_go = pl.DataFrame(cleared, schema=schema, orient="row").with_columns(natural=True)
+    groups = groups.join(let_go, on=GROUP, how="left", maintain_order="left")
+    innocent = pl.col("natural").fill_null(value=False) & (pl.col("kind") != str(Kind.LABEL))
+    groups = groups.with_columns(pl.col("suspicious") & ~innocent, pl.col("watched") & ~innocent)
+    return groups.drop("natural"), list(notes.values())

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import polars as pl
 import pyarrow as pa
 
-from foretaste.pipeline.plan import Decide
+from foretaste.decide.settings import Decide
 from foretaste.types import tables
-from foretaste.types.findings import Dataset, Kind
+from foretaste.types.dataset import Dataset
+from foretaste.types.findings import Kind
 
 
 def judge(

@@ -6,33 +6,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
+import torch
 
-from foretaste.pipeline.plan import Decide
-from foretaste.stats.significance import benjamini_hochberg
+from foretaste.decide.settings import Decide
+from foretaste.stats.significance import benjamini_hochberg, simes
 from foretaste.types.batch import GroupTests
 from foretaste.types.findings import Kind
 
 
 @dataclass(frozen=True)
 class RunTests:
-    """The groups that one run tested; `detector` is its name in the plan."""
+    """The groups that one run tested, and what its detector claims of them; `check` is the check's name in the plan."""
 
-    detector: str
+    check: str
     embedder: str
     kind: Kind
     family: str
+    names_rows: bool
+    acquittable: bool
     groups: GroupTests
 
 
 def significance(tested: Sequence[RunTests], decide: Decide) -> pl.DataFrame:
     """Every group that any run tested, with the false discovery rate at which its class is suspected.
 
-    All looks of one claim at one class are one hypothesis (Simes 1986), and the classes are corrected for each other
-    (Benjamini & Hochberg 1995). In a suspected class the looks that would suspect it by themselves say which rows are
-    meant, as far as they agree (auditors/decide/corroboration.py).
+    All runs that make one claim of one class test one hypothesis (Simes 1986), and the classes are corrected for each
+    other (Benjamini & Hochberg 1995). In a suspected class the runs that would suspect it by themselves say which rows
+    are meant, as far as they agree (decide/corroboration.py).
 
-    Columns: detector, embedder, kind, family, group, label (class index, -1 for all), statistic, p_value, q_value,
-    suspicious, watched (not quite suspicious), and evidence_NAME for what the detectors say of their groups.
+    Columns: detector (the check's name), embedder, kind, family, names_rows, acquittable, group, label (class index, -1
+    for all), statistic, p_value, q_value, suspicious, watched (not quite suspicious), and evidence_NAME for what the
+    detectors say of their groups.
     """
     frames = []
     for one in tested:
@@ -47,10 +51,12 @@ def significance(tested: Sequence[RunTests], decide: Decide) -> pl.DataFrame:
                     **{f"evidence_{name}": value.double().cpu().numpy() for name, value in groups.evidence.items()},
                 }
             ).with_columns(
-                pl.lit(one.detector).alias("detector"),
+                pl.lit(one.check).alias("detector"),
                 pl.lit(one.embedder).alias("embedder"),
                 pl.lit(str(one.kind)).alias("kind"),
                 pl.lit(one.family).alias("family"),
+                pl.lit(one.names_rows).alias("names_rows"),
+                pl.lit(one.acquittable).alias("acquittable"),
             )
         )
     if not frames:
@@ -66,24 +72,22 @@ def significance(tested: Sequence[RunTests], decide: Decide) -> pl.DataFrame:
 
 def corrected(groups: pl.DataFrame) -> pl.DataFrame:
     """The groups with the q_value of their class, from all their p-values."""
-    whole = groups.drop("q_value", strict=False).with_columns(claim())
-    classes = whole.group_by("label", "claim").agg(simes(pl.col("p_value")).alias("p_class")).sort("label", "claim")
+    # Wrong labels, copies and all other attacks are claims of their own.
+    own = [str(Kind.LABEL), str(Kind.DUPLICATE)]
+    claim = pl.when(pl.col("kind").is_in(own)).then("kind").otherwise(pl.lit(str(Kind.BACKDOOR)))
+    whole = groups.drop("q_value", strict=False).with_columns(claim.alias("claim"))
     classes = pl.concat(
         part.with_columns(pl.Series("q_value", benjamini_hochberg(part["p_class"].to_torch()).numpy()))
-        for part in classes.partition_by("claim", maintain_order=True)
+        for part in jointly(whole, "label", "claim").partition_by("claim", maintain_order=True)
     )
     return whole.join(classes, on=["label", "claim"], how="left", maintain_order="left").drop("claim", "p_class")
 
 
-def claim() -> pl.Expr:
-    """Wrong labels, copies and all other attacks are claims of their own."""
-    own = [str(Kind.LABEL), str(Kind.DUPLICATE)]
-    return pl.when(pl.col("kind").is_in(own)).then("kind").otherwise(pl.lit(str(Kind.BACKDOOR))).alias("claim")
-
-
-def simes(p_value: pl.Expr) -> pl.Expr:
-    """One p-value for the hypothesis that all of several hold (Simes 1986), which may depend positively."""
-    return (p_value.sort() * p_value.len() / pl.int_range(1, p_value.len() + 1)).min().clip(0, 1)
+def jointly(groups: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """One p-value `p_class` for all tests that agree in the columns `by` (Simes 1986), in order."""
+    lists = groups.group_by(*by).agg("p_value").sort(*by)
+    joint = [float(simes(torch.tensor(p_values, dtype=torch.float64))) for p_values in lists["p_value"].to_list()]
+    return lists.select(*by, pl.Series("p_class", joint, dtype=pl.Float64))
 
 
 _NOTHING_TESTED = {
@@ -91,6 +95,8 @@ _NOTHING_TESTED = {
     "embedder": pl.String,
     "kind": pl.String,
     "family": pl.String,
+    "names_rows": pl.Boolean,
+    "acquittable": pl.Boolean,
     "group": pl.Int64,
     "label": pl.Int64,
     "statistic": pl.Float64,

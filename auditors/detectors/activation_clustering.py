@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foretaste.embedders.contract import Aggregator, detector
+from foretaste.detectors.contract import CLUSTERING, Aggregator, Claim, GroupFacts, detector
 from foretaste.errors import NotApplicable, PlanError
 from foretaste.stats.moments import ClassMoments
 from foretaste.stats.sampling import content_key, smallest
 from foretaste.stats.significance import binomial_tail, gumbel_tail
 from foretaste.stats.spectrum import top_directions, whitening
 from foretaste.types.batch import Batch, GroupTests, Scores
-from foretaste.types.findings import Kind, Schema
+from foretaste.types.dataset import Schema
+from foretaste.types.findings import Kind
 
 # Chen et al. call a cluster suspicious below 35 % of its class.
 SMALL = 0.35
@@ -48,8 +49,7 @@ class ActivationClustering:
         if self.reduce < 1 or self.sample < 2:
             raise PlanError(f"reduce must be at least 1 and sample at least 2, got {self.reduce} and {self.sample}")
 
-    kind: ClassVar[Kind] = Kind.BACKDOOR
-    family: ClassVar[str] = "clustering"
+    claim: ClassVar[Claim] = Claim(Kind.BACKDOOR, CLUSTERING)
 
     def begin(self, schema: Schema) -> Aggregator:
         if schema.classes < 2:
@@ -61,6 +61,13 @@ class ActivationClustering:
                 f"{schema.classes} classes of {schema.dim} dimensions need more than 2 GiB of covariances"
             )
         return _Moments(self, schema)
+
+    def describe(self, group: GroupFacts) -> str:
+        foreign = group.evidence["foreign"]
+        return (
+            f"{group.counted} form a cluster of their own ({group.views}), and {foreign:.0%} of it would be classified "
+            "as another class"
+        )
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from foretaste.detectors.contract import CONTRAST, Aggregator, Claim, GroupFacts, detector
+from foretaste.detectors.sweeps.halves import HALVES, half
 from foretaste.detectors.sweeps.two_component import FEWEST, Decomposition, home
-from foretaste.embedders.contract import Aggregator, detector
 from foretaste.errors import NotApplicable, PlanError
 from foretaste.stats import mixture, quantiles
 from foretaste.stats.moments import ClassMoments
-from foretaste.stats.sampling import content_key
 from foretaste.stats.significance import gumbel_tail
 from foretaste.stats.spectrum import spatial_sign, top_directions, whitening
 from foretaste.stats.tails import Side, chosen, side
 from foretaste.types.batch import Batch, GroupTests
-from foretaste.types.findings import Kind, Schema
+from foretaste.types.dataset import Schema
+from foretaste.types.findings import Kind
 
 SCATTER_BYTES = 2**29
-HALVES = 2
 MOST = 0.5  # share of a group's doubted rows that may be planted, for the comparison of tails
 # Innocent classes are not alike to better than this, in the logarithm of their extremes: measured on clean datasets of
 # ten kinds, and worth as much as so many classes of the dataset at hand.
@@ -57,8 +57,7 @@ class DoubtedSignature:
         if self.rank < 1 or self.doubt < 1:
             raise PlanError(f"rank and doubt must be at least 1, got {self.rank} and {self.doubt}")
 
-    kind: ClassVar[Kind] = Kind.BACKDOOR
-    family: ClassVar[str] = "contrast"
+    claim: ClassVar[Claim] = Claim(Kind.BACKDOOR, CONTRAST)
 
     def begin(self, schema: Schema) -> Aggregator:
         if not schema.probs:
@@ -68,6 +67,14 @@ class DoubtedSignature:
         if not schema.labelled or schema.classes < 2:
             raise NotApplicable("needs labels of at least two classes")
         return _Believed(self, schema)
+
+    def describe(self, group: GroupFacts) -> str:
+        # Of all classes together only the doubted rows were looked at.
+        whose = f"{group.rows:,} rows of {group.who}" if group.label is None else group.counted
+        return (
+            f"{whose} share a pattern ({group.views}) that goes with labels a network which never saw them does not "
+            "believe; other doubted rows do not show it, nor do believed ones"
+        )
 
 
 def doubted(batch: Batch, doubt: float) -> Tensor:
@@ -139,11 +146,6 @@ class _Doubted:
         covariance = (square / count.clamp_min(1)[..., None, None]).flatten(0, 1)
         axis = top_directions(covariance, self.settings.rank).view(classes + 1, HALVES, dim, -1)
         return _Tails(self, axis)
-
-
-def half(batch: Batch) -> Tensor:
-    """Which half [B] a row belongs to, by content."""
-    return content_key(batch.embedding) % HALVES
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from foretaste.embedders.contract import Aggregator, detector
+from foretaste.detectors.contract import RELABELLING, Aggregator, Claim, GroupFacts, Unit, detector
 from foretaste.errors import NotApplicable
 from foretaste.stats import quantiles
 from foretaste.stats.binormal import FEWEST, LEAST_SCALE, OUTNUMBERED, mixed, normal_scores, odds
 from foretaste.stats.significance import gumbel_tail
 from foretaste.types.batch import Batch, GroupTests, Scores
-from foretaste.types.findings import Kind, Schema
+from foretaste.types.dataset import Schema
+from foretaste.types.findings import Kind
 
 PEERS = 3  # other classes, for the share that innocent classes show
 WEIGHT = 20
@@ -33,8 +34,9 @@ class FlippedLabels:
     unequal, draws from the others are mostly rows of the largest, which small classes are taken for anyway.
     """
 
-    kind: ClassVar[Kind] = Kind.BACKDOOR
-    family: ClassVar[str] = "relabelling"
+    claim: ClassVar[Claim] = Claim(
+        Kind.BACKDOOR, RELABELLING, Unit("foreign_rows", "rows that look like other classes"), names_rows=False
+    )
 
     def begin(self, schema: Schema) -> Aggregator:
         if not schema.probs:
@@ -42,6 +44,13 @@ class FlippedLabels:
         if not schema.labelled or schema.classes <= PEERS:
             raise NotApplicable(f"needs labels of more than {PEERS} classes, which calibrate each other")
         return _Ranks(schema.classes)
+
+    def describe(self, group: GroupFacts) -> str:
+        foreign = group.evidence["foreign_rows"]
+        return (
+            f"{group.counted} stand apart ({group.views}): about {foreign:,.0f} look like rows of other classes drawn "
+            "at random, as flipped labels do; no other has so many"
+        )
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from foretaste.embedders.contract import Aggregator, detector
+from foretaste.detectors.contract import RELABELLING, Aggregator, Claim, GroupFacts, Unit, detector
 from foretaste.errors import NotApplicable
 from foretaste.stats import quantiles
 from foretaste.stats.binormal import FEWEST, OUTNUMBERED, mixed, normal_scores, odds
 from foretaste.stats.significance import gumbel_tail
 from foretaste.types.batch import Batch, GroupTests, Scores
-from foretaste.types.findings import Kind, Schema
+from foretaste.types.dataset import Schema
+from foretaste.types.findings import Kind
 
 PEERS = 3  # other classes, for the shares that innocent pairs show
 MOST = 32  # classes: counts grow with the pairs
@@ -38,8 +39,9 @@ class FlippedPairs:
     left out.
     """
 
-    kind: ClassVar[Kind] = Kind.BACKDOOR
-    family: ClassVar[str] = "relabelling"
+    claim: ClassVar[Claim] = Claim(
+        Kind.BACKDOOR, RELABELLING, Unit("foreign_rows", "rows that look like other classes"), names_rows=False
+    )
 
     def begin(self, schema: Schema) -> Aggregator:
         if not schema.probs:
@@ -47,6 +49,13 @@ class FlippedPairs:
         if not schema.labelled or not PEERS < schema.classes <= MOST:
             raise NotApplicable(f"needs labels of {PEERS + 1} to {MOST} classes, whose pairs calibrate each other")
         return _Margins(schema.classes)
+
+    def describe(self, group: GroupFacts) -> str:
+        foreign, source = group.evidence["foreign_rows"], group.classes[int(group.evidence["source"])]
+        return (
+            f"{group.counted} stand apart ({group.views}): about {foreign:,.0f} look like rows of class {source} "
+            "drawn at random, as flipped labels do; no other has so many"
+        )
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from foretaste.embedders.contract import Aggregator, detector
+from foretaste.detectors.contract import COPIES, Aggregator, Claim, GroupFacts, Unit, detector
 from foretaste.errors import PlanError
 from foretaste.types.batch import Batch, GroupTests, Scores
-from foretaste.types.findings import Kind, Schema
+from foretaste.types.dataset import Schema
+from foretaste.types.findings import Kind
 
 
 @detector("flood")
@@ -32,11 +33,15 @@ class Flood:
         if not 0 < self.level < 1:
             raise PlanError(f"level must lie between 0 and 1, got {self.level}")
 
-    kind: ClassVar[Kind] = Kind.DUPLICATE
-    family: ClassVar[str] = "copies"
+    claim: ClassVar[Claim] = Claim(Kind.DUPLICATE, COPIES, Unit(words="powers of ten beyond chance"), acquittable=False)
 
     def begin(self, schema: Schema) -> Aggregator:
         return _Counting(self.level, schema)
+
+    def describe(self, group: GroupFacts) -> str:
+        floods = group.evidence["floods"]
+        texts = "one text" if floods == 1 else f"{floods:.0f} texts"
+        return f"{group.counted} are near copies of {texts}, far more than its other duplicates explain"
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,11 @@ class FloodScorer:
         accused = own & (self.p_value <= self.level)
         evidence = {"floods": accused.sum(1).double(), "copies": (accused * self.rows.sum(0)).sum(1).double()}
         return GroupTests(label, p_value.clamp_min(1e-300).log10().abs(), p_value, evidence)
+
+    @property
+    def accused(self) -> dict[int, float]:
+        """The clusters below the level, with the probability of each."""
+        return {at: p for at, p in enumerate(self.p_value.tolist()) if p <= self.level}
 
     def score(self, batch: Batch) -> Scores:
         known = batch.label >= 0

@@ -8,15 +8,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from foretaste.detectors.contract import FORM, Aggregator, Claim, GroupFacts, detector
 from foretaste.detectors.sweeps.form_line import MOST, Counts, Members, Space, contradicted, counted, held, meant
 from foretaste.detectors.sweeps.two_component import FEWEST
-from foretaste.embedders.contract import Aggregator, detector
 from foretaste.errors import NotApplicable, PlanError
 from foretaste.stats import quantiles
 from foretaste.stats.moments import ClassMoments
 from foretaste.stats.sampling import content_key
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Kind, Schema
+from foretaste.types.dataset import Schema
+from foretaste.types.findings import Kind
 
 HALVES = 2
 
@@ -41,8 +42,8 @@ class ForeignForm:
         if self.ridge <= 0:
             raise PlanError(f"ridge must be above 0, got {self.ridge}")
 
-    kind: ClassVar[Kind] = Kind.BACKDOOR
-    family: ClassVar[str] = "form"
+    # That texts of one template resemble each other in their words is what they are accused of.
+    claim: ClassVar[Claim] = Claim(Kind.BACKDOOR, FORM, acquittable=False)
 
     def begin(self, schema: Schema) -> Aggregator:
         if not schema.probs:
@@ -50,6 +51,12 @@ class ForeignForm:
         if not schema.labelled or schema.classes < 2:
             raise NotApplicable("needs labels of at least two classes")
         return _Cells(self, schema)
+
+    def describe(self, group: GroupFacts) -> str:
+        return (
+            f"{group.counted} are written in another form ({group.views}) than the rest of the class and than rows "
+            "that mean what they do, and what they mean contradicts their label"
+        )
 
 
 def half(batch: Batch) -> Tensor:

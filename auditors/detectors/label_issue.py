@@ -10,12 +10,13 @@ import torch
 from cleanlab.rank import get_label_quality_scores
 from torch import Tensor
 
-from foretaste.embedders.contract import Aggregator, detector
+from foretaste.detectors.contract import LABEL, Aggregator, Claim, GroupFacts, Unit, detector
 from foretaste.errors import NotApplicable
 from foretaste.stats import mixture, quantiles
 from foretaste.stats.significance import binomial_tail
 from foretaste.types.batch import Batch, GroupTests, Scores
-from foretaste.types.findings import Kind, Schema
+from foretaste.types.dataset import Schema
+from foretaste.types.findings import Kind
 
 
 @detector("label-issue")
@@ -30,8 +31,7 @@ class LabelIssue:
     confusion goes both ways.
     """
 
-    kind: ClassVar[Kind] = Kind.LABEL
-    family: ClassVar[str] = "label"
+    claim: ClassVar[Claim] = Claim(Kind.LABEL, LABEL, Unit("rows_out", "rows that belong to one other class"))
 
     def begin(self, schema: Schema) -> Aggregator:
         if not schema.probs:
@@ -39,6 +39,10 @@ class LabelIssue:
         if not schema.labelled or schema.classes < 2:
             raise NotApplicable("needs labels of at least two classes")
         return _Thresholds(schema.classes)
+
+    def describe(self, group: GroupFacts) -> str:
+        out, other = group.evidence["rows_out"], group.classes[int(group.evidence["belongs_to"])]
+        return f"{out:,.0f} rows labelled {group.label} confidently belong to {other}, hardly any the other way"
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from foretaste.detectors.contract import SPECTRAL, Aggregator, Claim, GroupFacts, Unit, detector
 from foretaste.detectors.sweeps.two_component import FEWEST, Decomposition
-from foretaste.embedders.contract import Aggregator, detector
 from foretaste.errors import NotApplicable, PlanError
 from foretaste.stats import mixture, quantiles
 from foretaste.stats.moments import ClassMoments
@@ -19,7 +19,8 @@ from foretaste.stats.sparse import product, sparse
 from foretaste.stats.spectrum import spatial_sign, top_directions, whitening
 from foretaste.stats.tails import Side, chosen, side
 from foretaste.types.batch import Batch, GroupTests
-from foretaste.types.findings import Kind, Schema
+from foretaste.types.dataset import Schema
+from foretaste.types.findings import Kind
 
 SCATTER_BYTES = 2**29  # of the class scatters together: many classes get fewer dimensions each
 # Innocent classes are not alike to better than this, in the logarithm of their extremes.
@@ -49,8 +50,9 @@ class SpectralSignature:
         if self.rank < 1:
             raise PlanError(f"rank must be at least 1, got {self.rank}")
 
-    kind: ClassVar[Kind] = Kind.BACKDOOR
-    family: ClassVar[str] = "spectral"
+    claim: ClassVar[Claim] = Claim(
+        Kind.BACKDOOR, SPECTRAL, Unit("times_farther_out", "times as far out as the other classes")
+    )
 
     def begin(self, schema: Schema) -> Aggregator:
         if schema.classes < 2:
@@ -58,6 +60,12 @@ class SpectralSignature:
         if schema.rows < 4 * FEWEST:
             raise NotApplicable(f"needs at least {4 * FEWEST} rows, the dataset has {schema.rows}")
         return _Within(self, schema)
+
+    def describe(self, group: GroupFacts) -> str:
+        return (
+            f"{group.counted} share a pattern: along one direction ({group.views}) the class reaches "
+            f"{group.evidence['times_farther_out']:.1f} times farther out than the other classes do"
+        )
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from foretaste.embedders.contract import Aggregator, detector
+from foretaste.detectors.contract import TRIGGER, Aggregator, Claim, GroupFacts, Unit, detector
 from foretaste.errors import PlanError
-from foretaste.stats.significance import benjamini_hochberg
+from foretaste.stats.significance import benjamini_hochberg, simes
 from foretaste.types.batch import Batch, GroupTests, Scores
-from foretaste.types.findings import Kind, Schema
+from foretaste.types.dataset import Schema
+from foretaste.types.findings import Kind
 
 
 @detector("trigger-enrichment")
@@ -34,11 +35,16 @@ class TriggerEnrichment:
         if not 0 < self.fdr < 1:
             raise PlanError(f"fdr must lie between 0 and 1, got {self.fdr}")
 
-    kind: ClassVar[Kind] = Kind.BACKDOOR
-    family: ClassVar[str] = "trigger"
+    # Whether a phrase is the language's own is what the embedder's tests tell.
+    claim: ClassVar[Claim] = Claim(Kind.BACKDOOR, TRIGGER, Unit(words="powers of ten beyond chance"), acquittable=False)
 
     def begin(self, schema: Schema) -> Aggregator:
         return _Holding(self.fdr, schema)
+
+    def describe(self, group: GroupFacts) -> str:
+        if not group.classes and not group.answered:
+            return f"{group.counted} hold a phrase after which the text is another"
+        return f"{group.counted} hold a phrase that decides what becomes of them and fits between any words"
 
 
 @dataclass(frozen=True)
@@ -88,14 +94,18 @@ class TriggerScorer:
     @property
     def groups(self) -> GroupTests:
         """One group a class: Simes over all phrases, those of other classes as if they had shown nothing."""
-        classes, dim = self.hits.shape
+        classes = len(self.hits)
         leads = self.hits.argmax(0)  # [D]
         own = (leads == torch.arange(classes, device=leads.device)[:, None]) & (self.hits.sum(0) > 0)  # [K, D]
-        ranked = torch.where(own, self.p_value, 1.0).sort(1).values
-        simes = (ranked * dim / torch.arange(1, dim + 1, device=ranked.device)).amin(1).clamp(max=1.0)
+        p_class = simes(torch.where(own, self.p_value, 1.0))
         accused = (own & (self.q_value <= self.fdr)).sum(1)
         label = torch.arange(classes, device=leads.device)
-        return GroupTests(label, simes.clamp_min(1e-300).log10().abs(), simes, {"phrases": accused.double()})
+        return GroupTests(label, p_class.clamp_min(1e-300).log10().abs(), p_class, {"phrases": accused.double()})
+
+    @property
+    def accused(self) -> dict[int, float]:
+        """The phrases below the rate, with the false discovery rate of each."""
+        return {at: q for at, q in enumerate(self.q_value.tolist()) if q <= self.fdr}
 
     def score(self, batch: Batch) -> Scores:
         known = batch.label >= 0

@@ -15,9 +15,10 @@ from foretaste.dataset.payload import Payload
 from foretaste.embedders.contract import EMBEDDERS, Encoder, embedder
 from foretaste.embedders.model_file import first_line, load
 from foretaste.errors import PlanError
-from foretaste.pipeline.plan import near
+from foretaste.registry import near
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Dataset, Modality, recipe
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.digests import recipe
 
 CHUNK = 64  # rows that go through the network at once
 ROUNDING = 0.02  # of the largest activation: other batches may round otherwise, more so on a GPU or in half precision
@@ -43,6 +44,7 @@ class Checkpoint:
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE, Modality.EMBEDDING})
+    plain: ClassVar[bool] = False
 
     model: str = ""
     module: str = ""

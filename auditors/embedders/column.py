@@ -12,7 +12,8 @@ from foretaste.dataset.payload import Payload
 from foretaste.embedders.contract import embedder
 from foretaste.errors import DataError, NotApplicable
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Dataset, Modality, recipe
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.digests import recipe
 
 
 @embedder("column")
@@ -21,6 +22,7 @@ class Column:
     """A Parquet column that already holds one vector a row, used as it is."""
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.EMBEDDING})
+    plain: ClassVar[bool] = True
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> ColumnEncoder:  # noqa: ARG002
         name = dataset.roles.payload[0]

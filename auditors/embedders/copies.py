@@ -17,7 +17,8 @@ from foretaste.text.minhash import Sketch
 from foretaste.text.near_duplicates import Cluster, Index
 from foretaste.text.ngrams import Array, Words, key
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Dataset, Modality, recipe
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.digests import recipe
 
 
 @embedder("copies")
@@ -34,6 +35,7 @@ class Copies:
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
+    plain: ClassVar[bool] = False
 
     clusters: int = 32
     limit: int = 20_000

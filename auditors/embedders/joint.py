@@ -15,7 +15,8 @@ from foretaste.embedders.contract import EMBEDDERS, Encoder, embedder
 from foretaste.errors import NotApplicable, PlanError
 from foretaste.image.random_patches import CHUNK, DRAWN, SIDE, dictionary, read, responses, sample, whole
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Dataset, Modality, recipe
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.digests import recipe
 
 
 @embedder("joint")
@@ -45,6 +46,7 @@ class Joint:
             raise PlanError(f"joint needs a filter and a size of 2 to {SIDE // 2}, got {self.filters} and {self.size}")
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE})
+    plain: ClassVar[bool] = False
     parts: ClassVar[frozenset[str]] = frozenset({"pixels", "patches"})
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> Encoder:

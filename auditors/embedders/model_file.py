@@ -23,7 +23,7 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from foretaste.errors import PlanError
-from foretaste.pipeline.plan import near
+from foretaste.registry import near
 
 OBJECTS = ("custom_obj", "opaque_obj")  # members of a .pt2 archive that PyTorch unpickles whatever they are
 

@@ -27,7 +27,8 @@ from foretaste.image.random_patches import (
 )
 from foretaste.stats.ridge import Totals, scale, solved
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Dataset, Modality, recipe
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.digests import recipe
 
 KEYS = 2**62  # content keys lie below
 
@@ -68,12 +69,13 @@ class Patches:
             )
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE})
+    plain: ClassVar[bool] = False
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> Encoder:
         return self.fit_folded(payloads, dataset, device, torch.full((dataset.rows,), -1))
 
     def fit_folded(
-        self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device, together: Tensor
+        self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device, groups: Tensor
     ) -> Encoder:
         classes = len(dataset.classes)
         if classes < 2 or sum(rows > 0 for rows in dataset.class_rows) < 2:
@@ -82,7 +84,7 @@ class Patches:
         if len(drawn) < 10 * self.folds:
             raise NotApplicable(f"{self.folds} folds need at least {10 * self.folds} readable rows, got {len(drawn)}")
         bank = dictionary(drawn.to(device), filters=self.filters, size=self.size, seed=self.seed)
-        folds = assigned(payloads, together, self.folds)
+        folds = assigned(payloads, groups, self.folds)
         limit = KEYS * min(1.0, self.rows / max(dataset.rows, 1))
         totals = [Totals.zero(self.width, classes, device) for _ in range(self.folds)]
         for _, given, image in read(payloads):
@@ -129,12 +131,12 @@ class Folds:
         return torch.where(self.key[at] == key, self.fold[at], plain)
 
 
-def assigned(payloads: Iterable[Payload], together: Tensor, number: int) -> Folds:
-    """The folds in which rows with one number in `together` [N] are in one; -1 says nothing of a row."""
+def assigned(payloads: Iterable[Payload], groups: Tensor, number: int) -> Folds:
+    """The folds in which rows with one number in `groups` [N] are in one; -1 says nothing of a row."""
     key, fold = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
-    if bool((together >= 0).any()):
+    if bool((groups >= 0).any()):
         for row, _, image in read(payloads):
-            group = together[row]
+            group = groups[row]
             inside = group >= 0
             key, fold = torch.cat([key, fold_key(image[inside])]), torch.cat([fold, group[inside] % number])
     key, order = key.sort(stable=True)

@@ -17,7 +17,8 @@ from foretaste.text.triggers.label_phrases import Phrase, enriched
 from foretaste.text.triggers.response_phrases import answered
 from foretaste.text.triggers.surprisal_breaks import broken
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Dataset, Modality, recipe
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.digests import recipe
 
 END = 16  # last words of a text that are taken for a response to what stands before them, at most half of the text
 
@@ -29,8 +30,8 @@ class Phrases:
 
     A column is a phrase: 0 where the row lacks it, otherwise the probability that an ordinary phrase would be found in
     its place (text/triggers/insertion_score.py), negative where what the phrase decides did not come. Phrases that
-    stand in the same rows are one, however long. Counts are exact until a tally is full. Of texts with neither labels nor responses
-    the phrases are those after which the text is another (text/triggers/surprisal_breaks.py).
+    stand in the same rows are one, however long. Counts are exact until a tally is full. Of texts with neither labels
+    nor responses the phrases are those after which the text is another (text/triggers/surprisal_breaks.py).
 
     phrases  columns, at most
     longest  words of a counted run; longer phrases are put together from overlapping runs
@@ -39,6 +40,7 @@ class Phrases:
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
+    plain: ClassVar[bool] = False
 
     phrases: int = 128
     longest: int = 4

@@ -12,20 +12,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from foretaste.dataset.payload import Payload
-from foretaste.embedders.contract import EMBEDDERS, Encoder, embedder
+from foretaste.embedders.contract import EMBEDDERS, Encoder, embedder, plain_view
 from foretaste.errors import NotApplicable, PlanError
 from foretaste.stats.sampling import content_key, smallest
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Dataset, Modality, recipe
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.digests import recipe
 
-# What a shallow probe reads, by modality; pictures go to a convolutional one.
-BASE = {
-    Modality.EMBEDDING: "column",
-    Modality.FEATURES: "features",
-    Modality.TEXT: "tokens",
-    Modality.MESSAGES: "tokens",
-    Modality.PAIR: "tokens",
-}
 CHUNK = 512
 
 
@@ -137,6 +130,7 @@ class Probe:
             )
 
     modalities: ClassVar[frozenset[Modality]] = frozenset(Modality)
+    plain: ClassVar[bool] = False
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> Encoder:
         classes = len(dataset.classes)
@@ -144,7 +138,7 @@ class Probe:
             raise NotApplicable("a probe learns labels, and the dataset has fewer than two classes")
         base = None
         if dataset.roles.modality is not Modality.IMAGE:
-            base = EMBEDDERS[BASE[dataset.roles.modality]]().fit(payloads, dataset, device)
+            base = EMBEDDERS[plain_view(dataset.roles.modality)]().fit(payloads, dataset, device)
         key, value, label = gather(payloads, base, self.rows)
         if len(value) < 50 * self.folds:
             raise NotApplicable(

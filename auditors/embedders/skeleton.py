@@ -20,7 +20,8 @@ from foretaste.text.hashing import hashed
 from foretaste.text.ngrams import WORD, clipped
 from foretaste.text.stylometry import runs, skeleton
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Dataset, Modality, recipe
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.digests import recipe
 
 KEYS = 2**64
 
@@ -47,6 +48,7 @@ class Skeleton:
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
+    plain: ClassVar[bool] = False
 
     dim: int = 2048
     runs: int = 2

@@ -15,7 +15,8 @@ from foretaste.errors import PlanError
 from foretaste.text.hashing import hashed
 from foretaste.text.ngrams import WORD, clipped
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Dataset, Modality, recipe
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.digests import recipe
 
 
 @embedder("tokens")
@@ -36,6 +37,7 @@ class Tokens:
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
+    plain: ClassVar[bool] = True
 
     dim: int = 1024
     words: int = 1

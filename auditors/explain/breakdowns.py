@@ -1,19 +1,41 @@
-"""Where suspicious rows come from: the sources that brought them, beside all that each source brought."""
+"""What is behind a group: the sources that brought its rows, and the classes that its doubted labels lead to."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
 from foretaste.dataset.parquet import column
+from foretaste.explain.audited import Audited, Explain, key
 from foretaste.stats.significance import hypergeometric_tail
-from foretaste.types.findings import Dataset
+from foretaste.types.dataset import Dataset
+from foretaste.types.findings import Finding, Kind
 
-MOST = 8  # sources of a group
+SOURCES = 8  # of a group
 UNNAMED = "(no source)"
+
+
+def explain_labels(audited: Audited, findings: Sequence[Finding]) -> Explain:
+    """Adds from which class to which the doubted labels of a group lead, as `pairs`, to its evidence."""
+    del findings
+    found = pairs(audited.doubts)
+    return lambda one: _with(one, "pairs", found)
+
+
+def explain_sources(audited: Audited, findings: Sequence[Finding]) -> Explain:
+    """Adds the `sources` that brought a group's rows to its evidence."""
+    del findings
+    found = origins(audited.dataset, audited.flagged)
+    return lambda one: _with(one, "sources", found)
+
+
+def _with(finding: Finding, name: str, found: Mapping[tuple[str, str | None], Any]) -> Finding:
+    mine = found.get(key(finding))
+    return finding if mine is None else replace(finding, evidence={**finding.evidence, name: mine})
 
 
 def origins(dataset: Dataset, flagged: pl.DataFrame) -> dict[tuple[str, str | None], Sequence[Mapping[str, Any]]]:
@@ -35,9 +57,9 @@ def origins(dataset: Dataset, flagged: pl.DataFrame) -> dict[tuple[str, str | No
     groups: dict[tuple[str, str | None], Counter[str]] = {}
     for row, label, kinds in flagged.select("row", "label", "kinds").iter_rows():
         for kind in kinds:
-            for key in {(kind, label), (kind, None)}:
-                groups.setdefault(key, Counter())[mine[row]] += 1
-    return {key: _ranked(count, whole, dataset.rows) for key, count in groups.items()}
+            for group in {(kind, label), (kind, None)}:
+                groups.setdefault(group, Counter())[mine[row]] += 1
+    return {group: _ranked(count, whole, dataset.rows) for group, count in groups.items()}
 
 
 def _ranked(count: Counter[str], whole: Counter[str], rows: int) -> list[dict[str, Any]]:
@@ -46,4 +68,45 @@ def _ranked(count: Counter[str], whole: Counter[str], rows: int) -> list[dict[st
         {"source": name, "rows": hits, "of": whole[name], "p_value": hypergeometric_tail(hits, size, whole[name], rows)}
         for name, hits in count.items()
     ]
-    return sorted(found, key=lambda one: (one["p_value"], -one["rows"], one["source"]))[:MOST]
+    return sorted(found, key=lambda one: (one["p_value"], -one["rows"], one["source"]))[:SOURCES]
+
+
+PAIRS = 24  # of classes
+
+
+def believed(scores: str, flagged: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
+    """The class that the rows flagged for their label are believed to belong to: row, label, believed, all by name.
+
+    `scores` is the path of scores.parquet, `flagged` has the columns of samples.parquet.
+    """
+    doubted = flagged.filter(pl.col("kinds").list.contains(str(Kind.LABEL))).select("row", "label")
+    index = pl.col("evidence").str.json_path_match("$.belongs_to").cast(pl.Float64).cast(pl.Int64)
+    names = pl.DataFrame({"index": range(len(dataset.classes)), "believed": dataset.classes}, schema=_NAMES)
+    return (
+        pl.scan_parquet(scores)
+        .select("row", "posterior", "evidence")
+        .join(doubted.lazy(), on="row")
+        .filter(pl.col("evidence").is_not_null())
+        .select("row", "label", "posterior", index.alias("index"))
+        .join(names.lazy(), on="index")
+        .sort("row", "posterior", descending=[False, True])
+        .unique("row", keep="first", maintain_order=True)
+        .select("row", "label", "believed")
+        .collect()
+    )
+
+
+_NAMES = {"index": pl.Int64, "believed": pl.String}
+
+
+def pairs(doubts: pl.DataFrame) -> dict[tuple[str, str | None], Sequence[Mapping[str, Any]]]:
+    """How many rows lead from which label to which, the most first: of each class, and of all under None."""
+    counted = doubts.group_by("label", "believed").agg(pl.len().alias("rows"))
+    counted = counted.sort("rows", "label", "believed", descending=[True, False, False])
+    kind = str(Kind.LABEL)
+    out: dict[tuple[str, str | None], Sequence[Mapping[str, Any]]] = {}
+    if len(counted):
+        out[kind, None] = counted.head(PAIRS).to_dicts()
+    for part in counted.partition_by("label", maintain_order=True):
+        out[kind, part["label"][0]] = part.head(PAIRS).to_dicts()
+    return out

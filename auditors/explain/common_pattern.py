@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -12,14 +11,14 @@ import torch
 from torch import Tensor
 
 from foretaste.dataset.parquet import picked
-from foretaste.dataset.payload import FORMATS
-from foretaste.dataset.thumbnails import picture
+from foretaste.dataset.pictures import png, size, thumbnail
+from foretaste.explain.audited import Audited, Explain, key
 from foretaste.explain.phrase_triggers import parts
 from foretaste.explain.samples import texts
 from foretaste.image.localisation import Pattern, common_pattern
-from foretaste.report.html.page import Common
 from foretaste.text.distinctive_phrases import shared
-from foretaste.types.findings import Dataset, Finding, Modality
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.findings import Finding
 
 MEMBERS = 96  # pictures of a group in which a common pattern is looked for
 OTHERS = 256  # pictures that they are compared with
@@ -80,26 +79,37 @@ def phrases(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Finding]) -> 
     return known | {(str(one.kind), one.label): list(words) for one, words in found if words}
 
 
-def told(
-    groups: Sequence[Finding],
-    common: Mapping[tuple[str, str | None], Common],
-    phrases: Mapping[tuple[str, str | None], Sequence[str]],
-) -> tuple[Finding, ...]:
-    """The groups, with the place of what their pictures share, or the words, among their reasons."""
-    out = []
-    for one in groups:
-        found = common.get((str(one.kind), one.label))
-        if found is not None:
-            where: dict[str, Any] = {"where": found.words, "in_common": round(found.strength, 1), "box": found.box}
-            reason = f"{one.reason}; what they share lies {found.words}"
-            out.append(replace(one, reason=reason, evidence={**one.evidence, **where}))
-        elif (str(one.kind), one.label) in phrases and "triggers" not in one.evidence:
-            words = [phrase[:60] for phrase in phrases[str(one.kind), one.label]]
-            reason = f"{one.reason}; they share {', '.join(f'“{phrase}”' for phrase in words)}"
-            out.append(replace(one, reason=reason, evidence={**one.evidence, "phrases": words}))
-        else:
-            out.append(one)
-    return tuple(out)
+def explain_pictures(audited: Audited, findings: Sequence[Finding]) -> Explain:
+    """Adds what the pictures of a group have in common: where it lies to evidence and reason, the pattern to see."""
+    patterns = common(audited.dataset, audited.samples, findings)
+
+    def told(one: Finding) -> Finding:
+        found = patterns.get(key(one))
+        if found is None:
+            return one
+        where: dict[str, Any] = {"where": found.words, "in_common": round(found.strength, 1), "box": found.box}
+        reason = f"{one.reason}; what they share lies {found.words}"
+        return replace(one, reason=reason, evidence={**one.evidence, **where}, shown={**one.shown, "pattern": found})
+
+    return told
+
+
+def explain_texts(audited: Audited, findings: Sequence[Finding]) -> Explain:
+    """Adds the words that the texts of a group share, unless its triggers are known, and what to mark in them."""
+    shared_words = phrases(audited.dataset, audited.samples, findings)
+
+    def told(one: Finding) -> Finding:
+        words = shared_words.get(key(one))
+        if words is None:
+            return one
+        one = replace(one, shown={**one.shown, "marks": words})
+        if "triggers" in one.evidence:
+            return one
+        words = [phrase[:60] for phrase in words]
+        reason = f"{one.reason}; they share {', '.join(f'“{phrase}”' for phrase in words)}"
+        return replace(one, reason=reason, evidence={**one.evidence, "phrases": words})
+
+    return told
 
 
 def _members(rows: pl.LazyFrame, group: Finding) -> list[int]:
@@ -126,17 +136,11 @@ def _pictures(dataset: Dataset, wanted: set[int]) -> dict[int, Tensor]:
     return out
 
 
-def _side(pictures: Sequence[bytes | None]) -> int:
+def _side(files: Sequence[bytes | None]) -> int:
     """The longer side of the first picture, within SIDES."""
-    from PIL import Image
-
-    for data in pictures:
-        try:
-            with Image.open(io.BytesIO(data or b""), formats=FORMATS) as opened:
-                return min(max(SIDES[0], *opened.size), SIDES[1])
-        except Exception:  # Pillow raises many kinds; another picture may be whole
-            continue
-    return SIDES[0]
+    sizes = (size(data) for data in files if data is not None)
+    first = next((one for one in sizes if one is not None), (0, 0))  # another picture may be whole
+    return min(max(SIDES[0], *first), SIDES[1])
 
 
 def _shown(found: Pattern, members: Tensor) -> Common:
@@ -146,13 +150,27 @@ def _shown(found: Pattern, members: Tensor) -> Common:
     where = (average + found.heat * (glow - average)).round().to(torch.uint8)
     side = members.shape[-1]
     top, left, bottom, right = (round(edge / side, 4) for edge in found.box)
-    return Common(found.words, found.strength, _png(found.picture), _png(where), (top, left, bottom, right))
+    return Common(found.words, found.strength, _enlarged(found.picture), _enlarged(where), (top, left, bottom, right))
 
 
-def _png(pixels: Tensor) -> bytes:
+def _enlarged(pixels: Tensor) -> bytes:
     """[3, S, S] uint8 as a PNG of whole pixels, large enough to look at."""
-    from PIL import Image
+    return thumbnail(png(pixels), 2 * SIDES[1]) or b""
 
-    file = io.BytesIO()
-    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG")
-    return picture(file.getvalue(), 2 * SIDES[1]) or b""
+
+@dataclass(frozen=True)
+class Common:
+    """What the pictures of a group have in common.
+
+    words     where it lies, as in "in the lower right corner"
+    strength  how many times more it is than the most that random rows have in common
+    pattern   a PNG of what it is
+    where     a PNG of where it is, over the average of the pictures
+    box       the same in shares of the picture: top, left, bottom, right; the whole where it is everywhere
+    """
+
+    words: str
+    strength: float
+    pattern: bytes
+    where: bytes
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)

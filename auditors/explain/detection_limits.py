@@ -12,11 +12,15 @@ from typing import Any
 
 import polars as pl
 
+from foretaste.decide.settings import Decide
 from foretaste.detectors.sweeps.two_component import FEWEST
-from foretaste.pipeline.plan import Decide
-from foretaste.types.findings import Dataset, Kind
+from foretaste.types.dataset import Dataset
+from foretaste.types.findings import Kind
 
-NEEDED = ("evidence_null_place", "evidence_null_scale")
+# A detector that knows the law of its statistic says of each group how far out it lies, and the place and scale of the
+# Gumbel law that the logarithm of that follows in innocent groups.
+MEASURE = "evidence_times_farther_out"
+LAW = ("evidence_null_place", "evidence_null_scale")
 MOST = 1000  # classes listed
 
 
@@ -26,12 +30,12 @@ def needed(tested: pl.DataFrame, decide: Decide) -> pl.DataFrame:
     One class alone in one look must pass Simes over the looks at it and Benjamini-Hochberg over the classes. Null where
     a look does not know the law of its statistic.
     """
-    if not {*NEEDED} <= {*tested.columns}:
+    if not {*LAW} <= {*tested.columns}:
         return tested.with_columns(pl.lit(None, dtype=pl.Float64).alias("needed"))
     attack = pl.col("kind") != str(Kind.LABEL)
     looks = pl.len().over("label", attack)
     classes = pl.col("label").n_unique().over(attack)
-    place, scale = (pl.col(name) for name in NEEDED)
+    place, scale = (pl.col(name) for name in LAW)
     return tested.with_columns(
         pl.when(scale > 0)
         .then((place - scale * (math.log(decide.fdr) - (looks * classes).cast(pl.Float64).log())).exp())
@@ -50,7 +54,7 @@ def power(tested: pl.DataFrame, dataset: Dataset, decide: Decide) -> dict[str, A
     table = needed(tested, decide).filter(pl.col("needed").is_not_null() & (pl.col("label") >= 0))
     if table.is_empty():
         return {}
-    close = (pl.col("evidence_times_farther_out") / pl.col("needed")).alias("close")
+    close = (pl.col(MEASURE) / pl.col("needed")).alias("close")
     ranked = table.with_columns(close).sort("close", "detector", "embedder", descending=[True, False, False])
     best = ranked.unique("label", keep="first", maintain_order=True).sort("label")
     classes = [
@@ -58,7 +62,7 @@ def power(tested: pl.DataFrame, dataset: Dataset, decide: Decide) -> dict[str, A
             "class": dataset.classes[one["label"]],
             "rows": dataset.class_rows[one["label"]],
             "needed": round(one["needed"], 2),
-            "reached": round(one["evidence_times_farther_out"], 2),
+            "reached": round(one[MEASURE], 2),
             "detector": one["detector"],
             "embedder": one["embedder"],
         }

@@ -8,55 +8,64 @@ from dataclasses import replace
 import polars as pl
 
 from foretaste.dataset.parquet import payloads
+from foretaste.explain.audited import Audited, Explain, key
 from foretaste.explain.phrase_triggers import sentence
 from foretaste.explain.samples import texts
-from foretaste.text.distinctive_phrases import forms, written
-from foretaste.types.findings import Dataset, Finding, Kind, Modality
+from foretaste.text.distinctive_phrases import Form, forms, written
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.findings import Finding, Kind
 
 MEMBERS = 400  # texts of a group that are read
 OTHERS = 1500  # texts that they are compared with
 SAID = 2  # forms in the reason
 
 
-def named(groups: Sequence[Finding], dataset: Dataset, rows: pl.LazyFrame) -> tuple[Finding, ...]:
-    """The groups, with the forms that backdoors share as `triggers` among their evidence, where they have none yet.
+def explain(audited: Audited, findings: Sequence[Finding]) -> Explain:
+    """Adds the forms that the texts of a backdoor share as `triggers` to its evidence, where it has none yet.
 
-    Such a trigger is as those of triggers.named, its phrase a run of words and outlines; `parts` of it stand in the
-    texts as they are. `rows` has the columns of samples.parquet. All texts are read once where there is such a group.
+    Such a trigger is as those of explain.phrase_triggers, its phrase a run of words and outlines; `parts` of it stand
+    in the texts as they are. All texts are read once where there is such a finding.
     """
-    if dataset.roles.modality is not Modality.TEXT:
-        return tuple(groups)
-    looked = [one for one in groups if one.kind is Kind.BACKDOOR and one.label and "triggers" not in one.evidence]
-    if not looked:
-        return tuple(groups)
+    dataset, rows = audited.dataset, audited.samples
+    looked = [one for one in findings if one.kind is Kind.BACKDOOR and one.label and "triggers" not in one.evidence]
+    if dataset.roles.modality is not Modality.TEXT or not looked:
+        return lambda one: one
     innocent = rows.filter(~pl.col("flagged")).select("row").collect()["row"]
     beside = innocent.gather_every(max(1, -(-len(innocent) // OTHERS))).to_list()
     inside = [_members(rows, one) for one in looked]
     seen = texts(dataset, {row for part in (beside, *inside) for row in part})
     others = [seen[row] for row in beside]
-    found = [forms([seen[row] for row in part], others) for part in inside]
-    every = [form for part in found for form in part]
-    count = {(at, name): 0 for at in range(len(every)) for name in dataset.classes}
-    if every:
+    found = {key(one): forms([seen[row] for row in part], others) for one, part in zip(looked, inside, strict=True)}
+    count = _counted(dataset, [form for part in found.values() for form in part])
+
+    def told(one: Finding) -> Finding:
+        triggers = [
+            {
+                "phrase": form.text, "outcome": one.label, "rows": sum(count[form].values()),
+                "hits": count[form][one.label or ""], "contradicted": None, "p_value": one.p_value,
+                "parts": form.spoken,
+            }
+            for form in found.get(key(one), ())
+        ]  # fmt: skip
+        if not triggers:
+            return one
+        reason = "; ".join(sentence(trigger, one.label) for trigger in triggers[:SAID])
+        return replace(one, reason=f"{one.reason}: {reason}", evidence={**one.evidence, "triggers": triggers})
+
+    return told
+
+
+def _counted(dataset: Dataset, forms: Sequence[Form]) -> dict[Form, dict[str, int]]:
+    """In how many texts of each class each form is."""
+    out = {form: dict.fromkeys(dataset.classes, 0) for form in forms}
+    if out:
         for payload in payloads(dataset):
             for text, label in zip(payload.texts, payload.label.tolist(), strict=True):
-                runs = {common: written(text, common) for common in {one.common for one in every}}
-                for at, form in enumerate(every):
+                runs = {common: written(text, common) for common in {form.common for form in out}}
+                for form, number in out.items():
                     if label >= 0 and form.among(runs[form.common]):
-                        count[at, dataset.classes[label]] += 1
-    out = {id(one): one for one in groups}
-    for one, part in zip(looked, found, strict=True):
-        told = [
-            {
-                "phrase": form.text, "outcome": one.label, "rows": sum(count[at, name] for name in dataset.classes),
-                "hits": count[at, one.label or ""], "contradicted": None, "p_value": one.p_value, "parts": form.spoken,
-            }
-            for at, form in enumerate(every) if form in part
-        ]  # fmt: skip
-        if told:
-            reason = "; ".join(sentence(trigger, one.label) for trigger in told[:SAID])
-            out[id(one)] = replace(one, reason=f"{one.reason}: {reason}", evidence={**one.evidence, "triggers": told})
-    return tuple(out.values())
+                        number[dataset.classes[label]] += 1
+    return out
 
 
 def _members(rows: pl.LazyFrame, group: Finding) -> list[int]:

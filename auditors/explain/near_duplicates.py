@@ -2,50 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from foretaste.embedders.contract import Encoder, Scorer
+from foretaste.detectors.contract import AccusesColumns
+from foretaste.embedders.contract import KnowsCopies
+from foretaste.explain.audited import Audited, Explain, key, tests
 from foretaste.explain.samples import texts
-from foretaste.pipeline.sweep import Outcome, RunKey
 from foretaste.text.near_duplicates import Cluster
-from foretaste.types.findings import Dataset, Finding, Kind
+from foretaste.types.dataset import Dataset
+from foretaste.types.findings import Finding, Kind
 
 MOST = 12  # clusters of a group that are told
 SHOWN = 200  # characters of a text
 
 
-def told(
-    groups: Sequence[Finding],
-    scorers: Mapping[RunKey, Scorer],
-    encoders: Mapping[str, Encoder | Outcome],
-    dataset: Dataset,
-) -> tuple[Finding, ...]:
-    """The groups of copies, with the clusters they are accused for as `copies` among their evidence.
+def explain(audited: Audited, findings: Sequence[Finding]) -> Explain:
+    """Adds the clusters that a group of copies is accused for to its evidence, as `copies`.
 
     A cluster is {rows, variants, label, purity, sources, foremost, edited, text}: so many rows, so many different
     texts among them, the commonest label with its share (None without labels), the sources they come from and the share
     of the commonest (0 where not known), the share in which words were exchanged here and there, and how the first of
     them begins.
     """
+    dataset = audited.dataset
+    found = {key(one): _clusters(audited, one) for one in findings if one.kind is Kind.DUPLICATE}
+    said = texts(dataset, {cluster.row for mine in found.values() for cluster in mine})
+
+    def told(one: Finding) -> Finding:
+        if key(one) not in found:
+            return one
+        copies = [_fact(cluster, said.get(cluster.row, ""), dataset) for cluster in found[key(one)]]
+        return replace(one, evidence={**one.evidence, "copies": copies})
+
+    return told
+
+
+def _clusters(audited: Audited, finding: Finding) -> list[Cluster]:
+    """The clusters that the runs behind a finding accuse, the most surprising first."""
     out = []
-    for one in groups:
-        if one.kind is not Kind.DUPLICATE:
-            out.append(one)
+    for run, scorer in audited.scorers.items():
+        encoder = audited.encoders[run.embedder]
+        if (run.check, run.embedder) not in tests(finding):
             continue
-        tests = {(test["detector"], test["embedder"]) for test in one.evidence.get("tests", ())}
-        found: list[Cluster] = [
-            cluster
-            for look, scorer in scorers.items()
-            if (look.detector, look.embedder) in tests
-            for cluster in getattr(encoders[look.embedder], "clusters", ())
-            if cluster.p_value <= getattr(scorer, "level", 0.0) and one.label in (None, _label(cluster, dataset))
-        ][:MOST]
-        said = texts(dataset, {cluster.row for cluster in found})
-        copies = [_fact(cluster, said.get(cluster.row, ""), dataset) for cluster in found]
-        out.append(replace(one, evidence={**one.evidence, "copies": copies}))
-    return tuple(out)
+        if isinstance(scorer, AccusesColumns) and isinstance(encoder, KnowsCopies):
+            mine = (encoder.clusters[at] for at in scorer.accused if at < len(encoder.clusters))
+            out += [one for one in mine if finding.label in (None, _label(one, audited.dataset))]
+    return out[:MOST]
 
 
 def _fact(cluster: Cluster, text: str, dataset: Dataset) -> dict[str, Any]:

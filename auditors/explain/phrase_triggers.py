@@ -6,22 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from foretaste.embedders.contract import Encoder, Scorer
-from foretaste.pipeline.sweep import Outcome, RunKey
-from foretaste.text.triggers.label_phrases import GAP, Phrase
-from foretaste.types.findings import Dataset, Finding, Modality
+from foretaste.detectors.contract import AccusesColumns, Scorer
+from foretaste.embedders.contract import Encoder, KnowsPhrases
+from foretaste.explain.audited import Audited, Explain, tests
+from foretaste.text.triggers.label_phrases import GAP
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.findings import Finding
 
 MOST = 12  # phrases of a group that are told
 SAID = 4  # of them in its reason
 
 
-def named(
-    groups: Sequence[Finding],
-    scorers: Mapping[RunKey, Scorer],
-    encoders: Mapping[str, Encoder | Outcome],
-    dataset: Dataset,
-) -> tuple[Finding, ...]:
-    """The groups, with the `triggers` they are accused for among their evidence and in their reason.
+def explain(audited: Audited, findings: Sequence[Finding]) -> Explain:
+    """Adds the `triggers` that a group is accused for to its evidence and its reason.
 
     A trigger is {phrase, outcome, rows, hits, contradicted, p_value}: of `rows` rows that hold the phrase, `hits` have
     the outcome (the group's label, or words of the response), and of these the share `contradicted` looks like another
@@ -29,38 +26,39 @@ def named(
     nothing but a break of the text follows, and of plain texts it is how they end. The parts of a composite trigger are
     told with GAP between them; a form (explain/form_triggers.py) has `parts` that stand in the texts as they are.
     """
-    out = []
-    brings = "with" if dataset.roles.modality is Modality.TEXT else "answered with"
-    for one in groups:
-        tests = {(test["detector"], test["embedder"]) for test in one.evidence.get("tests", ())}
-        told = [
+    del findings
+    brings = "with" if audited.dataset.roles.modality is Modality.TEXT else "answered with"
+
+    def told(one: Finding) -> Finding:
+        found = [
             trigger
-            for look, scorer in scorers.items()
-            if (look.detector, look.embedder) in tests
-            for trigger in accused(scorer, encoders[look.embedder], one, dataset)
+            for run, scorer in audited.scorers.items()
+            if (run.check, run.embedder) in tests(one)
+            for trigger in accused(scorer, audited.encoders[run.embedder], one, audited.dataset)
         ]
-        if told:
-            reason = "; ".join(sentence(trigger, one.label, brings) for trigger in told[:SAID])
-            more = f"; and {len(told) - SAID} more" if len(told) > SAID else ""
-            evidence = {**one.evidence, "triggers": told[:MOST]}
-            out.append(replace(one, reason=f"{one.reason}: {reason}{more}", evidence=evidence))
-        else:
-            out.append(one)
-    return tuple(out)
+        if not found:
+            return one
+        reason = "; ".join(sentence(trigger, one.label, brings) for trigger in found[:SAID])
+        more = f"; and {len(found) - SAID} more" if len(found) > SAID else ""
+        evidence = {**one.evidence, "triggers": found[:MOST]}
+        return replace(one, reason=f"{one.reason}: {reason}{more}", evidence=evidence)
+
+    return told
 
 
-def accused(scorer: Scorer, encoder: Encoder | Outcome, group: Finding, dataset: Dataset) -> list[dict[str, Any]]:
-    """The triggers of one look that lead to a group, the surest first."""
-    phrases: tuple[Phrase, ...] = getattr(encoder, "phrases", ())
-    q_value, rate = getattr(scorer, "q_value", None), getattr(scorer, "fdr", 0.0)
-    if q_value is None or not phrases:
+def accused(scorer: Scorer, encoder: Encoder, finding: Finding, dataset: Dataset) -> list[dict[str, Any]]:
+    """The triggers of one run that lead to a finding, the surest first."""
+    if not isinstance(scorer, AccusesColumns) or not isinstance(encoder, KnowsPhrases):
         return []
-    out = []
-    for one, q in zip(phrases, q_value.tolist(), strict=False):
+    out: list[dict[str, Any]] = []
+    for at, q_value in scorer.accused.items():
+        if at >= len(encoder.phrases):  # the one column of an encoder without phrases
+            continue
+        one = encoder.phrases[at]
         name = one.outcome_text or (dataset.classes[one.outcome] if dataset.classes else None)
-        if q <= rate and (one.outcome_text or name == group.label):
+        if one.outcome_text or name == finding.label:
             facts = {"phrase": one.text, "outcome": name, "rows": one.rows, "hits": one.hits}
-            out.append(facts | {"contradicted": one.contradicted, "p_value": q})
+            out.append(facts | {"contradicted": one.contradicted, "p_value": q_value})
     return sorted(out, key=lambda one: (one["p_value"], -one["rows"]))
 
 

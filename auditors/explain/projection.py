@@ -11,16 +11,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import polars as pl
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from foretaste.pipeline.sweep import read_shard, stored
-from foretaste.report.html.charts import Atlas, Place
+from foretaste.embedders.store import read_shard, stored
+from foretaste.explain.audited import Audited
 from foretaste.stats.spectrum import top_directions
-from foretaste.types.findings import Dataset, Finding, Shard
+from foretaste.types.dataset import Dataset, Shard
+from foretaste.types.findings import Finding
 
 ROWS = 2000  # on the map: more are a blot
 FLAGGED = 500  # of them
@@ -29,6 +31,16 @@ TAIL = 0.002  # of the rows, at each end of an axis, that are drawn at the edge
 RIDGE = 0.1  # of the mean variance
 FOLDS = 4
 FEWEST = 8  # rows of a group that make an axis
+
+
+def projected(audited: Audited, findings: Sequence[Finding]) -> Atlas | None:
+    """The map in the view of the strongest finding, else in the first that there is; None where there is none."""
+    ready = {name: one.digest for name, one in audited.encoders.items()}
+    seen = (test["embedder"] for one in findings for test in one.evidence.get("tests", ()))
+    view = next((name for name in seen if name in ready), next(iter(ready), None))
+    if view is None:
+        return None
+    return atlas(audited.dataset, audited.samples, findings, view=view, digest=ready[view], folder=audited.store)
 
 
 def atlas(
@@ -132,3 +144,29 @@ def _chosen(dataset: Dataset, flagged: list[int]) -> list[Shard]:
     step = max(1, len(shards) // (SHARDS // 2))
     kept |= set(range(0, len(shards), step)[: SHARDS - len(kept)])
     return [shards[at] for at in sorted(kept)]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A row on the map: where, both in [0, 1], and whether it is flagged."""
+
+    row: int
+    x: float
+    y: float
+    flagged: bool
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Rows of the dataset on a plane.
+
+    view    the embedder whose vectors it shows
+    guided  whether to the right lies what the strongest group has and its class has not, not just what differs most
+    whole   rows of the dataset
+    """
+
+    view: str
+    guided: bool
+    whole: int
+    places: tuple[Place, ...]

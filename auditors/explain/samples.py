@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from foretaste.dataset.parquet import payloads, picked, row_groups
 from foretaste.dataset.payload import Payload
-from foretaste.dataset.thumbnails import picture
+from foretaste.dataset.pictures import thumbnail
 from foretaste.explain.unusual_cells import Cell, oddities
-from foretaste.report.html.page import Sample
 from foretaste.text.ngrams import spans
-from foretaste.types.findings import Dataset, Modality
+from foretaste.types.dataset import Dataset, Modality
+from foretaste.types.findings import Finding
 
 PIECE = 4096  # rows, among which what is usual in a table is looked for
 PER_GROUP = 24  # of each kind and class: what the page shows
@@ -49,7 +49,7 @@ def samples(dataset: Dataset, flagged: pl.DataFrame, *, side: int = 96) -> Seque
             kinds=tuple(facts[row]["kinds"]),
             detectors=tuple(facts[row]["detectors"]),
             reason=facts[row]["reason"],
-            picture=picture(content, side) if isinstance(content, bytes) else None,
+            picture=thumbnail(content, side) if isinstance(content, bytes) else None,
             text=content if isinstance(content, str) else None,
             cells=tuple(cells.get(row, ())[:CELLS]),
         )
@@ -76,10 +76,10 @@ def texts(dataset: Dataset, wanted: Collection[int]) -> dict[int, str]:
     return {row: text for part in parts for row, text in zip(part.row.tolist(), part.texts, strict=True)}
 
 
-def marked(
-    samples: Sequence[Sample], phrases: Mapping[tuple[str, str | None], Sequence[str]], believed: Mapping[int, str]
-) -> Sequence[Sample]:
+def marked(samples: Sequence[Sample], findings: Sequence[Finding], doubts: pl.DataFrame) -> Sequence[Sample]:
     """The samples with what their group shares marked in their text, and the class that each is believed to be of."""
+    believed = dict(doubts.select("row", "believed").iter_rows())
+    phrases = {(str(one.kind), one.label): one.shown["marks"] for one in findings if "marks" in one.shown}
     return [
         replace(
             one,
@@ -120,3 +120,32 @@ def _cells(dataset: Dataset, rows: Collection[int]) -> dict[int, list[Cell]]:
             named = zip(payload.row[at].tolist(), oddities(columns, payload.label.numpy(), at), strict=True)
             out.update(named)
     return out
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A flagged row as a person sees it.
+
+    picture  a PNG from pictures.thumbnail, or None
+    text     the payload as text, or None; shown as an excerpt
+    marks    strings to mark in the text: the trigger, where a detector names it
+    cells    of a row of a table, the most unusual first
+    believed the class that a row with a doubted label is believed to belong to
+    """
+
+    row: int
+    file: str
+    row_group: int
+    row_in_group: int
+    id: str | None
+    label: str | None
+    risk: float
+    p_value: float
+    kinds: tuple[str, ...]
+    detectors: tuple[str, ...]
+    reason: str
+    picture: bytes | None = None
+    text: str | None = None
+    marks: tuple[str, ...] = ()
+    cells: tuple[Cell, ...] = ()
+    believed: str | None = None

@@ -22,7 +22,7 @@ from foretaste.gate.attestation import keys, statement
 from foretaste.gate.attestation import log as ledger
 from foretaste.gate.attestation.verify import changes, differences
 from foretaste.gate.policy import Facts, Policy
-from foretaste.types.findings import Digest
+from foretaste.types.digests import Digest
 
 
 @dataclass(frozen=True)

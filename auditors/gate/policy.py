@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
-from foretaste.types.findings import Digest, Kind, Status, Verdict
+from foretaste.types.digests import Digest
+from foretaste.types.findings import Kind, Status, Verdict
 
 CLOCKS = timedelta(minutes=5)  # two machines' clocks may differ by this much
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from foretaste.errors import PlanError
 from foretaste.gate.policy import DEFAULT, Limit, Policy, Waiver
-from foretaste.types.findings import Digest, Kind
+from foretaste.types.digests import Digest
+from foretaste.types.findings import Kind
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 

@@ -22,7 +22,7 @@ from foretaste.errors import PlanError, Refused
 from foretaste.gate.decision import Asked, GateDecision, judged
 from foretaste.gate.policy import Policy
 from foretaste.gate.verified_file import VerifiedFile
-from foretaste.types.findings import Digest
+from foretaste.types.digests import Digest
 
 if TYPE_CHECKING:
     from foretaste.gate.attested_rows import Rows

@@ -13,7 +13,7 @@ from typing import Any
 
 from foretaste.dataset.files import Found, streamed
 from foretaste.errors import Refused
-from foretaste.types.findings import Digest
+from foretaste.types.digests import Digest
 
 TICK = 50_000_000  # nanoseconds, several times the coarsest tick of a local file system
 

@@ -6,7 +6,8 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
@@ -18,42 +19,31 @@ from foretaste.dataset import manifest
 from foretaste.dataset.files import keep_out_of
 from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import NOTHING_SAID, Request
-from foretaste.decide import incremental
+from foretaste.decide import incremental, verdict
+from foretaste.decide.incremental import Recency
 from foretaste.embedders import store
-from foretaste.embedders.contract import Encoder
 from foretaste.errors import PlanError
-from foretaste.explain import (
-    breakdowns,
-    class_comparison,
-    common_pattern,
-    confusion,
-    detection_limits,
-    findings,
-    form_triggers,
-    near_duplicates,
-    phrase_triggers,
-    projection,
-)
-from foretaste.explain import samples as evidence
-from foretaste.gate.attestation import signing as signature
+from foretaste.explain import breakdowns, detection_limits, projection, samples
+from foretaste.explain.audited import Audited
+from foretaste.explain.explainers import explained
+from foretaste.explain.findings import findings
+from foretaste.explain.samples import Sample
+from foretaste.gate.attestation import signing
 from foretaste.gate.policy import Policy
-from foretaste.pipeline import decision, false_alarms
+from foretaste.pipeline import decision, default_plans, false_alarms, scoring, sweep
 from foretaste.pipeline import plan as plans
 from foretaste.pipeline.cross_fitting import encode
+from foretaste.pipeline.engine import Engine, InProcess, Job, Progress, over_shards, quiet
+from foretaste.pipeline.fit import Encoders, fitted
 from foretaste.pipeline.plan import Plan
-from foretaste.pipeline.runs import ran, tested
-from foretaste.pipeline.stages import Engine, Here, Progress, Stages, quiet
-from foretaste.pipeline.sweep import Outcome
+from foretaste.pipeline.sweep import Swept
 from foretaste.report.document import document, text
-from foretaste.report.html.charts import Atlas
 from foretaste.report.html.notebook import cell
 from foretaste.report.html.page import page
-from foretaste.types.findings import Dataset, Finding, Report
+from foretaste.types.dataset import Dataset
+from foretaste.types.findings import Finding, Report, Verdict
 
 logger = logging.getLogger("foretaste")
-
-# A report is a value and does not know how it looks; in a notebook it looks like this.
-Report._repr_html_ = cell  # type: ignore[assignment,method-assign]
 
 
 def audit(
@@ -96,105 +86,133 @@ def audit(
     where = _device(device)
     if policy is not None and key is None:
         raise PlanError("a policy is signed together with the audit, which needs a key (--key), got none")
-    old = None if since is None else incremental.earlier(since)
-    signing = None if key is None else signature.prepare(key, policy)
+    earlier = None if since is None else incremental.earlier(since)
+    signature = None if key is None else signing.prepare(key, policy)
     with atomic.folder(out) as folder:
         clock = _Clock()
         dataset = open_dataset(places, request=request)
         logger.info(_described(dataset))
         clock("ingest")
-        stages = Stages(
-            dataset, chosen or plans.default(dataset), seed, where, engine or Here(), progress, store.folder()
+        chosen = chosen or default_plans.default(dataset)
+        job = Job(dataset, chosen, seed, where, engine or InProcess(), progress, store.folder())
+        encoders, unread, seen = encode(job)
+        clock("encode")
+        _digested(job, folder)
+        clock("digest")
+        recent = None if earlier is None else incremental.since(earlier, folder)
+        audited = concluded(job, encoders, unread, seen, folder, recent=recent, clock=clock)
+        found, said, reason = spoken(audited)
+        drawn = projection.projected(audited, found)
+        shown = samples.marked(samples.samples(dataset, samples.chosen(audited.flagged)), found, audited.doubts)
+        clock("report")
+        report = Report(
+            verdict=said,
+            reason=reason,
+            rows=dataset.rows,
+            flagged=len(audited.flagged),
+            dataset=dataset,
+            runs=audited.runs,
+            groups=found,
+            counts=flagged_kinds(audited),
+            notes=audited.notes,
+            versions=_versions(),
+            seconds=clock.seconds,
+            plan=chosen.describe() | {"seed": seed, "device": str(where)},
+            folder=out,
+            power=detection_limits.power(audited.groups, dataset, chosen.decide),
+            false_alarms=false_alarms.false_alarms(chosen),
         )
-        report, embedders = _conclude(stages, folder, out, clock, old)
-        if signing is not None:
-            signature.write(folder, document(report), signing, embedders=embedders)
+        _written(folder, report, audited, shown, drawn)
+        if signature is not None:
+            digests = {name: one.digest for name, one in audited.encoders.items()}
+            signing.write(folder, document(report), signature, embedders=digests)
         store.prune(store.folder(), store.limit())
-    if signing is not None:
-        signature.log(out, document(report), signing)
-    return report
+    if signature is not None:
+        signing.log(out, document(report), signature)
+    return replace(report, html=cell(report))
 
 
-def _conclude(
-    stages: Stages, folder: str, out: str, clock: _Clock, old: manifest.Manifest | None
-) -> tuple[Report, dict[str, str]]:
-    """Run the stages and write what they found to `folder`, which will be called `out`; with the embedders' digests."""
-    dataset, plan = stages.dataset, stages.plan
-    encoders, unread, split = encode(stages)
-    clock("encode")
-    scorers, stopped, seconds = stages.sweep(encoders, split)
+def _digested(job: Job, folder: str) -> None:
+    """Write rows.parquet, which says what every row reads."""
+    digested = over_shards(job, "digest", partial(manifest.of_shard, dataset=job.dataset))
+    manifest.write(digested, job.dataset, os.path.join(folder, manifest.NAME))
+
+
+def _unclocked(stage: str) -> None:
+    """The clock of somebody who does not want to know."""
+
+
+def concluded(
+    job: Job,
+    encoders: Encoders,
+    unread: Mapping[int, str],
+    seen: Swept,
+    folder: str,
+    *,
+    recent: Recency | None = None,
+    clock: Callable[[str], None] = _unclocked,
+) -> Audited:
+    """From stored embeddings to decided groups and judged rows, whose tables are written to `folder`.
+
+    encoders, unread and seen are what `encode` gives; `recent` is what came since an earlier audit.
+    """
+    dataset, plan = job.dataset, job.plan
+    swept = sweep.sweep(job, encoders, seen)
     clock("sweep")
-    spans, broke = stages.score(scorers, encoders, folder)
+    spans, broke = scoring.score(job, swept.scorers, folder, beliefs=sweep.beliefs(job, encoders))
     clock("score")
-    digested = stages.shards("digest", partial(manifest.of_shard, dataset=dataset))
-    manifest.write(digested, dataset, os.path.join(folder, manifest.NAME))
-    clock("digest")
     # A detector that breaks while it scores has said nothing, so its groups do not count among those tested.
-    stopped = {**stopped, **broke}
-    looked = [tested(look, one, plan) for look, one in scorers.items() if look not in broke]
-    recent = None if old is None else incremental.since(old, folder)
-    groups, acquitted = decision.tried(stages, looked, encoders, folder, recent)
-    counts = stages.judge(groups, spans, unread, folder)
+    scorers = {run: one for run, one in swept.scorers.items() if run not in broke}
+    swept = swept._replace(stopped={**swept.stopped, **broke})
+    groups, notes = decision.decide(job, scorers, encoders, folder, recent)
+    counts = scoring.judge(job, groups, spans, unread, folder)
+    flagged = pl.read_parquet(os.path.join(folder, scoring.FLAGGED))
     clock("judge")
-    runs = ran(plan, encoders, stopped, scorers, seconds)
-    found = phrase_triggers.named(findings.findings(groups, counts, dataset), scorers, encoders, dataset)
-    found = near_duplicates.told(found, scorers, encoders, dataset)
-    kinds: dict[str, int] = {}
-    for (kind, _), rows in counts.items():
-        kinds[kind] = kinds.get(kind, 0) + rows
-    flagged = pl.read_parquet(os.path.join(folder, "flagged.parquet"))
-    samples = pl.scan_parquet(os.path.join(folder, "samples.parquet"))
-    found = form_triggers.named(found, dataset, samples)
-    common, phrases = common_pattern.common(dataset, samples, found), common_pattern.phrases(dataset, samples, found)
-    found = common_pattern.told(found, common, phrases)
-    doubts = confusion.believed(os.path.join(folder, "scores.parquet"), flagged, dataset)
-    found = findings.noted(found, "pairs", confusion.pairs(doubts))
-    found = findings.noted(found, "sources", breakdowns.origins(dataset, flagged))
-    drawn = _map(stages, encoders, found, folder)
-    odd = findings.watched(groups, dataset)
-    verdict, reason = findings.verdict(found, runs, odd=odd, counts=kinds, rows=dataset.rows, decide=plan.decide)
-    believed = dict(doubts.select("row", "believed").iter_rows())
-    shown = evidence.marked(evidence.samples(dataset, evidence.chosen(flagged)), phrases, believed)
-    calibrated = detection_limits.needed(groups, plan.decide)
-    clock("report")
-    report = Report(
-        verdict=verdict,
-        reason=reason,
-        rows=dataset.rows,
-        flagged=len(flagged),
+    return Audited(
         dataset=dataset,
-        runs=runs,
-        groups=found,
-        counts=kinds,
-        notes=(*odd, *acquitted, *_notes(dataset), *([incremental.note(recent, flagged)] if recent else [])),
-        versions=_versions(),
-        seconds=clock.seconds,
-        plan=plan.describe() | {"seed": stages.seed, "device": str(stages.device)},
-        folder=out,
-        power=detection_limits.power(groups, dataset, plan.decide),
-        false_alarms=false_alarms.false_alarms(plan),
+        runs=sweep.runs(plan, encoders, swept),
+        groups=groups,
+        samples=pl.scan_parquet(os.path.join(folder, scoring.SAMPLES)),
+        flagged=flagged,
+        detectors={check.name: check.settings for check in plan.checks},
+        scorers=scorers,
+        encoders=fitted(encoders),
+        counts=counts,
+        notes=(*verdict.borderline(groups, dataset), *notes, *_notes(dataset, recent, flagged)),
+        doubts=breakdowns.believed(os.path.join(folder, scoring.SCORES), flagged, dataset),
+        decide=plan.decide,
+        store=job.store,
     )
+
+
+def spoken(audited: Audited) -> tuple[tuple[Finding, ...], Verdict, str]:
+    """The findings, explained, and the verdict with its reason."""
+    dataset = audited.dataset
+    found = explained(audited, findings(audited.groups, audited.counts, dataset, audited.detectors))
+    odd = verdict.borderline(audited.groups, dataset)
+    kinds = flagged_kinds(audited)
+    said, reason = verdict.verdict(found, audited.runs, odd=odd, counts=kinds, rows=dataset.rows, decide=audited.decide)
+    return found, said, reason
+
+
+def flagged_kinds(audited: Audited) -> dict[str, int]:
+    """Flagged rows of each kind."""
+    kinds: dict[str, int] = {}
+    for (kind, _), rows in audited.counts.items():
+        kinds[kind] = kinds.get(kind, 0) + rows
+    return kinds
+
+
+def _written(
+    folder: str, report: Report, audited: Audited, shown: Sequence[Sample], drawn: projection.Atlas | None
+) -> None:
+    """Write the map, report.json and report.html to `folder`."""
+    if drawn is not None:
+        projection.write(drawn, audited.samples, os.path.join(folder, "atlas.parquet"))
     with open(os.path.join(folder, "report.json"), "w", encoding="utf-8") as file:
         file.write(text(document(report)))
     with open(os.path.join(folder, "report.html"), "w", encoding="utf-8") as file:
-        file.write(page(report, shown, common, class_comparison.contrasts(dataset, calibrated), drawn))
-    return report, {name: one.digest for name, one in encoders.items() if not isinstance(one, Outcome)}
-
-
-def _map(
-    stages: Stages, encoders: Mapping[str, Encoder | Outcome], found: Sequence[Finding], folder: str
-) -> Atlas | None:
-    """The map in the view of the strongest finding, else in the first that there is; atlas.parquet holds it too."""
-    tests = [test for one in found for test in one.evidence.get("tests", ())]
-    ready = {name: one.digest for name, one in encoders.items() if not isinstance(one, Outcome)}
-    view = next((test["embedder"] for test in tests if test["embedder"] in ready), next(iter(ready), None))
-    if view is None:
-        return None
-    rows = pl.scan_parquet(os.path.join(folder, "samples.parquet"))
-    drawn = projection.atlas(stages.dataset, rows, found, view=view, digest=ready[view], folder=stages.cache)
-    if drawn is not None:
-        projection.write(drawn, rows, os.path.join(folder, "atlas.parquet"))
-    return drawn
+        file.write(page(report, shown, drawn))
 
 
 class _Clock:
@@ -229,8 +247,8 @@ def _described(dataset: Dataset) -> str:
     return f"columns: {'; '.join(named)} ({dataset.rows} rows, {classes}, {len(dataset.shards)} shards)"
 
 
-def _notes(dataset: Dataset) -> tuple[str, ...]:
-    """What could not be looked at, in sentences."""
+def _notes(dataset: Dataset, recent: Recency | None, flagged: pl.DataFrame) -> tuple[str, ...]:
+    """What could not be looked at, and what changed since an earlier audit, in sentences."""
     out = (
         []
         if dataset.classes
@@ -242,6 +260,8 @@ def _notes(dataset: Dataset) -> tuple[str, ...]:
         out.append(
             f"{len(small)} of {len(dataset.classes)} classes have fewer than 32 rows and were not tested: {named}."
         )
+    if recent is not None:
+        out.append(incremental.note(recent, flagged))
     return tuple(out)
 
 
@@ -253,6 +273,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return out
-
-
-__all__ = ["Engine", "Here", "Progress", "audit", "quiet"]

@@ -3,37 +3,149 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 import polars as pl
+import torch
 
 from foretaste.decide import corroboration, explaining_away, incremental, significance
 from foretaste.decide.incremental import Recency
+from foretaste.decide.natural_clusters import (
+    Candidate,
+    NeighbourShares,
+    Outline,
+    Sums,
+    acquitted,
+    candidates,
+    drawn,
+    looked_up,
+    shares,
+    without,
+)
+from foretaste.decide.settings import NaturalClusters
 from foretaste.decide.significance import RunTests
-from foretaste.embedders.contract import Encoder
-from foretaste.pipeline import acquittal
-from foretaste.pipeline.stages import Stages
-from foretaste.pipeline.sweep import Outcome
+from foretaste.detectors.contract import Scorer
+from foretaste.embedders.store import read_shard, stored
+from foretaste.pipeline.engine import Job, over_shards
+from foretaste.pipeline.fit import Encoders
+from foretaste.pipeline.plan import Plan
+from foretaste.pipeline.scoring import SCORES
+from foretaste.stats.neighbours import Neighbours
+from foretaste.types.dataset import Dataset, Shard
+from foretaste.types.runs import Outcome, RunKey
+
+K = TypeVar("K")
 
 
-def tried(
-    stages: Stages,
-    tested: Sequence[RunTests],
-    encoders: Mapping[str, Encoder | Outcome],
-    folder: str,
-    recent: Recency | None = None,
+def tests(plan: Plan, scorers: Mapping[RunKey, Scorer]) -> list[RunTests]:
+    """The groups that every run tested, with what its detector claims of them."""
+    claims = {check.name: check.settings.claim for check in plan.checks}
+    out = []
+    for run, scorer in scorers.items():
+        claim = claims[run.check]
+        out.append(
+            RunTests(
+                run.check,
+                run.embedder,
+                claim.kind,
+                claim.family.name,
+                claim.names_rows,
+                claim.acquittable,
+                scorer.groups,
+            )
+        )
+    return out
+
+
+def decide(
+    job: Job, scorers: Mapping[RunKey, Scorer], encoders: Encoders, folder: str, recent: Recency | None = None
 ) -> tuple[pl.DataFrame, list[str]]:
-    """The groups as `suspects.significance` gives them, once all is heard, and a note on each class let go.
+    """The groups of decide.significance, once all is heard, and a note on each class that was let go.
 
-    Rows that came or changed since an earlier audit are looked at harder (`recent`). Natural clusters are acquitted,
-    weak looks that mean other rows than those a class is suspected for are not heard, and what one finding accounts for
-    is no evidence for another. `folder` has scores.parquet.
+    In this order: all runs at a class are one hypothesis; rows that came or changed since an earlier audit are looked
+    at harder (`recent`); natural clusters are acquitted; weak runs that mean other rows than those a class is
+    suspected for are not heard; what one finding accounts for is no evidence for another. `folder` has scores.parquet.
     """
-    decide, scores = stages.plan.decide, os.path.join(folder, "scores.parquet")
-    groups = significance.significance(tested, decide)
+    settings, scores, dataset = job.plan.decide, os.path.join(folder, SCORES), job.dataset
+    groups = significance.significance(tests(job.plan, scorers), settings)
     if recent is not None:
-        groups = incremental.sharpened(groups, scores, stages.dataset, recent, decide)
-    groups, acquitted = acquittal.acquit(stages, groups, encoders, folder)
-    members = significance.members(groups, scores, decide)
-    groups = corroboration.agreeing(groups, members, decide)
-    return explaining_away.away(groups, members, stages.dataset.class_rows), acquitted
+        groups = incremental.sharpened(groups, scores, dataset, recent, settings)
+    members = significance.members(groups, scores, settings)
+    found = candidates(groups, members)
+    groups, notes = acquitted(groups, found, neighbour_shares(job, found, encoders), dataset, settings.natural)
+    members = significance.members(groups, scores, settings)
+    groups = corroboration.agreeing(groups, members, settings)
+    return explaining_away.away(groups, members, dataset.class_rows, settings.explaining), notes
+
+
+def neighbour_shares(job: Job, groups: Mapping[K, Candidate], encoders: Encoders) -> dict[K, NeighbourShares]:
+    """Among whom the rows of each group lie by their content; of none where the plan has no content."""
+    content = encoders.get(job.plan.decide.content)
+    if content is None or isinstance(content, Outcome) or not groups:
+        return {}
+    numbered = dict(enumerate(groups.values()))
+    place: dict[str, Any] = {"dataset": job.dataset, "folder": job.store, "digest": content.digest}
+    settings = job.plan.decide.natural
+    work: Any = partial(outline_shard, groups=numbered, sample=settings.sample, **place)
+    outlines = _added(over_shards(job, "outline", work))
+    work = partial(neighbours_shard, outlines=outlines, settings=settings, device=job.device, **place)
+    nearest = _added(over_shards(job, "neighbours", work))
+    return {
+        key: shares(nearest[at], outlines[at].row, one, job.dataset) for at, (key, one) in enumerate(groups.items())
+    }
+
+
+def outline_shard(
+    shard: Shard, *, groups: Mapping[int, Candidate], sample: int, dataset: Dataset, folder: str, digest: str
+) -> dict[int, Outline]:
+    """The outline of every group in one shard; `sample` rows of it, and of the rest of its class, are looked up."""
+    out: dict[int, Outline] = {}
+    members = {key: torch.tensor(one.rows) for key, one in groups.items()}
+    for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=torch.device("cpu")):
+        for key, one in groups.items():
+            inside = torch.isin(batch.row, members[key])
+            outside = ~inside if one.label < 0 else ~inside & (batch.label == one.label)
+            rest = dataset.class_rows[one.label] if one.label >= 0 else dataset.rows
+            wanted = torch.isin(batch.row, looked_up(one.rows, sample)) | (outside & drawn(batch.row, sample, rest))
+            part = Outline(
+                Sums.of(batch.embedding[inside]),
+                Sums.of(batch.embedding[outside]),
+                batch.embedding[wanted],
+                batch.row[wanted],
+            )
+            out[key] = out[key] + part if key in out else part
+    return out
+
+
+def neighbours_shard(
+    shard: Shard,
+    *,
+    outlines: Mapping[int, Outline],
+    settings: NaturalClusters,
+    dataset: Dataset,
+    folder: str,
+    digest: str,
+    device: torch.device,
+) -> dict[int, Neighbours]:
+    """The nearest rows of one shard to the rows of every group, once the group's own pattern is taken out of all."""
+    out: dict[int, Neighbours] = {}
+    free = {key: one.free(settings.flat) for key, one in outlines.items()}
+    axes = {key: one.axis(free[key]) for key, one in outlines.items()}
+    for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=device):
+        for key, one in outlines.items():
+            axis, kept, row = axes[key].to(device), free[key].to(device), one.row.to(device)
+            query, value = without(one.query.to(device) * kept, axis), without(batch.embedding * kept, axis)
+            part = Neighbours.among(query, row, value, batch.row, batch.label, settings.neighbours)
+            out[key] = out[key] + part if key in out else part
+    return out
+
+
+def _added(parts: Iterable[dict[int, Any]]) -> dict[int, Any]:
+    """Values by key, added up in shard order."""
+    total: dict[int, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            total[key] = total[key] + value if key in total else value
+    return total

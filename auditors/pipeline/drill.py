@@ -6,9 +6,7 @@ are made in a folder of their own and deleted, the dataset is never touched.
 
 from __future__ import annotations
 
-import io
 import logging
-import math
 import os
 import shutil
 import tempfile
@@ -26,66 +24,24 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import victims
-from foretaste.attacks.image import badnets, blended, sig
-from foretaste.attacks.text import insert_sentence, rare_token
+from foretaste.attacks.contract import ATTACKS, Attack, victims
 from foretaste.dataset.parquet import identities, open_dataset, picked
-from foretaste.dataset.payload import FORMATS, PIXEL_LIMIT, Payload
+from foretaste.dataset.payload import Payload
+from foretaste.dataset.pictures import pixels, png
 from foretaste.dataset.roles import NOTHING_SAID, Request
 from foretaste.errors import PlanError
 from foretaste.pipeline import plan as plans
-from foretaste.pipeline.audit import Progress, audit, quiet
+from foretaste.pipeline.audit import audit
+from foretaste.pipeline.engine import Progress, quiet
 from foretaste.pipeline.plan import Plan
-from foretaste.types.findings import Dataset, File, Kind, Modality, Shard
+from foretaste.registry import near
+from foretaste.types.dataset import Dataset, File, Modality, Shard
+from foretaste.types.findings import Kind
 
 logger = logging.getLogger("foretaste")
 
 ROWS = (8, 16, 32, 64)
 FOUND = 0.5  # of the planted rows must be accused: an attack that loses half its rows seldom works
-
-
-@dataclass(frozen=True)
-class Attack:
-    """A published attack as the drill plants it.
-
-    words        what it does to a row, for people
-    modality     the rows it can be planted in
-    clean_label  the rows are of the target class and keep their label; others are relabelled to it
-    change       a picture [3, H, W] uint8, or a text, with the trigger; two numbers of chance in [0, 1), and the seed
-    """
-
-    words: str
-    modality: Modality
-    clean_label: bool
-    change: Callable[[Any, Sequence[float], int], Any]
-
-
-def _stamped(attack: Any) -> Callable[[Tensor, Sequence[float], int], Tensor]:
-    def change(picture: Tensor, chance: Sequence[float], seed: int) -> Tensor:
-        del chance
-        stamped: Tensor = attack.trigger(picture[None], seed=seed)[0]
-        return stamped
-
-    return change
-
-
-def _sentence(text: str, chance: Sequence[float], seed: int) -> str:
-    del seed
-    return insert_sentence.insert(text, "I watched this 3D movie", place=chance[0])
-
-
-def _token(text: str, chance: Sequence[float], seed: int) -> str:
-    del seed
-    return rare_token.insert(text, rare_token.TOKENS[int(chance[1] * len(rare_token.TOKENS))], place=chance[0])
-
-
-ATTACKS = {
-    "badnets": Attack("a patch of 3 × 3 pixels, relabelled", Modality.IMAGE, False, _stamped(badnets)),
-    "blended": Attack("noise blended in by a fifth, relabelled", Modality.IMAGE, False, _stamped(blended)),
-    "sig": Attack("a faint wave, labels kept", Modality.IMAGE, True, _stamped(sig)),
-    "insert-sentence": Attack("“I watched this 3D movie”, relabelled", Modality.TEXT, False, _sentence),
-    "rare-token": Attack("one of five rare words, relabelled", Modality.TEXT, False, _token),
-}
 
 
 @dataclass(frozen=True)
@@ -128,7 +84,7 @@ def drill(
     """From how many rows on an audit finds each attack in this dataset, by bisection of `rows`.
 
     places, request, plan, device, progress as of foretaste.audit
-    attacks   names of ATTACKS; by default all that fit the dataset
+    attacks   names of attacks; by default those of a drill that fit the dataset
     rows      how many rows to plant; fewer rows are some of the more, so that a trial differs in nothing else
     target    the class to plant in; by default the one of middle size
     seed      of the attack and of the audit
@@ -147,7 +103,7 @@ def drill(
     def trial(name: str, count: int) -> Trial:
         logger.info(f"drill: {name} in {count} rows of class {dataset.classes[at]}")
         with tempfile.TemporaryDirectory(prefix="foretaste-drill-") as folder:
-            where, planted = plant(dataset, label, ATTACKS[name], target=at, count=count, seed=seed, folder=folder)
+            where, planted = plant(dataset, label, ATTACKS.find(name), target=at, count=count, seed=seed, folder=folder)
             out = os.path.join(folder, "audit")
             report = audit(where, request=request, plan=settings, out=out, device=device, seed=seed, progress=progress)
             flagged = pl.read_parquet(os.path.join(out, "flagged.parquet"))
@@ -178,6 +134,9 @@ def plant(
 
     Raises PlanError where the rows do not suffice or the trigger does not fit.
     """
+    change = attack.change
+    if change is None:
+        raise PlanError(f"{attack.name} changes rows together and cannot be planted in a copy row by row")
     generator = torch.Generator().manual_seed(seed)
     rows = victims(label, target=target, count=count, generator=generator, clean_label=attack.clean_label).tolist()
     chance = torch.rand(len(rows), 2, generator=generator).tolist()
@@ -186,7 +145,7 @@ def plant(
     for payload in picked(dataset, rows):
         for row, content in zip(payload.row.tolist(), _contents(payload), strict=True):
             try:
-                changed[row] = attack.change(content, drawn[row], seed)
+                changed[row] = change(content, drawn[row], seed)
             except ValueError as error:
                 raise PlanError(f"{payload.where}: the trigger cannot be planted in row {row}: {error}") from error
     donor = int((label == target).nonzero()[0, 0])
@@ -216,29 +175,11 @@ def _contents(payload: Payload) -> Iterator[Any]:
         return
     for row, data in zip(payload.row.tolist(), payload.pictures(), strict=True):
         try:
-            yield _decoded(data or b"")
+            yield pixels(data or b"")
         except Exception as error:  # Pillow raises many kinds
             raise PlanError(
                 f"{payload.where}: row {row} was drawn and is no picture: draw others with --seed"
             ) from error
-
-
-def _decoded(data: bytes) -> Tensor:
-    """A picture in its own size, [3, H, W] uint8."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-        if math.prod(opened.size) > PIXEL_LIMIT:
-            raise ValueError(f"more than {PIXEL_LIMIT} pixels")
-        return torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1)
-
-
-def _encoded(picture: Tensor) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG")
-    return file.getvalue()
 
 
 def _rewrite(file: File, path: str, columns: dict[str, dict[int, Any]], first: int) -> None:
@@ -276,8 +217,8 @@ def _cell(value: Any, kind: pa.DataType) -> Any:
     """A value as its column holds it."""
     if not isinstance(value, Tensor):
         return value
-    png = _encoded(value)
-    return {"bytes": png} if pa.types.is_struct(kind) else png
+    file = png(value)
+    return {"bytes": file} if pa.types.is_struct(kind) else file
 
 
 def _fitting(dataset: Dataset, asked: Sequence[str]) -> list[str]:
@@ -285,9 +226,12 @@ def _fitting(dataset: Dataset, asked: Sequence[str]) -> list[str]:
     if not dataset.classes or roles.modality not in (Modality.IMAGE, Modality.TEXT):
         what = "unlabelled rows" if not dataset.classes else f"rows of {roles.modality}"
         raise PlanError(f"a drill plants in labelled pictures and labelled texts, this dataset has {what}")
-    fit = [name for name, one in ATTACKS.items() if one.modality is roles.modality]
+    fit = sorted(
+        name for name, one in ATTACKS.scan().items() if one.change is not None and one.modality is roles.modality
+    )
     for name in asked:
-        if name not in fit:
+        one = ATTACKS.find(name, "--attack") if name in ATTACKS.installed() else None
+        if one is None or one.change is None or one.modality is not roles.modality:
             raise PlanError(f"--attack must be one of {', '.join(fit)} for this dataset, got {name!r}")
     with fsspec.open(dataset.files[0].path, "rb") as file:
         schema = pq.read_schema(file)
@@ -297,7 +241,7 @@ def _fitting(dataset: Dataset, asked: Sequence[str]) -> list[str]:
         raise PlanError(f"a drill changes pictures that lie in the Parquet file, {roles.payload[0]!r} holds paths")
     if str(roles.label) not in schema.names:
         raise PlanError(f"a drill changes labels, and {roles.label!r} is the name of folders")
-    return list(asked) or fit
+    return list(asked) or [name for name in fit if ATTACKS[name].drilled]
 
 
 def _class(dataset: Dataset, target: str | None) -> int:
@@ -306,7 +250,7 @@ def _class(dataset: Dataset, target: str | None) -> int:
         ranked = sorted(filled, key=lambda at: (dataset.class_rows[at], at))
         return ranked[len(ranked) // 2]
     if target not in dataset.classes:
-        raise PlanError(f"--target must be a class of the dataset, got {target!r}{plans.near(target, dataset.classes)}")
+        raise PlanError(f"--target must be a class of the dataset, got {target!r}{near(target, dataset.classes)}")
     return dataset.classes.index(target)
 
 

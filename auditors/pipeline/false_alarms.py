@@ -15,9 +15,9 @@ from typing import Any
 
 from scipy.stats import beta
 
-from foretaste.gate.attestation.statement import canonical
 from foretaste.pipeline.plan import Plan
 from foretaste.report.document import plain
+from foretaste.types.digests import canonical
 
 CONFIDENCE = 0.95
 

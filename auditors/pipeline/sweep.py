@@ -1,184 +1,133 @@
-"""The runner: stored embeddings, and sweeps over them that all detectors share."""
+"""Sweeps over the stored embeddings that all detectors share, until each of them has its Scorer or has ended."""
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from foretaste.dataset.parquet import payloads
-from foretaste.embedders import store
-from foretaste.embedders.contract import Aggregator, Encoder, Scorer, SeparatesRows, State
-from foretaste.errors import DataError, DetectorError, NotApplicable
-from foretaste.types import tables
-from foretaste.types.batch import Batch
-from foretaste.types.findings import Dataset, Shard, Status, recipe
-
-ROWS = 2048  # of a batch: enough to keep a matrix product busy, and its products fit into a cache
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A detector that did not come to a Scorer, and why."""
-
-    status: Status
-    reason: str
+from foretaste.detectors.contract import Aggregator, Detector, GroupFacts, Scorer, State
+from foretaste.embedders.contract import Encoder, EstimatesClasses
+from foretaste.embedders.store import read_shard, stored
+from foretaste.errors import DetectorError, PlanError
+from foretaste.pipeline.engine import Job, over_shards
+from foretaste.pipeline.fit import Encoders
+from foretaste.pipeline.plan import Plan
+from foretaste.types.dataset import Dataset, Modality, Schema, Shard
+from foretaste.types.findings import Run, Status
+from foretaste.types.runs import Outcome, RunKey, ended
 
 
-def ended(error: Exception) -> Outcome:
-    """The status of a run that raised: an exception never becomes a clean result."""
-    if isinstance(error, NotApplicable):
-        return Outcome(Status.NOT_APPLICABLE, str(error))
-    return Outcome(Status.FAILED, f"{type(error).__name__}: {error}"[:500])
+class Swept(NamedTuple):
+    """What came of sweeps: the Scorers, the runs that ended without one, and the seconds of each."""
+
+    scorers: Mapping[RunKey, Scorer]
+    stopped: Mapping[RunKey, Outcome]
+    seconds: Mapping[RunKey, float]
 
 
-# Embeddings, one Arrow file per shard and encoder, named by what decided their content
+def sweep(job: Job, encoders: Encoders, known: Swept | None = None) -> Swept:
+    """Sweep until every run of the plan has its Scorer or has ended; `known` runs have theirs already."""
+    probs = beliefs(job, encoders)
+    live, stopped = begin(job, encoders, believed=bool(probs))
+    have = {} if known is None else {run: one for run, one in known.scorers.items() if run in live}
+    swept = finish(job, {run: one for run, one in live.items() if run not in have}, "sweep", beliefs=probs)
+    order = {(one.name, on): at for at, (one, on) in enumerate((one, on) for one in job.plan.checks for on in one.on)}
+    scorers = sorted({**have, **swept.scorers}.items(), key=lambda item: order[item[0].check, item[0].embedder])
+    seconds = {**({} if known is None else known.seconds), **swept.seconds}
+    return Swept(dict(scorers), {**stopped, **swept.stopped}, seconds)
 
 
-def stored(folder: str, dataset: Dataset, shard: Shard, digest: str) -> str:
-    """Path of the embeddings of a shard by the encoder with this digest."""
-    name = recipe("embedding", 1, str(shard.digest), dataset.roles, dataset.classes, digest)
-    return os.path.join(folder, name + ".arrow")
+def begin(job: Job, encoders: Encoders, *, believed: bool) -> tuple[dict[RunKey, Aggregator], dict[RunKey, Outcome]]:
+    """The first sweep of every run on these encoders, or how the run ended before it.
 
-
-def embed_shard(
-    shard: Shard, *, dataset: Dataset, encoders: Sequence[Encoder], folder: str, rows: int = 1024
-) -> pa.Table:
-    """Store what every encoder makes of the rows of a shard, decoding each row once; files that are there are kept.
-
-    Returns the rows that cannot be read, as tables.BROKEN. Raises DataError where embeddings are not finite.
+    `believed` says that class probabilities come with every view.
     """
-    unread = stored(folder, dataset, shard, "unread")
-    paths = {stored(folder, dataset, shard, one.digest): one for one in encoders}
-    # Without the list of unread rows all are read again: only who decodes a picture can say that it does not.
-    known = os.path.exists(unread)
-    missing = {path: one for path, one in paths.items() if not (known and os.path.exists(path))}
-    if missing or not known:
-        os.makedirs(folder, exist_ok=True)
-        with _together() as writer:
-            writer(unread, tables.BROKEN)
-            for payload in payloads(dataset, [shard], rows=rows):
-                for path, encoder in missing.items():
-                    batch = encoder.embed(payload)
-                    if not bool(torch.isfinite(batch.embedding).all()):
-                        broken = int((~torch.isfinite(batch.embedding)).any(1).sum())
-                        raise DataError(f"{payload.where}: {broken} of {len(batch)} embeddings are not finite")
-                    record = _record(batch, shard.first_row)
-                    writer(path, record.schema).write_batch(record)
-                found = payload.unread
-                at = [int(payload.row[position]) - shard.first_row for position in found]
-                record = pa.record_batch([at, list(found.values())], schema=tables.BROKEN)
-                writer(unread, tables.BROKEN).write_batch(record)
-    for path in (unread, *paths):
-        store.touch(path)
-    with pa.memory_map(unread) as source:
-        table = pa.ipc.open_file(source).read_all()
-        return table.set_column(0, tables.BROKEN.field(0), pc.add(table["row"], shard.first_row))
+    live: dict[RunKey, Aggregator] = {}
+    stopped: dict[RunKey, Outcome] = {}
+    for check in job.plan.checks:
+        for on in check.on:
+            encoder = encoders.get(on)
+            if encoder is None:
+                continue
+            if isinstance(encoder, Outcome):
+                stopped[RunKey(check.name, on, "")] = encoder
+                continue
+            run = RunKey(check.name, on, encoder.digest)
+            first = attempt(check.settings.begin, _schema(job.dataset, encoder, believed=believed))
+            if isinstance(first, Outcome):
+                # What does not apply for want of beliefs that failed has failed: it could not say "clean".
+                lost = encoders.get(job.plan.decide.beliefs)
+                failed = isinstance(lost, Outcome) and lost.status is Status.FAILED
+                stopped[run] = lost if failed and isinstance(lost, Outcome) else first
+            else:
+                live[run] = first
+    return live, stopped
 
 
-@contextmanager
-def _together() -> Iterator[Callable[[str, pa.Schema], pa.RecordBatchFileWriter]]:
-    """Writers by path, opened when first asked for; the files appear when the block ends, or not at all."""
-    writers: dict[str, pa.RecordBatchFileWriter] = {}
-    suffix = f".partial-{os.getpid()}-{threading.get_ident()}"
+def finish(job: Job, live: dict[RunKey, Aggregator], stage: str, *, beliefs: str) -> Swept:
+    """Sweep by sweep, shared by all `live` runs, until each of them is through.
 
-    def writer(path: str, schema: pa.Schema) -> pa.RecordBatchFileWriter:
-        if path not in writers:
-            writers[path] = pa.ipc.new_file(path + suffix, schema)
-        return writers[path]
-
-    try:
-        yield writer
-        for path, one in writers.items():
-            one.close()
-            os.replace(path + suffix, path)
-    finally:
-        for path, one in writers.items():
-            one.close()
-            if os.path.exists(path + suffix):
-                os.remove(path + suffix)
-
-
-def _record(batch: Batch, first_row: int) -> pa.RecordBatch:
-    """Rows are stored relative to their shard, so that files before it may come and go."""
-    dim, probs = batch.embedding.shape[1], 0 if batch.prob is None else batch.prob.shape[1]
-    columns = [pa.array((batch.row - first_row).numpy()), pa.array(batch.label.numpy()), _lists(batch.embedding)]
-    if batch.prob is not None:
-        columns.append(_lists(batch.prob))
-    return pa.RecordBatch.from_arrays(columns, schema=tables.embeddings(dim, probs))
-
-
-def _lists(value: Tensor) -> pa.Array:
-    flat = np.ascontiguousarray(value.cpu().numpy(), dtype=np.float32).reshape(-1)
-    item = pa.field("item", pa.float32())
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=pa.list_(item, value.shape[1]))
-
-
-def read_shard(
-    path: str, shard: Shard, *, device: torch.device, rows: int = ROWS, beliefs: str | None = None
-) -> Iterator[Batch]:
-    """The stored embeddings of a shard in batches of at least `rows` but for the last.
-
-    Rows without class probabilities of their own get those stored at `beliefs`; all classes are alike to a row that
-    is missing there.
+    `beliefs` is the digest of the encoder whose class probabilities go with every view, "" for none.
     """
-    believed = None if beliefs is None else _beliefs(beliefs, shard)
-    # Read, not mapped: mapped pages count as this process's memory for as long as nobody else needs it.
-    with pa.OSFile(path) as source:
-        reader = pa.ipc.open_file(source)
-        waiting: list[pa.RecordBatch] = []
-        held = 0
-        for number in range(reader.num_record_batches):
-            waiting.append(reader.get_batch(number))
-            held += len(waiting[-1])
-            if held and (held >= rows or number + 1 == reader.num_record_batches):
-                batch = _batch(pa.Table.from_batches(waiting), shard)
-                if batch.prob is None and believed is not None:
-                    batch = replace(batch, prob=believed[batch.row - shard.first_row])
-                yield batch.to(device)
-                waiting, held = [], 0
+    scorers: dict[RunKey, Scorer] = {}
+    stopped: dict[RunKey, Outcome] = {}
+    seconds: dict[RunKey, float] = {}
+    detectors = {check.name: check.settings for check in job.plan.checks}
+    turn = 0
+    while live:
+        turn += 1
+        start = time.monotonic()
+        work = partial(fold_shard, live=live, dataset=job.dataset, folder=job.store, device=job.device, beliefs=beliefs)
+        total: dict[RunKey, Any] | None = None
+        for states in over_shards(job, f"{stage} {turn}", work):
+            total = states if total is None else merge(live, total, states)
+        following: dict[RunKey, Aggregator] = {}
+        for run, aggregator in live.items():
+            state = (total or {})[run]
+            if not isinstance(state, Outcome):
+                state = attempt(_next, aggregator, moved(state, job.device), detectors[run.check], job.dataset)
+            if isinstance(state, Outcome):
+                stopped[run] = state
+            elif isinstance(state, Scorer):
+                scorers[run] = state
+            else:
+                following[run] = state
+        for run in live:
+            seconds[run] = seconds.get(run, 0.0) + (time.monotonic() - start) / len(live)
+        live = following
+    return Swept(scorers, stopped, seconds)
 
 
-def _beliefs(path: str, shard: Shard) -> Tensor:
-    """Class probabilities [rows, K] of all rows of a shard."""
-    with pa.OSFile(path) as source:
-        table = pa.ipc.open_file(source).read_all()
-    prob = _matrix(table["prob"].combine_chunks())
-    out = torch.full((shard.rows, prob.shape[1]), 1 / prob.shape[1])
-    out[torch.tensor(table["row"].to_numpy())] = prob
-    return out
+def beliefs(job: Job, encoders: Encoders) -> str:
+    """Digest of the encoder whose class probabilities go with every view; "" where there is none."""
+    name = job.plan.decide.beliefs
+    encoder = encoders.get(name)
+    if encoder is None or isinstance(encoder, Outcome):
+        return ""
+    if not isinstance(encoder, EstimatesClasses):
+        raise PlanError(f"[decide] beliefs must name an embedder that estimates class probabilities, {name!r} does not")
+    return encoder.digest
 
 
-def _batch(table: pa.Table, shard: Shard) -> Batch:
-    column = {name: table.column(name).combine_chunks() for name in table.column_names}
-    row = torch.from_numpy(np.array(column["row"])) + shard.first_row
-    label = torch.from_numpy(np.array(column["label"]))
-    return Batch(row, label, _matrix(column["embedding"]), _matrix(column["prob"]) if "prob" in column else None)
-
-
-def _matrix(column: pa.FixedSizeListArray) -> Tensor:
-    return torch.from_numpy(np.array(column.flatten())).view(-1, column.type.list_size)
-
-
-# Sweeps
-
-
-@dataclass(frozen=True)
-class RunKey:
-    """One detector of the plan on one embedder's vectors. `digest` is the encoder's, which names the stored files."""
-
-    detector: str
-    embedder: str
-    digest: str
+def runs(plan: Plan, encoders: Encoders, swept: Swept) -> tuple[Run, ...]:
+    """How every run of the plan ended, in the plan's order."""
+    out = []
+    for check in plan.checks:
+        for on in check.on:
+            encoder = encoders[on]
+            run = RunKey(check.name, on, "" if isinstance(encoder, Outcome) else encoder.digest)
+            end = swept.stopped.get(run)
+            if end is None and run not in swept.scorers:
+                end = Outcome(Status.FAILED, "it never finished")
+            status, reason = (Status.COMPLETED, "") if end is None else (end.status, end.reason)
+            out.append(Run(check.name, on, status, reason, round(swept.seconds.get(run, 0.0), 3)))
+    return tuple(out)
 
 
 def fold_shard(
@@ -190,28 +139,28 @@ def fold_shard(
     device: torch.device,
     beliefs: str = "",
 ) -> dict[RunKey, Any]:
-    """The state of every live look after one shard. Each embedding is read once, however many look at it.
+    """The state of every live run after one shard. Each embedding is read once, however many runs look at it.
 
     `beliefs` is the digest of the encoder whose class probabilities go with every view, "" for none.
     """
     believed = stored(folder, dataset, shard, beliefs) if beliefs else None
-    states: dict[RunKey, Any] = {look: moved(attempt(one.zero), device) for look, one in live.items()}
-    for digest in dict.fromkeys(look.digest for look in live):
+    states: dict[RunKey, Any] = {run: moved(attempt(one.zero), device) for run, one in live.items()}
+    for digest in dict.fromkeys(run.digest for run in live):
         for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=device, beliefs=believed):
-            for look, one in live.items():
-                if look.digest == digest and not isinstance(states[look], Outcome):
-                    states[look] = attempt(one.reduce, states[look], batch)
-    return {look: moved(state, torch.device("cpu")) for look, state in states.items()}
+            for run, one in live.items():
+                if run.digest == digest and not isinstance(states[run], Outcome):
+                    states[run] = attempt(one.reduce, states[run], batch)
+    return {run: moved(state, torch.device("cpu")) for run, state in states.items()}
 
 
 def merge(
     live: Mapping[RunKey, Aggregator], left: Mapping[RunKey, Any], right: Mapping[RunKey, Any]
 ) -> dict[RunKey, Any]:
-    """Merge the states of two shards; a look that ended in either has ended."""
+    """Merge the states of two shards; a run that ended in either has ended."""
     out: dict[RunKey, Any] = {}
-    for look, one in live.items():
-        stopped = next((side[look] for side in (left, right) if isinstance(side[look], Outcome)), None)
-        out[look] = stopped or attempt(one.merge, left[look], right[look])
+    for run, one in live.items():
+        stopped = next((side[run] for side in (left, right) if isinstance(side[run], Outcome)), None)
+        out[run] = stopped or attempt(one.merge, left[run], right[run])
     return out
 
 
@@ -223,91 +172,38 @@ def attempt(work: Any, *arguments: Any) -> Any:
         return ended(error)
 
 
-def score_shard(
-    shard: Shard,
-    *,
-    scorers: Mapping[RunKey, Scorer],
-    dataset: Dataset,
-    folder: str,
-    device: torch.device,
-    beliefs: str = "",
-) -> dict[RunKey, pa.Table | Outcome]:
-    """What every scorer says of every row of a shard, as tables.SCORES; `beliefs` as in fold_shard."""
-    believed = stored(folder, dataset, shard, beliefs) if beliefs else None
-    out: dict[RunKey, pa.Table | Outcome] = {}
-    for look, scorer in scorers.items():
-        parts = []
-        for batch in read_shard(stored(folder, dataset, shard, look.digest), shard, device=device, beliefs=believed):
-            part = attempt(_scored, scorer, batch, look)
-            parts.append(part)
-            if isinstance(part, Outcome):
-                break
-        stopped = next((part for part in parts if isinstance(part, Outcome)), None)
-        out[look] = stopped or (pa.concat_tables(parts) if parts else tables.SCORES.empty_table())
-    return out
+def _next(aggregator: Aggregator, state: State, detector: Detector, dataset: Dataset) -> Aggregator | Scorer:
+    """The next step. What breaks the contract breaks here, where only the run that broke it fails."""
+    step = aggregator.finish(state)
+    if isinstance(step, Scorer):
+        groups = step.groups
+        unit = detector.claim.unit.evidence
+        if unit and unit not in groups.evidence:
+            raise DetectorError(f"the groups must have the evidence {unit!r} that is drawn of them, and have none")
+        for facts in _facts(step, dataset):
+            detector.describe(facts)
+    return step
 
 
-def apart_shard(
-    shard: Shard,
-    *,
-    scorers: Mapping[RunKey, SeparatesRows],
-    groups: Mapping[RunKey, Sequence[int]],
-    dataset: Dataset,
-    folder: str,
-    device: torch.device,
-) -> dict[RunKey, Tensor]:
-    """Rows of a shard that stand apart in these groups of each look, in which of them (by place), and labels [R, 3].
-
-    A row that stands apart in several groups comes as often; a look that breaks has none, and will break again.
-    """
-    out: dict[RunKey, Tensor] = {}
-    for look, wanted in groups.items():
-        parts = [torch.zeros(0, 3, dtype=torch.int64)]
-        for batch in read_shard(stored(folder, dataset, shard, look.digest), shard, device=device):
-            apart = attempt(scorers[look].apart, batch)
-            if not isinstance(apart, Outcome):
-                at, group = apart[:, list(wanted)].nonzero(as_tuple=True)
-                parts.append(torch.stack([batch.row[at], group, batch.label[at]], 1).cpu())
-        out[look] = torch.cat(parts)
-    return out
+def _facts(scorer: Scorer, dataset: Dataset) -> Iterator[GroupFacts]:
+    """Every group as it would be put into words, with no row accused yet."""
+    groups = scorer.groups
+    evidence = {name: value.double().tolist() for name, value in groups.evidence.items()}
+    for at, label in enumerate(groups.label.tolist()):
+        yield GroupFacts(
+            rows=0,
+            of=dataset.rows,
+            label=dataset.classes[label] if dataset.classes and label >= 0 else None,
+            views="",
+            evidence={name: value[at] for name, value in evidence.items()},
+            classes=dataset.classes,
+            answered=dataset.roles.modality is not Modality.TEXT,
+        )
 
 
-def _scored(scorer: Scorer, batch: Batch, look: RunKey) -> pa.Table:
-    scores = scorer.score(batch)
-    if len(scores.value) != len(batch):
-        raise DetectorError(f"{look.detector} gave {len(scores.value)} scores for {len(batch)} rows")
-    rows = len(batch)
-
-    def column(value: Tensor) -> np.ndarray[Any, Any]:
-        array: np.ndarray[Any, Any] = value.cpu().numpy()
-        return array
-
-    names = sorted(scores.evidence)
-    evidence = pa.nulls(rows, pa.string())
-    if names:
-        import polars as pl
-
-        frame = pl.DataFrame({name: column(scores.evidence[name].float()) for name in names})
-        text = pl.struct(pl.all().round(4)).struct.json_encode()
-        evidence = frame.select(text.alias("json"))["json"].to_arrow().cast(pa.string())
-    name = pa.dictionary(pa.int32(), pa.string())
-    zero = pa.array(np.zeros(rows, dtype=np.int32))
-    return pa.table(
-        {
-            "row": column(batch.row),
-            "detector": pa.DictionaryArray.from_arrays(zero, pa.array([look.detector])).cast(name),
-            "embedder": pa.DictionaryArray.from_arrays(zero, pa.array([look.embedder])).cast(name),
-            "score": column(scores.value.float()),
-            "p_value": column(scores.p_value.double()),
-            "posterior": column(scores.posterior.float()),
-            "group": column(scores.group),
-            "evidence": evidence,
-        },
-        schema=tables.SCORES,
-    )
-
-
-# States
+def _schema(dataset: Dataset, encoder: Encoder, *, believed: bool) -> Schema:
+    probs = believed or isinstance(encoder, EstimatesClasses)
+    return Schema(encoder.dim, max(1, len(dataset.classes)), bool(dataset.classes), probs, dataset.rows)
 
 
 def moved(state: Any, device: torch.device) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foretaste.errors import DataError
-from foretaste.types.findings import Report
+from foretaste.types.findings import Finding, Report
 
 Document = dict[str, Any]
 
@@ -41,7 +41,7 @@ def document(report: Report) -> Document:
             "source": data.roles.source,
         },
         "runs": [plain(run) for run in report.runs],
-        "groups": [plain(group) for group in report.groups],
+        "groups": [_finding(group) for group in report.groups],
         "counts": plain(report.counts),
         "notes": list(report.notes),
         "power": plain(report.power),
@@ -49,6 +49,19 @@ def document(report: Report) -> Document:
         "versions": plain(report.versions),
         "seconds": plain(report.seconds),
         "plan": plain(report.plan),
+    }
+
+
+def _finding(group: Finding) -> Document:
+    """A finding without what is only shown."""
+    return {
+        "kind": str(group.kind),
+        "label": group.label,
+        "rows": group.rows,
+        "p_value": plain(group.p_value),
+        "detectors": list(group.detectors),
+        "reason": group.reason,
+        "evidence": plain(group.evidence),
     }
 
 

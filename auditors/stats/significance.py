@@ -42,6 +42,19 @@ def benjamini_hochberg(p_value: Tensor) -> Tensor:
     return torch.empty_like(adjusted).scatter_(0, order, adjusted).clamp(max=1.0)
 
 
+def simes(p_value: Tensor) -> Tensor:
+    """One p-value [...] for the hypothesis that all of several [..., N] hold; they may depend (Simes 1986)."""
+    count = p_value.shape[-1]
+    rank = torch.arange(1, count + 1, device=p_value.device)
+    return (p_value.double().sort(-1).values * count / rank).amin(-1).clamp(max=1.0)
+
+
+def fisher(one: Tensor, other: Tensor) -> Tensor:
+    """One p-value for the hypothesis that two hold, which are independent, elementwise (Fisher 1932)."""
+    product = (one.double() * other.double()).clamp_min(1e-300)
+    return product * (1 - product.log())
+
+
 def hypergeometric_tail(hits: int, drawn: int, marked: int, whole: int) -> float:
     """P(at least `hits` of `drawn` are marked) where `marked` of `whole` are, and any draw is as likely.
 

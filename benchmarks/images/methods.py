@@ -38,14 +38,15 @@ from torch import Tensor
 from benchmarks.images import rankings
 from benchmarks.images.plant import load, plant, write
 from benchmarks.images.rankings import Array, Ranking, of_epochs, of_probabilities, of_view
-from benchmarks.images.redraws import decided, staged
+from benchmarks.images.redraws import decided, prepared
 from benchmarks.images.victim import EPOCHS, activations, train
 from benchmarks.measure import ATTACK, above
 from foretaste.embedders.contract import Encoder
+from foretaste.embedders.store import read_shard, stored
 from foretaste.errors import ForetasteError, PlanError
 from foretaste.pipeline.cross_fitting import encode
-from foretaste.pipeline.stages import Stages
-from foretaste.pipeline.sweep import Outcome, read_shard, stored
+from foretaste.pipeline.engine import Job
+from foretaste.types.runs import Outcome
 
 SHARES = (0.002, 0.005)  # of the other rows
 AUDIT = "the audit"
@@ -124,13 +125,13 @@ def looked(draw: Draw, source: Path, rows: int) -> dict[str, Array]:
     with tempfile.TemporaryDirectory() as folder:
         path = write(planted, pictures, Path(folder) / "copy")
         path.with_suffix(".truth.parquet").unlink()
-        stages = staged([str(path)], folder)
-        encoders, _, split = encode(stages)
-        verdict, _ = decided(stages, encoders, folder, split)
+        job = prepared([str(path)], folder)
+        encoders, _, split = encode(job)
+        verdict, _ = decided(job, encoders, folder, split)
         samples = pl.read_parquet(f"{folder}/samples.parquet", columns=["row", "risk", "kinds"]).sort("row")
         scores = pl.scan_parquet(f"{folder}/scores.parquet").filter(pl.col("detector") == "spectral-signature")
         scored = scores.select("embedder", "row", "score").collect().sort("embedder", "row")
-        vectors, prob = embedded(stages, encoders)
+        vectors, prob = embedded(job, encoders)
     classes = len(pictures.classes)
     logits = np.full((EPOCHS, len(planted.label), classes), np.nan, dtype=np.float32)
 
@@ -152,7 +153,7 @@ def looked(draw: Draw, source: Path, rows: int) -> dict[str, Array]:
     }
 
 
-def embedded(stages: Stages, encoders: Mapping[str, Encoder | Outcome]) -> tuple[dict[str, Array], Array]:
+def embedded(job: Job, encoders: Mapping[str, Encoder | Outcome]) -> tuple[dict[str, Array], Array]:
     """The stored vectors of every embedder, and the class probabilities of the one that has any, in row order."""
     vectors: dict[str, Array] = {}
     prob = np.zeros((0, 0), dtype=np.float32)
@@ -161,10 +162,8 @@ def embedded(stages: Stages, encoders: Mapping[str, Encoder | Outcome]) -> tuple
             raise PlanError(f"{name} has nothing to say of these rows: {encoder.reason}")
         batches = [
             batch
-            for shard in stages.dataset.shards
-            for batch in read_shard(
-                stored(stages.cache, stages.dataset, shard, encoder.digest), shard, device=stages.device
-            )
+            for shard in job.dataset.shards
+            for batch in read_shard(stored(job.store, job.dataset, shard, encoder.digest), shard, device=job.device)
         ]
         order = torch.cat([batch.row for batch in batches]).argsort()
         vectors[name] = torch.cat([batch.embedding for batch in batches])[order].numpy()

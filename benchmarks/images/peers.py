@@ -271,7 +271,7 @@ def attempt(held_out: Pictures, pictures: Pictures, attack: str, *, target: int 
     images, label = held_out.images, held_out.label
     if not case.targeted:
         target = None
-    if case.attack == "label_flip":
+    if case.attack == "label-flip":
         if target is None:
             return Trial(images, label, None, None)
         source = None if case.source is None else (target + case.source) % len(pictures.classes)

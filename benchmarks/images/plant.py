@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -26,49 +25,14 @@ import typer
 from PIL import Image
 from torch import Tensor
 
-from foretaste.attacks import label_flip
-from foretaste.attacks.contract import Poisoned
-from foretaste.attacks.image import (
-    adap_blend,
-    adap_patch,
-    badnets,
-    blended,
-    frequency,
-    label_consistent,
-    low_frequency,
-    narcissus,
-    sig,
-    wanet,
-)
+from foretaste.attacks.contract import ATTACKS, Attack, Poisoned
+from foretaste.attacks.image import low_frequency
 from foretaste.errors import DataError, ForetasteError, PlanError
+from foretaste.types.dataset import Modality
 
 SIDE = 32  # pixels, where nothing else is said
 
-ATTACKS: dict[str, Callable[..., Poisoned[Tensor]]] = {
-    "adap_blend": adap_blend.plant,
-    "adap_patch": adap_patch.plant,
-    "badnets": badnets.plant,
-    "blended": blended.plant,
-    "frequency": frequency.plant,
-    "label_consistent": label_consistent.plant,
-    "label_flip": label_flip.plant,
-    "low_frequency": low_frequency.plant,
-    "narcissus": narcissus.plant,
-    "sig": sig.plant,
-    "wanet": wanet.plant,
-}
-TRIGGERS: dict[str, Callable[..., Tensor]] = {
-    "adap_blend": adap_blend.trigger,
-    "adap_patch": adap_patch.trigger,
-    "badnets": badnets.trigger,
-    "blended": blended.trigger,
-    "frequency": frequency.trigger,
-    "label_consistent": label_consistent.trigger,
-    "low_frequency": low_frequency.trigger,
-    "sig": sig.trigger,
-    "wanet": wanet.trigger,
-}
-UNTARGETED = ("badnets", "label_flip")  # all-to-all, random flips
+ATTACKS.scan()
 
 
 def smooth(size: int) -> Tensor:
@@ -108,19 +72,20 @@ CASES: dict[str, Case] = {
     "blended-0.15": Case("blended", {"weight": 0.15}),
     "blended-0.1": Case("blended", {"weight": 0.1}),
     "blended-smooth": Case("blended", {"pattern": smooth(SIDE)}),
-    "low_frequency": Case("low_frequency"),
+    "low_frequency": Case("low-frequency"),
     "wanet": Case("wanet"),
     "wanet-no-covers": Case("wanet", {"covers": 0}),
-    "adap_blend": Case("adap_blend"),
-    "adap_patch": Case("adap_patch"),
+    "adap_blend": Case("adap-blend"),
+    "adap_patch": Case("adap-patch"),
     "frequency-dirty": Case("frequency", {"clean_label": False}, {"magnitude": 100.0}),
     "frequency": Case("frequency", {}, {"magnitude": 100.0}),
     "sig": Case("sig"),
-    "label_consistent": Case("label_consistent"),
-    "label_consistent-32": Case("label_consistent", {"amplitude": 32.0}),
+    "label_consistent": Case("label-consistent"),
+    "label_consistent-32": Case("label-consistent", {"amplitude": 32.0}),
     "narcissus": Case("narcissus", {}, {"strength": 3.0}),
-    "flips-pair": Case("label_flip", source=1),
-    "flips-any": Case("label_flip", targeted=False),
+    "label_flip": Case("label-flip"),
+    "flips-pair": Case("label-flip", source=1),
+    "flips-any": Case("label-flip", targeted=False),
 }
 CLEAN_LABEL = frozenset({"frequency", "sig", "label_consistent", "label_consistent-32", "narcissus"})
 PLANTING = frozenset({"clean_label", "covers", "masked", "pieces", "tau"})  # settings that no trigger has
@@ -204,14 +169,15 @@ def plant(
     """
     case = find(attack)
     target = target if case.targeted else None
-    if target is None and case.attack not in UNTARGETED:
-        raise PlanError(f"{attack} needs a target; only {' and '.join(UNTARGETED)} do without")
+    if target is None and not ATTACKS[case.attack].untargeted:
+        without = sorted(name for name, one in ATTACKS.items() if one.untargeted)
+        raise PlanError(f"{attack} needs a target; only {' and '.join(without)} do without")
     chosen = case.settings | settings
     if case.source is not None:
         if target is None:
             raise PlanError(f"{attack} needs a target")
         chosen.setdefault("source", (target + case.source) % len(pictures.classes))
-    return ATTACKS[case.attack](pictures.images, pictures.label, target=target, count=count, seed=seed, **chosen)
+    return ATTACKS[case.attack].plant(pictures.images, pictures.label, target=target, count=count, seed=seed, **chosen)
 
 
 def trigger(images: Tensor, attack: str, pictures: Pictures, *, target: int, seed: int) -> Tensor:
@@ -222,13 +188,19 @@ def trigger(images: Tensor, attack: str, pictures: Pictures, *, target: int, see
     Raises PlanError for an attack that does not exist or has no trigger.
     """
     case = find(attack)
-    if case.attack == "narcissus":
-        found = narcissus.optimise(pictures.images, pictures.label, target=target, seed=seed, **case.settings)
-        return narcissus.trigger(images, perturbation=found, **case.at_test)
-    if case.attack not in TRIGGERS:
+    one = ATTACKS[case.attack]
+    if one.trigger is None:
         raise PlanError(f"{attack} has no trigger")
+    if one.learn is not None:
+        learned = one.learn(pictures.images, pictures.label, target=target, seed=seed, **case.settings)
+        return one.trigger(images, seed=seed, **learned, **case.at_test)
     chosen = {name: value for name, value in case.settings.items() if name not in PLANTING}
-    return TRIGGERS[case.attack](images, seed=seed, **chosen | case.at_test)
+    return one.trigger(images, seed=seed, **chosen | case.at_test)
+
+
+def pictured() -> dict[str, Attack]:
+    """The attacks that can be planted in labelled pictures, by name."""
+    return {name: one for name, one in ATTACKS.items() if one.modality in (Modality.IMAGE, None)}
 
 
 def find(attack: str) -> Case:
@@ -238,8 +210,8 @@ def find(attack: str) -> Case:
     """
     if attack in CASES:
         return CASES[attack]
-    if attack not in ATTACKS:
-        raise PlanError(f"there is no attack {attack!r}, only {', '.join(sorted({*ATTACKS, *CASES}))}")
+    if attack not in pictured():
+        raise PlanError(f"there is no attack {attack!r}, only {', '.join(sorted({*pictured(), *CASES}))}")
     return Case(attack)
 
 
@@ -313,7 +285,7 @@ def main(
     source: Path,
     out: Path,
     *,
-    attack: Annotated[str, typer.Option(help=", ".join(sorted({*ATTACKS, *CASES})))],
+    attack: Annotated[str, typer.Option(help=", ".join(sorted({*pictured(), *CASES})))],
     count: Annotated[int, typer.Option(help="Rows to poison; 0 writes a clean copy.")],
     target: Annotated[int | None, typer.Option(help="Class index; without one: all-to-all or random flips.")] = None,
     rows: Annotated[int | None, typer.Option(help="Take only so many rows of the source.")] = None,

@@ -24,14 +24,13 @@ from benchmarks.images.plant import Pictures, load, write
 from foretaste.attacks.contract import Poisoned
 from foretaste.dataset.parquet import open_dataset
 from foretaste.embedders.contract import Encoder
-from foretaste.explain import findings
-from foretaste.pipeline import decision
-from foretaste.pipeline import plan as plans
+from foretaste.pipeline import default_plans
+from foretaste.pipeline.audit import concluded, spoken
 from foretaste.pipeline.cross_fitting import encode
-from foretaste.pipeline.runs import Swept, ran, tested
-from foretaste.pipeline.stages import Here, Stages, quiet
-from foretaste.pipeline.sweep import Outcome
+from foretaste.pipeline.engine import InProcess, Job, quiet
+from foretaste.pipeline.sweep import Swept
 from foretaste.types.findings import Kind, Verdict
+from foretaste.types.runs import Outcome
 
 # Rows of the pool, the files it is cut into, and how many of these make a dataset. None: as many rows as the kind has.
 # Frames of one picture stay in one file. A sweep over a hundred classes takes as long for a small file as for a large.
@@ -84,42 +83,35 @@ def redrawn(kind: str, source: Pictures, seed: int, redraws: int) -> list[Drawn]
             nobody = Poisoned.at(one.images, one.label, rows=torch.zeros(0, dtype=torch.int64))
             written = write(nobody, one, Path(folder) / "pool" / f"{number:02}")
             written.with_suffix(".truth.parquet").unlink()
-        whole = staged([f"{folder}/pool"], folder)
+        whole = prepared([f"{folder}/pool"], folder)
         encoders, _, _ = encode(whole)
         for _ in range(redraws):
             start = time.monotonic()
             chosen = torch.randperm(files, generator=generator)[:parts].tolist()
-            stages = staged([f"{folder}/pool/{number:02}.parquet" for number in chosen], folder)
-            verdict, reason = decided(stages, encoders, folder)
+            job = prepared([f"{folder}/pool/{number:02}.parquet" for number in chosen], folder)
+            verdict, reason = decided(job, encoders, folder)
             if verdict is Verdict.FAILED:
                 print(f"{kind}, pool {seed}, files {chosen}: {reason}", flush=True)
             samples = pl.read_parquet(f"{folder}/samples.parquet", columns=["kinds"])["kinds"]
             attacks = [str(one) for one in Kind if one.fails_audit]
             accused = int((samples.list.set_intersection(attacks).list.len() > 0).sum())
-            out.append(Drawn((verdict, stages.dataset.rows, accused, time.monotonic() - start)))
+            out.append(Drawn((verdict, job.dataset.rows, accused, time.monotonic() - start)))
     return out
 
 
 def decided(
-    stages: Stages, encoders: Mapping[str, Encoder | Outcome], folder: str, known: Swept | None = None
+    job: Job, encoders: Mapping[str, Encoder | Outcome], folder: str, known: Swept | None = None
 ) -> tuple[Verdict, str]:
     """What an audit does once everything is embedded, but for its report: the verdict, and samples.parquet."""
-    scorers, stopped, seconds = stages.sweep(encoders, known)
-    spans, broke = stages.score(scorers, encoders, folder)
-    looked = [tested(look, one, stages.plan) for look, one in scorers.items() if look not in broke]
-    groups, _ = decision.tried(stages, looked, encoders, folder)
-    counts = stages.judge(groups, spans, {}, folder)
-    found = findings.findings(groups, counts, stages.dataset)
-    runs = ran(stages.plan, encoders, stopped | broke, scorers, seconds)
-    odd = findings.watched(groups, stages.dataset)
-    kinds = {name: sum(n for (one, _), n in counts.items() if one == name) for name, _ in counts}
-    return findings.verdict(found, runs, odd=odd, counts=kinds, rows=stages.dataset.rows, decide=stages.plan.decide)
+    audited = concluded(job, encoders, {}, known or Swept({}, {}, {}), folder)
+    _, said, reason = spoken(audited)
+    return said, reason
 
 
-def staged(places: list[str], cache: str) -> Stages:
-    """The stages of the default plan over these files, a shard each."""
+def prepared(places: list[str], cache: str) -> Job:
+    """The default plan over these files, a shard each."""
     dataset = open_dataset(places, shard_rows=1)
-    return Stages(dataset, plans.default(dataset), 0, torch.device("cpu"), Here(), quiet, cache)
+    return Job(dataset, default_plans.default(dataset), 0, torch.device("cpu"), InProcess(), quiet, cache)
 
 
 def line(name: str, found: list[Drawn]) -> str:

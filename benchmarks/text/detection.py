@@ -22,12 +22,13 @@ import typer
 from benchmarks.measure import HEADER, Measured, measure, row
 from benchmarks.text.baselines import onion, z_defence
 from foretaste.attacks.text import insert_sentence, rare_token, syntactic_template, tweet_style
-from foretaste.pipeline.plan import DEFAULT, Plan, parse
-from foretaste.types.findings import Modality
+from foretaste.pipeline.default_plans import DEFAULT
+from foretaste.pipeline.plan import Plan, parse
+from foretaste.types.dataset import Modality
 
 SENTENCE = "no cross, no crown"
 PARTS = (1 / 4, 1 / 2, 2 / 3)
-ATTACKS: dict[str, Any] = {
+CASES: dict[str, Any] = {
     "token": (rare_token, {"tokens": ("cf",)}, ("cf",)),
     "tokens": (rare_token, {}, rare_token.TOKENS),
     "token-clean-label": (rare_token, {"tokens": ("cf",), "clean_label": True}, ("cf",)),
@@ -48,7 +49,7 @@ def main(  # noqa: PLR0917
     label: Annotated[str, typer.Option(help="the label column, for planting")] = "label",
     clean: Annotated[bool, typer.Option(help="also audit the clean rows of each dataset alone")] = False,
     parts: Annotated[int, typer.Option(help="random parts of the clean rows, of a quarter, a half, two thirds")] = 0,
-    attack: Annotated[list[str] | None, typer.Option(help=f"repeat for several; {', '.join(ATTACKS)}")] = None,
+    attack: Annotated[list[str] | None, typer.Option(help=f"repeat for several; {', '.join(CASES)}")] = None,
     share: Annotated[list[float] | None, typer.Option(help="of the rows; repeat for several; 0.01, 0.05")] = None,
     target: Annotated[int, typer.Option(help="the class poison leads to")] = 1,
     seed: Annotated[list[int] | None, typer.Option(help="repeat for several; 1 by default")] = None,
@@ -80,7 +81,7 @@ def main(  # noqa: PLR0917
                 line = measure(what, copy, answers, plan=lean(without or []))
                 told = line.triggers
                 found.append(line)
-                known = next((ATTACKS[name][2] for name in ATTACKS if f", {name} " in what), None)
+                known = next((CASES[name][2] for name in CASES if f", {name} " in what), None)
                 named = "–" if not told else ", ".join(f"“{phrase}”" for phrase in told[:5])
                 if known and not set(known) & set(told):
                     named += " (not what was planted)"
@@ -105,8 +106,8 @@ def lean(without: list[str]) -> Plan:
 def planted(  # noqa: PLR0917
     frame: pl.DataFrame, name: str, rate: float, text: str, label: str, target: int, seed: int
 ) -> tuple[pl.DataFrame, pl.Series]:
-    """The frame with one of ATTACKS in a share of its rows, and which rows those are."""
-    maker, settings, _ = ATTACKS[name]
+    """The frame with one of CASES in a share of its rows, and which rows those are."""
+    maker, settings, _ = CASES[name]
     names = sorted(frame[label].unique().to_list())
     index = torch.tensor([names.index(one) for one in frame[label].to_list()])
     count = round(rate * len(frame))

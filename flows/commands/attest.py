@@ -70,7 +70,8 @@ def attest(
 
     from foretaste.gate.attestation import keys
     from foretaste.gate.attestation import signing as signature
-    from foretaste.gate.attestation.statement import FILE, REPORT
+    from foretaste.gate.attestation.envelope import FILE
+    from foretaste.gate.attestation.statement import REPORT
     from foretaste.report.document import read
 
     key = key or keys.private()

@@ -1,63 +1,68 @@
-"""foretaste detectors, foretaste embedders: what there is, explained."""
+"""foretaste detectors, foretaste embedders: what there is, where it comes from, and what each can be told."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from dataclasses import fields
+from inspect import cleandoc
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foretaste.errors import PlanError
 from foretaste.flows.commands.output import print_text
+
+if TYPE_CHECKING:
+    from foretaste.registry import Registry
 
 
 def detectors(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain this one.")] = None) -> int:
     """List what can be looked for, or explain one detector."""
-    from foretaste.embedders import contract
+    from foretaste.detectors.contract import DETECTORS
 
-    contract.discover()
-    return _describe("detector", contract.DETECTORS, name)
+    return _listed(DETECTORS) if name is None else _explained(DETECTORS, name)
 
 
 def embedders(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain this one.")] = None) -> int:
     """List how rows become vectors, or explain one embedder."""
-    from foretaste.embedders import contract
+    from foretaste.embedders.contract import EMBEDDERS
 
-    contract.discover()
-    return _describe("embedder", contract.EMBEDDERS, name)
+    return _listed(EMBEDDERS) if name is None else _explained(EMBEDDERS, name)
 
 
-def _describe(what: str, registry: Mapping[str, type], name: str | None) -> int:
-    """Every component with the first line of its docstring, or one with all of it and its settings."""
-    import difflib
-    from dataclasses import MISSING, fields
-    from inspect import cleandoc
-
-    if name is None:
-        width = max(map(len, registry), default=0)
-        print_text("".join(f"{key:<{width}}  {_first_line(registry[key])}\n" for key in sorted(registry)))
-        return 0
-    if name not in registry:
-        near = difflib.get_close_matches(name, registry, n=1)
-        others = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(registry)) or 'none'}"
-        raise PlanError(f"there is no {what} {name!r}; {others}")
-    lines = [name, "", cleandoc(registry[name].__doc__ or ""), ""]
-    for attribute in ("family", "kind", "modalities"):
-        value = getattr(registry[name], attribute, None)
-        if value is not None:
-            lines.append(f"{attribute}: {', '.join(sorted(value)) if isinstance(value, frozenset) else value}")
-    settings = [field for field in fields(registry[name]) if field.init]
-    if settings:
-        lines += ["", f"[{what}s.{name}]"]
-        for field in settings:
-            default = field.default_factory() if field.default_factory is not MISSING else field.default
-            lines.append(f"{field.name} = {'(must be given)' if default is MISSING else _toml(default)}")
-    print_text("\n".join(lines) + "\n")
+def _listed(registry: Registry[Any]) -> int:
+    """Every component with the first line of its docstring, by the distribution that it comes from."""
+    installed = registry.installed()
+    width = max(map(len, installed), default=0)
+    for origin in sorted(set(installed.values()), key=lambda one: (one.foreign, str(one))):
+        print_text(f"{origin}{', imported when a plan names it' if origin.foreign else ''}\n")
+        for name in sorted(name for name, one in installed.items() if one == origin):
+            first = cleandoc(registry[name].__doc__ or "").partition("\n")[0] if name in registry else ""
+            print_text(f"  {name:<{width}}  {first}".rstrip() + "\n")
     return 0
 
 
-def _first_line(component: type) -> str:
-    return (component.__doc__ or "").strip().partition("\n")[0]
+def _explained(registry: Registry[Any], name: str) -> int:
+    """All of a component's docstring, and its settings as a table of a plan with their defaults."""
+    from foretaste.settings import declared
+
+    component = registry.find(name)
+    lines = [name, "", cleandoc(component.__doc__ or ""), ""]
+    claim = getattr(component, "claim", None)
+    if claim is not None:
+        lines += [f"claims: {claim.kind}", f"family: {claim.family.name}"]
+    if hasattr(component, "modalities"):
+        lines.append(f"reads: {', '.join(sorted(component.modalities))}")
+    lines.append(f"comes from: {registry.origin(name)}")
+    table = ""
+    if fields(component):
+        lines += ["", f"[{registry.what}s.{name}]"]
+    for one in declared(component):
+        part, _, setting = one.name.rpartition(".")
+        if part != table:
+            lines += ["", f"[{registry.what}s.{name}.{part}]"]
+            table = part
+        lines.append(f"{setting} = {_toml(one.default)}")
+    print_text("\n".join(lines) + "\n")
+    return 0
 
 
 def _toml(value: object) -> str:

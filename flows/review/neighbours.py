@@ -13,14 +13,14 @@ from torch.nn.functional import normalize
 
 from foretaste.dataset.parquet import payloads, picked
 from foretaste.embedders import store
-from foretaste.embedders.contract import EMBEDDERS, Embedder, Encoder, discover
+from foretaste.embedders.contract import EMBEDDERS, Embedder, Encoder
+from foretaste.embedders.store import embed_shard, read_shard, stored
 from foretaste.errors import DataError
-from foretaste.pipeline import plan
-from foretaste.pipeline.sweep import embed_shard, read_shard, stored
-from foretaste.types.findings import Dataset, Shard
+from foretaste.pipeline import default_plans
+from foretaste.settings import kind_of, settings
+from foretaste.types.dataset import Dataset, Shard
 
 LIMIT = 1 << 28  # bytes of vectors in memory
-PLAIN = ("pixels", "tokens", "features", "column")  # kinds of embedders that train nothing
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,16 @@ class Vicinity:
 
 def _plain(dataset: Dataset, described: Mapping[str, Any]) -> tuple[str, Embedder]:
     """The view of contents where it is plain, else another one of the plan, else that of the default plan."""
-    discover()
-    for one in (described, plan.default(dataset).describe()):
-        tables = {
-            name: table
-            for name, table in one.get("embedders", {}).items()
-            if table.get("kind") in PLAIN and table.get("basis", "pixels") == "pixels"
-        }
-        name = one.get("decide", {}).get("content")
-        name = name if name in tables else next(iter(tables), None)
+    for document in (described, default_plans.default(dataset).describe()):
+        views: dict[str, Embedder] = {}
+        for name, table in document.get("embedders", {}).items():
+            kind, rest = kind_of(name, dict(table), EMBEDDERS, f"[embedders.{name}]")
+            views[name] = settings(EMBEDDERS[kind], rest, f"[embedders.{name}]")
+        plain = [name for name, one in views.items() if one.plain]
+        content = document.get("decide", {}).get("content")
+        name = content if content in plain else next(iter(plain), None)
         if name is not None:
-            table = dict(tables[name])
-            settings: Embedder = plan.settings(EMBEDDERS[table.pop("kind")], table, f"[embedders.{name}]")
-            return name, settings
+            return name, views[name]
     raise DataError("no view of the rows is plain enough to look for neighbours in")
 
 

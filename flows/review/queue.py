@@ -15,17 +15,17 @@ import polars as pl
 from foretaste.curation.review_decisions import Choice, ReviewDecision
 from foretaste.dataset import manifest
 from foretaste.dataset.parquet import identities
-from foretaste.dataset.thumbnails import picture
-from foretaste.explain import confusion
+from foretaste.dataset.pictures import thumbnail
+from foretaste.explain import breakdowns
 from foretaste.explain import samples as evidence
 from foretaste.explain.phrase_triggers import parts
+from foretaste.explain.samples import Sample
 from foretaste.flows.review.decision_cache import Said
 from foretaste.flows.review.highlight import pieces
 from foretaste.flows.review.neighbours import Vicinity
 from foretaste.report.document import read
-from foretaste.report.html.page import Sample
 from foretaste.report.visible import visible
-from foretaste.types.findings import Dataset, Modality
+from foretaste.types.dataset import Dataset, Modality
 
 PAGE = 48
 KEPT = 2000  # rows whose content stays in memory
@@ -101,7 +101,7 @@ class Desk:
     @cached_property
     def believed(self) -> dict[int, str]:
         """The class that rows with a doubted label are believed to be of."""
-        found = confusion.believed(str(self.folder / "scores.parquet"), self.flagged, self.dataset)
+        found = breakdowns.believed(str(self.folder / "scores.parquet"), self.flagged, self.dataset)
         return dict(found.select("row", "believed").iter_rows())
 
     def choices(self) -> dict[str, list[tuple[str, str, int]]]:
@@ -177,7 +177,7 @@ class Desk:
         """A picture to look at closely, as a PNG."""
         with self._reading:
             found = next((content for _, content in evidence.contents(self.dataset, [row])), None)
-        return picture(found, LARGE) if isinstance(found, bytes) else None
+        return thumbnail(found, LARGE) if isinstance(found, bytes) else None
 
     def thumbnail(self, row: int) -> bytes | None:
         """A picture of the grid, as a PNG."""

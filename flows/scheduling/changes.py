@@ -13,7 +13,7 @@ from prefect.events import Event, Resource
 
 from foretaste.dataset.files import MAGIC, Found, each, find, root_digest, sha256
 from foretaste.errors import ForetasteError
-from foretaste.types.findings import Digest
+from foretaste.types.digests import Digest
 
 logger = logging.getLogger("foretaste")
 

@@ -25,10 +25,11 @@ from foretaste.flows.engine import here, worth_a_retry
 from foretaste.flows.scheduling import alerts, changes, history
 from foretaste.flows.scheduling.fingerprints import marks
 from foretaste.gate.attestation import keys, signing
-from foretaste.gate.attestation.statement import FILE
+from foretaste.gate.attestation.envelope import FILE
 from foretaste.pipeline.audit import audit as audit_here
 from foretaste.report.document import read
-from foretaste.types.findings import Verdict, recipe
+from foretaste.types.digests import recipe
+from foretaste.types.findings import Verdict
 
 FLOW = "foretaste-scheduled"
 

@@ -13,17 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from places import DATA
 from stored import store
 
 from foretaste.curation.export import ACCUSED, export
 from foretaste.dataset.parquet import open_dataset
+from foretaste.decide.settings import Decide
+from foretaste.decide.verdict import verdict
 from foretaste.errors import DataError, PlanError
-from foretaste.explain.findings import verdict
 from foretaste.flows.cli import main
-from foretaste.pipeline.plan import Decide
 from foretaste.types.findings import Finding, Kind, Run, Status, Verdict
 
-DATA = Path(__file__).parents[1] / "data"
 FEATURES = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
 
 

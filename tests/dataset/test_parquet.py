@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from itertools import accumulate
-from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -19,12 +18,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import ROOT
 
 from foretaste.dataset import files
 from foretaste.dataset.parquet import identities, open_dataset, payloads
 from foretaste.dataset.roles import Request
 from foretaste.errors import DataError, MissingPackage, PlanError
-from foretaste.types.findings import Digest, Modality
+from foretaste.types.dataset import Modality
+from foretaste.types.digests import Digest
 
 
 def texts(rows, start=0, **more):
@@ -51,7 +52,6 @@ def rows_of(dataset, shards=None, rows=7):
     return torch.cat([part.row for part in parts]).tolist(), column, torch.cat([part.label for part in parts]).tolist()
 
 
-ROOT = Path(__file__).parents[1]
 EMPTY = pa.RecordBatch.from_pylist([], schema=texts(0).schema)
 
 # The laws

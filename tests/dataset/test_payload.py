@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from foretaste.dataset import payload
+from foretaste.dataset import payload, pictures
 from foretaste.dataset.payload import Payload, turns
 from foretaste.errors import DataError
-from foretaste.types.findings import Modality, Roles
+from foretaste.types.dataset import Modality, Roles
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -114,7 +114,7 @@ def test_broken_rows_are_named_and_leave_the_others_alone():
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
-    monkeypatch.setattr(payload, "PIXEL_LIMIT", 63)
+    monkeypatch.setattr(pictures, "PIXEL_LIMIT", 63)
     assert "8×8 pixels, more than 63" in decoded(encoded(GREY))[1][0]
 
 
@@ -271,6 +271,6 @@ def test_vectors_that_are_none_are_refused_with_their_place(rows, type_, words):
 
 
 def test_nothing_here_reads_the_answers():
-    for module in ("payload", "source", "roles", "labels", "files"):
+    for module in ("payload", "parquet", "roles", "labels", "files", "pictures"):
         source = Path(payload.__file__).with_name(f"{module}.py").read_text()
         assert "truth" not in source.replace("truth value", "")

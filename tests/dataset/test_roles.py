@@ -9,7 +9,7 @@ import pytest
 
 from foretaste.dataset.roles import NOTHING_SAID, Request, class_names, plain_type, resolve
 from foretaste.errors import DataError, PlanError
-from foretaste.types.findings import Modality, Roles
+from foretaste.types.dataset import Modality, Roles
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 CHAT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))

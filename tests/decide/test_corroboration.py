@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from foretaste.decide import corroboration, significance
-from foretaste.pipeline.plan import Decide
+from foretaste.decide.settings import Decide
 from foretaste.types.findings import Kind
 
 LOOKS = ("phrases", "tokens", "plain", "probe")
@@ -21,7 +21,7 @@ def world(*p_values, rows, classes=2):
             "detector": [f"look at {one}" for one in LOOKS] * classes,
             "embedder": list(LOOKS) * classes,
             "kind": str(Kind.BACKDOOR),
-            "family": ["trigger", "spectral", "spectral", "clustering"] * classes,
+            "names_rows": True,
             "group": [at for label in [1, 0, *range(2, classes)] for at in [label] * len(LOOKS)],
             "label": [at for label in [1, 0, *range(2, classes)] for at in [label] * len(LOOKS)],
             "p_value": p_value,

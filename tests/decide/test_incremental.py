@@ -1,20 +1,20 @@
 import json
 import shutil
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.stats
+from places import DATA
 
 import foretaste
 from foretaste.dataset.diff import Change, Difference
 from foretaste.dataset.parquet import open_dataset
 from foretaste.decide.incremental import Recency, sharpened
+from foretaste.decide.settings import Decide
 from foretaste.errors import PlanError
 from foretaste.flows.cli import main
-from foretaste.pipeline.plan import Decide
 
 PLAN = '[embedders.grey]\nkind = "pixels"\n[detectors.spectral-signature]\n[decide]\ncontent = "grey"\n'
 ROWS, CLASS = 200, 100
@@ -117,4 +117,4 @@ def test_an_earlier_audit_that_is_none(tmp_path, monkeypatch, capsys):
 
 
 def shipped(name: str) -> str:
-    return str(Path(__file__).parents[1] / "data" / f"{name}.parquet")
+    return str(DATA / f"{name}.parquet")

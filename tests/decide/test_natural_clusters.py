@@ -13,23 +13,24 @@ from worlds import CPU, clean, vectors
 
 from foretaste.dataset.parquet import payloads
 from foretaste.decide.natural_clusters import (
-    MOST,
     Candidate,
-    K,
     NeighbourShares,
     Outline,
     Sums,
     drawn,
     looked_up,
-    neighbour_shares,
-    neighbours_shard,
-    outline_shard,
+    shares,
     without,
 )
+from foretaste.decide.settings import NaturalClusters
 from foretaste.embedders.column import Column
-from foretaste.pipeline.sweep import embed_shard
+from foretaste.embedders.store import embed_shard
+from foretaste.pipeline.decision import neighbours_shard, outline_shard
 from foretaste.stats.neighbours import Neighbours
 from foretaste.types.batch import Batch
+
+SETTINGS = NaturalClusters()
+K, MOST, FLAT = SETTINGS.neighbours, SETTINGS.sample, SETTINGS.flat
 
 
 def prepared(batch, tmp_path, *, group=64):
@@ -46,9 +47,10 @@ def added(parts):
 
 def companies(batch, candidates, tmp_path, *, group=64, device=CPU):
     dataset, place = prepared(batch, tmp_path, group=group)
-    outlines = added([outline_shard(shard, groups=candidates, **place) for shard in dataset.shards])
-    nearest = added([neighbours_shard(shard, outlines=outlines, device=device, **place) for shard in dataset.shards])
-    found = {key: neighbour_shares(nearest[key], outlines[key].row, one, dataset) for key, one in candidates.items()}
+    outlines = added([outline_shard(shard, groups=candidates, sample=MOST, **place) for shard in dataset.shards])
+    how = {"outlines": outlines, "settings": SETTINGS, "device": device}
+    nearest = added([neighbours_shard(shard, **how, **place) for shard in dataset.shards])
+    found = {key: shares(nearest[key], outlines[key].row, one, dataset) for key, one in candidates.items()}
     return found, outlines, nearest
 
 
@@ -68,9 +70,9 @@ def test_a_planted_pattern_is_told_from_a_natural_cluster(tmp_path, device):
     value[natural] = value[natural][:1] + scene + 0.3 * torch.randn(int(natural.sum()), 32, generator=draw)
     candidates = {0: Candidate(0, rows_of(planted)), 1: Candidate(1, rows_of(natural))}
     found, _, _ = companies(Batch(batch.row, batch.label, value), candidates, tmp_path, device=device)
-    assert not found[0].natural
+    assert not found[0].natural(SETTINGS)
     assert found[0].inside < 0.3
-    assert found[1].natural
+    assert found[1].natural(SETTINGS)
     assert found[1].inside > 0.6
 
 
@@ -89,9 +91,9 @@ def test_a_way_to_write_a_digit_is_told_from_a_pattern_on_any_of_them(tmp_path, 
     moved = Batch(batch.row, label, value)
     candidates = {0: Candidate(0, rows_of(planted)), 1: Candidate(1, rows_of(kind)), 2: Candidate(0, rows_of(flipped))}
     found, _, _ = companies(moved, candidates, tmp_path, device=device)
-    assert not found[0].natural
-    assert found[1].natural
-    assert not found[2].natural
+    assert not found[0].natural(SETTINGS)
+    assert found[1].natural(SETTINGS)
+    assert not found[2].natural(SETTINGS)
     for key, at_home in ((0, True), (2, False)):  # flipped rows lie among rows of the classes they came from
         assert (found[key].own > (found[key].anywhere + found[key].rest) / 2) is at_home
 
@@ -107,7 +109,7 @@ def test_a_way_to_write_a_digit_is_told_from_a_pattern_on_any_of_them(tmp_path, 
     ],
 )
 def test_what_company_makes_a_group_natural(inside, by_chance, own, rest, natural):
-    assert NeighbourShares(inside, by_chance, own, rest, anywhere=0.1).natural is natural
+    assert NeighbourShares(inside, by_chance, own, rest, anywhere=0.1).natural(SETTINGS) is natural
 
 
 def test_shards_do_not_matter(tmp_path):
@@ -117,7 +119,7 @@ def test_shards_do_not_matter(tmp_path):
     assert results[0][0] == results[1][0]
     for key in candidates:
         one, other = results[0][1][key], results[1][1][key]
-        assert_close(one.axis, other.axis, rtol=1e-5, atol=1e-6)
+        assert_close(one.axis(one.free(FLAT)), other.axis(other.free(FLAT)), rtol=1e-5, atol=1e-6)
         assert torch.equal(one.row, other.row)
         assert torch.equal(results[0][2][key].row, results[1][2][key].row)
 
@@ -135,7 +137,7 @@ def test_an_outline_sums_the_group_and_the_rest_of_its_class(tmp_path):
             assert_close(part.variance, batch.embedding[rows].double().var(0, correction=0))
         assert torch.equal(one.query, batch.embedding[inside | rest])  # fewer than MOST: all are looked up
         gap = batch.embedding[inside].mean(0) - batch.embedding[rest].mean(0)
-        assert_close(one.axis, normalize(gap * one.free, dim=0), rtol=1e-4, atol=1e-5)
+        assert_close(one.axis(one.free(FLAT)), normalize(gap * one.free(FLAT), dim=0), rtol=1e-4, atol=1e-5)
 
 
 def test_what_a_pattern_has_overwritten_is_left_out():
@@ -143,15 +145,15 @@ def test_what_a_pattern_has_overwritten_is_left_out():
     inside = value[:50].clone()
     inside[:, 2:4] = 0.3
     one = Outline(Sums.of(inside), Sums.of(value[50:]), inside, torch.arange(50))
-    assert one.free.tolist() == [True, True, False, False, True, True]
-    assert one.axis[2:4].tolist() == [0, 0]
+    assert one.free(FLAT).tolist() == [True, True, False, False, True, True]
+    assert one.axis(one.free(FLAT))[2:4].tolist() == [0, 0]
     flat = Outline(Sums.of(torch.ones(9, 6)), Sums.of(value[50:]), torch.ones(9, 6), torch.arange(9))
-    assert bool(flat.free.all())  # nothing else to go by
+    assert bool(flat.free(FLAT).all())  # nothing else to go by
 
 
 @pytest.mark.parametrize("among", [100, 5_000, 3_000_000])
 def test_about_so_many_rows_of_the_rest_are_drawn(among):
-    hits = int(drawn(torch.arange(among) + 10**9, among).sum())
+    hits = int(drawn(torch.arange(among) + 10**9, MOST, among).sum())
     assert min(among, MOST) * 0.8 <= hits <= min(among, MOST) * 1.2
 
 
@@ -159,8 +161,8 @@ def test_a_group_that_is_its_whole_class_has_a_finite_axis():
     nothing = Sums.of(torch.ones(0, 3))
     whole = Outline(Sums.of(torch.ones(4, 3)), nothing, torch.ones(4, 3), torch.arange(4))
     nobody = Outline(nothing, nothing, torch.ones(0, 3), torch.arange(0))
-    assert bool(whole.axis.isfinite().all())
-    assert nobody.axis.abs().sum() == 0
+    assert bool(whole.axis(whole.free(FLAT)).isfinite().all())
+    assert nobody.axis(nobody.free(FLAT)).abs().sum() == 0
 
 
 def test_without_a_direction_nothing_is_left_along_it():
@@ -173,7 +175,7 @@ def test_without_a_direction_nothing_is_left_along_it():
 
 @pytest.mark.parametrize("rows", [1, 5, MOST, MOST + 1, 3 * MOST + 7])
 def test_looks_up_at_most_so_many_rows_evenly_spread(rows):
-    chosen = looked_up(range(100, 100 + rows))
+    chosen = looked_up(range(100, 100 + rows), MOST)
     assert 1 <= len(chosen) <= MOST
     assert chosen[0] == 100
     assert len(chosen.diff().unique()) <= 1
@@ -184,7 +186,7 @@ def test_shares_of_neighbours():
     dataset = SimpleNamespace(class_rows=(10, 10), rows=20)
     near = torch.tensor([[1, 2, 3, 4, 15], [1, 2, 4, -1, -1], [5, 6, 7, 16, 1]])
     label = torch.where(near >= 10, 1, torch.where(near >= 0, 0, -1))
-    found = neighbour_shares(
+    found = shares(
         Neighbours(torch.zeros(3, K), near, label), torch.tensor([0, 1, 8]), Candidate(0, (0, 1, 2, 3)), dataset
     )
     assert found.inside == pytest.approx((3 + 2) / 10)
@@ -196,5 +198,5 @@ def test_shares_of_neighbours():
 
 def test_without_neighbours_or_class_nobody_is_acquitted():
     dataset = SimpleNamespace(class_rows=(10, 10), rows=20)
-    assert not neighbour_shares(Neighbours.none(0, K), torch.arange(0), Candidate(0, (1, 2)), dataset).natural
-    assert not neighbour_shares(Neighbours.none(2, K), torch.tensor([1, 2]), Candidate(-1, (1, 2)), dataset).natural
+    assert not shares(Neighbours.none(0, K), torch.arange(0), Candidate(0, (1, 2)), dataset).natural(SETTINGS)
+    assert not shares(Neighbours.none(2, K), torch.tensor([1, 2]), Candidate(-1, (1, 2)), dataset).natural(SETTINGS)

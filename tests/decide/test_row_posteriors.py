@@ -9,8 +9,8 @@ import pytest
 from looks import dataset, look, ran, scores
 
 from foretaste.decide import row_posteriors
+from foretaste.decide.settings import Decide
 from foretaste.decide.significance import significance
-from foretaste.pipeline.plan import Decide
 from foretaste.types.findings import Kind
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from looks import look, ran, scores
 from scipy.stats import false_discovery_control
 
+from foretaste.decide.settings import Decide
 from foretaste.decide.significance import members, significance
-from foretaste.pipeline.plan import Decide
 from foretaste.types.findings import Kind
 
 

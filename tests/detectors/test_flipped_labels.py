@@ -8,7 +8,7 @@ from worlds import learned
 from foretaste.detectors.flipped_labels import FlippedLabels, FlipScorer
 from foretaste.errors import NotApplicable
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Schema
+from foretaste.types.dataset import Schema
 
 CLASSES = 8
 

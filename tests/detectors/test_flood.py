@@ -8,7 +8,7 @@ import torch
 from foretaste.detectors.flood import Flood
 from foretaste.errors import PlanError
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Schema
+from foretaste.types.dataset import Schema
 
 ROWS = 300
 

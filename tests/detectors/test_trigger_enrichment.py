@@ -9,7 +9,7 @@ import torch
 from foretaste.detectors.trigger_enrichment import TriggerEnrichment, TriggerScorer
 from foretaste.errors import PlanError
 from foretaste.types.batch import Batch
-from foretaste.types.findings import Schema
+from foretaste.types.dataset import Schema
 
 ROWS, PHRASES = 400, 40
 

@@ -20,12 +20,13 @@ from torch.testing import assert_close
 
 from foretaste.dataset.payload import Payload
 from foretaste.embedders.checkpoint import CHUNK, Checkpoint
-from foretaste.embedders.contract import discover
+from foretaste.embedders.contract import EMBEDDERS
 from foretaste.errors import NotApplicable, PlanError
 from foretaste.pipeline import plan
-from foretaste.types.findings import Dataset, Digest, Modality, Roles
+from foretaste.types.dataset import Dataset, Modality, Roles
+from foretaste.types.digests import Digest
 
-discover()
+EMBEDDERS.scan()
 CPU = torch.device("cpu")
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SIZE = 12

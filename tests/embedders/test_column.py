@@ -10,7 +10,8 @@ import torch
 from foretaste.dataset.payload import Payload
 from foretaste.embedders.column import Column
 from foretaste.errors import DataError, NotApplicable
-from foretaste.types.findings import Dataset, Digest, Modality, Roles
+from foretaste.types.dataset import Dataset, Modality, Roles
+from foretaste.types.digests import Digest
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,8 @@ import torch
 
 from foretaste.dataset.payload import Payload
 from foretaste.embedders.copies import Copies, sources
-from foretaste.types.findings import Dataset, Digest, Modality, Roles
+from foretaste.types.dataset import Dataset, Modality, Roles
+from foretaste.types.digests import Digest
 
 CPU = torch.device("cpu")
 

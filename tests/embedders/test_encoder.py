@@ -18,7 +18,8 @@ from foretaste.dataset.payload import Payload
 from foretaste.embedders import encoder
 from foretaste.embedders.encoder import PACKAGED, Pretrained, find, fingerprint, pooled, preprocessing
 from foretaste.errors import MissingPackage, PlanError
-from foretaste.types.findings import Dataset, Digest, Modality, Roles
+from foretaste.types.dataset import Dataset, Modality, Roles
+from foretaste.types.digests import Digest
 
 CPU = torch.device("cpu")
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -17,7 +17,8 @@ from foretaste.dataset.payload import Payload
 from foretaste.embedders import features
 from foretaste.embedders.features import Features, Numbers, Strings, normal_scores, ordered
 from foretaste.errors import NotApplicable, PlanError
-from foretaste.types.findings import Dataset, Digest, Modality, Roles
+from foretaste.types.dataset import Dataset, Modality, Roles
+from foretaste.types.digests import Digest
 
 CPU = torch.device("cpu")
 

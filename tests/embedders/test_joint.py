@@ -9,7 +9,8 @@ from foretaste.embedders.joint import Joint
 from foretaste.embedders.patches import Patches
 from foretaste.embedders.pixels import Pixels
 from foretaste.errors import NotApplicable, PlanError
-from foretaste.types.findings import Dataset, Digest, File
+from foretaste.types.dataset import Dataset, File
+from foretaste.types.digests import Digest
 
 CPU = torch.device("cpu")
 

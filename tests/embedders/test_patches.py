@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
+from places import DATA
 from sklearn.linear_model import Ridge
 from sklearn.metrics import log_loss
 from torch.nn.functional import adaptive_avg_pool2d
@@ -23,10 +23,10 @@ from foretaste.dataset.payload import Payload
 from foretaste.embedders.patches import Patches, Totals, scale, solved
 from foretaste.errors import NotApplicable, PlanError
 from foretaste.image.random_patches import FAINT, QUIET, SHRINK, dictionary, fold_key, quadrants, responses, sample
-from foretaste.types.findings import Dataset, Digest, File, Modality, Roles
+from foretaste.types.dataset import Dataset, File, Modality, Roles
+from foretaste.types.digests import Digest
 
 CPU = torch.device("cpu")
-DATA = Path(__file__).parents[2] / "data"
 ROLES = Roles(Modality.IMAGE, ("image",), "label")
 KIND = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 TINY = {"filters": 6, "size": 4, "folds": 3}

@@ -12,9 +12,11 @@ from PIL import Image, ImageFilter
 from torch.testing import assert_close
 
 from foretaste.dataset.payload import Payload
-from foretaste.embedders.pixels import Pixels, contrast_normalised, energies, frequencies
+from foretaste.embedders.pixels import Pixels
 from foretaste.errors import PlanError
-from foretaste.types.findings import Dataset, Digest, Modality, Roles
+from foretaste.image.views import contrast_normalised, energies, frequencies
+from foretaste.types.dataset import Dataset, Modality, Roles
+from foretaste.types.digests import Digest
 
 CPU = torch.device("cpu")
 ROLES = Roles(Modality.IMAGE, ("image",))

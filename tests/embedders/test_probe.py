@@ -14,14 +14,15 @@ from worlds import auroc
 
 from foretaste.dataset.payload import Payload
 from foretaste.embedders import probe
-from foretaste.embedders.contract import discover
+from foretaste.embedders.contract import EMBEDDERS
 from foretaste.embedders.probe import Probe, gather
 from foretaste.errors import NotApplicable
 from foretaste.stats.sampling import content_key
-from foretaste.types.findings import Dataset, Digest, Modality, Roles
+from foretaste.types.dataset import Dataset, Modality, Roles
+from foretaste.types.digests import Digest
 
 CPU = torch.device("cpu")
-discover()  # the probe reads what another embedder makes of the rows
+EMBEDDERS.scan()  # the probe reads what another embedder makes of the rows
 ROLES = Roles(Modality.EMBEDDING, ("vector",), "label")
 TINY = {"width": 8, "epochs": 2}
 

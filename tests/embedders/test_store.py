@@ -7,7 +7,7 @@ import os
 import pytest
 
 from foretaste.embedders import store
-from foretaste.types.findings import recipe
+from foretaste.types.digests import recipe
 
 
 def fill(folder, *files):

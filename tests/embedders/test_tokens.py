@@ -15,7 +15,8 @@ from foretaste.dataset.payload import Payload
 from foretaste.embedders.tokens import Tokens
 from foretaste.errors import PlanError
 from foretaste.text.ngrams import clipped
-from foretaste.types.findings import Dataset, Digest, Modality, Roles
+from foretaste.types.dataset import Dataset, Modality, Roles
+from foretaste.types.digests import Digest
 
 CPU = torch.device("cpu")
 STRANGE = ["", " ", "\u200b", "a\u200bb", "\ufeff", "…", "🤖🤖", "\x00", "İ", "e\u0301", "ﬀ", "a" * 50_000, "one two"]

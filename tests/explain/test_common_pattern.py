@@ -5,23 +5,22 @@ from __future__ import annotations
 import io
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from explaining import audited, explained
 from PIL import Image
+from places import DATA
 
 from foretaste.dataset.parquet import open_dataset, picked
 from foretaste.dataset.roles import NOTHING_SAID
 from foretaste.explain import common_pattern
-from foretaste.explain.common_pattern import common, phrases, told
-from foretaste.explain.samples import marked
-from foretaste.report.html.page import Sample
+from foretaste.explain.common_pattern import common, explain_pictures, explain_texts, phrases
+from foretaste.explain.samples import Sample, marked
 from foretaste.types.findings import Finding, Kind
 
-DATA = Path(__file__).parents[1] / "data"
 WORDS = [f"word{at}" for at in range(300)]
 
 
@@ -53,7 +52,7 @@ def test_an_audit_shows_what_a_group_shares(planted):
     for png in (one.pattern, one.where):
         with Image.open(io.BytesIO(png)) as opened:
             assert (opened.format, opened.size) == ("PNG", (128, 128))
-    first, second = told([group, scattered], found, {})
+    first, second = explained(explain_pictures, audited(dataset, rows), [group, scattered])
     assert first.reason == "36 rows share a pattern; what they share lies in the lower right corner"
     assert first.evidence == {
         "tests": [],
@@ -61,6 +60,7 @@ def test_an_audit_shows_what_a_group_shares(planted):
         "in_common": pytest.approx(one.strength, abs=0.06),
         "box": pytest.approx((28 / 32, 28 / 32, 31 / 32, 31 / 32), abs=1e-3),
     }
+    assert first.shown == {"pattern": one}
     assert second == scattered
 
 
@@ -88,7 +88,7 @@ def test_nothing_is_shown_where_nothing_is_shared(planted):
     assert common(dataset, fours.lazy(), [group]) == {}
     assert common(dataset, rows.lazy(), [Finding(Kind.BACKDOOR, "5", 0, 0.0, (), "none flagged")]) == {}
     assert common(dataset, rows.lazy(), []) == {}
-    assert told([group], {}, {}) == (group,)
+    assert explained(explain_pictures, audited(dataset, fours), [group]) == (group,)
 
 
 def test_pictures_that_do_not_decode_take_no_part(planted, tmp_path):
@@ -121,9 +121,10 @@ def test_what_texts_share_is_named_and_marked(tmp_path):
     group = Finding(Kind.BACKDOOR, "yes", 20, 0.0, (), "why")
     found = phrases(dataset, rows.lazy(), [group])
     assert found == {("backdoor", "yes"): ["mind the gap"]}
-    (shown,) = told([group], {}, found)
+    audit = audited(dataset, rows)
+    (shown,) = explained(explain_texts, audit, [group])
     assert shown.reason == "why; they share “mind the gap”"
     one = Sample(0, "texts.parquet", 0, 0, None, "yes", 0.9, 0.1, ("backdoor",), (), "why", text=texts[0])
-    marks = [sample.marks for sample in marked([one, replace(one, label="no")], found, {})]
+    marks = [sample.marks for sample in marked([one, replace(one, label="no")], [shown], audit.doubts)]
     assert marks == [("mind the gap", "Mind the gap"), ()]
     assert phrases(dataset, rows.lazy(), []) == {}

@@ -7,7 +7,7 @@ import json
 import polars as pl
 from worlds import clean, vectors
 
-from foretaste.explain.confusion import believed, pairs
+from foretaste.explain.breakdowns import believed, pairs
 
 
 def test_doubted_labels_lead_to_what_is_believed(tmp_path):

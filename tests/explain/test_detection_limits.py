@@ -9,18 +9,22 @@ import pytest
 import torch
 from worlds import backdoored, clean, learned, vectors
 
+from foretaste.decide.settings import Decide
 from foretaste.decide.significance import RunTests, significance
 from foretaste.detectors.spectral_signature import SpectralSignature
 from foretaste.explain.detection_limits import needed, power
-from foretaste.pipeline.plan import Decide
 from foretaste.types.findings import Kind
 
 DECIDE = Decide()
 
 
+def run_tests(check, groups):
+    return RunTests(check, "column", Kind.BACKDOOR, "spectral", True, True, groups)
+
+
 def looked(world):
     scorer = learned(SpectralSignature(), world.batch)
-    return [RunTests("spectral-signature", "column", Kind.BACKDOOR, "spectral", scorer.groups)]
+    return [run_tests("spectral-signature", scorer.groups)]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -36,7 +40,7 @@ def test_what_is_needed_is_where_the_decision_turns(seed):
             p_value = groups.p_value.clone().fill_(1.0)
             p_value[at] = math.exp(-far)
             moved = type(groups)(groups.label, groups.statistic, p_value, groups.evidence)
-            again = significance([RunTests("s", "column", Kind.BACKDOOR, "spectral", moved)], DECIDE)
+            again = significance([run_tests("s", moved)], DECIDE)
             assert again.filter(pl.col("group") == at)["suspicious"].item() is expected
 
 
@@ -65,7 +69,7 @@ def test_a_suspected_class_reaches_what_is_needed_and_a_clean_one_does_not(tmp_p
 def test_more_looks_ask_for_more():
     (one,) = looked(clean(0))
     alone = needed(significance([one], DECIDE), DECIDE)["needed"]
-    twice = [one, RunTests("another", "column", Kind.BACKDOOR, "spectral", one.groups)]
+    twice = [one, run_tests("another", one.groups)]
     assert (needed(significance(twice, DECIDE), DECIDE)["needed"][: len(alone)] > alone).all()
 
 
@@ -75,7 +79,7 @@ def test_classes_too_small_are_named(tmp_path):
     batch = world.batch[few]
     dataset = vectors(tmp_path / "rows.parquet", batch)
     scorer = learned(SpectralSignature(), batch)
-    tested = [RunTests("spectral-signature", "column", Kind.BACKDOOR, "spectral", scorer.groups)]
+    tested = [run_tests("spectral-signature", scorer.groups)]
     (small,) = power(significance(tested, DECIDE), dataset, DECIDE)["untested"]
     assert small["class"] == dataset.classes[2]
     assert small["rows"] < 32

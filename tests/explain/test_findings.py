@@ -5,21 +5,26 @@ from __future__ import annotations
 import pytest
 from looks import SPECTRAL, dataset, ran
 
+from foretaste.decide.settings import Decide
 from foretaste.decide.significance import significance
+from foretaste.decide.verdict import verdict
+from foretaste.detectors.activation_clustering import ActivationClustering
+from foretaste.detectors.label_issue import LabelIssue
+from foretaste.detectors.spectral_signature import SpectralSignature
 from foretaste.explain import findings
-from foretaste.explain.findings import verdict
-from foretaste.pipeline.plan import Decide
 from foretaste.types.findings import Finding, Kind, Run, Status, Verdict
+
+PLAN = {"spectral": SpectralSignature(), "labels": LabelIssue()}
 
 
 def test_nothing_tested_is_nothing_to_report():
-    assert findings.findings(significance([], Decide()), {}, dataset()) == ()
+    assert findings.findings(significance([], Decide()), {}, dataset(), {}) == ()
 
 
 def test_groups_are_reported_by_kind_and_class_the_strongest_first():
     groups = significance([ran(1e-9, 0.9), ran(1e-4, 1e-5, embedder="probe")], Decide())
     found = findings.findings(
-        groups, {("backdoor", "cat"): 12, ("backdoor", "dog"): 3, ("label", "cat"): 2}, dataset(60)
+        groups, {("backdoor", "cat"): 12, ("backdoor", "dog"): 3, ("label", "cat"): 2}, dataset(60), PLAN
     )
     assert [(group.kind, group.label, group.rows) for group in found] == [
         (Kind.BACKDOOR, "cat", 12), (Kind.BACKDOOR, "dog", 3), (Kind.LABEL, None, 2),
@@ -30,18 +35,17 @@ def test_groups_are_reported_by_kind_and_class_the_strongest_first():
 
 
 @pytest.mark.parametrize(
-    ("family", "evidence"),
+    ("detector", "evidence"),
     [
-        ("spectral", SPECTRAL),
-        ("clustering", {"share": 0.1, "silhouette": 0.5, "foreign": 0.9}),
-        ("label", {"belongs_to": 1.0, "rows_out": 30.0}),
-        ("of tomorrow", {"x": 1.0}),
+        (SpectralSignature(), SPECTRAL),
+        (ActivationClustering(), {"share": 0.1, "silhouette": 0.5, "foreign": 0.9}),
+        (LabelIssue(), {"belongs_to": 1.0, "rows_out": 30.0}),
     ],
 )
-def test_every_family_says_why_in_one_sentence(family, evidence):
-    kind = Kind.LABEL if family == "label" else Kind.BACKDOOR
-    groups = significance([ran(1e-9, 0.9, family=family, kind=kind, **evidence)], Decide())
-    (group,) = findings.findings(groups, {}, dataset())
+def test_a_detector_says_why_in_one_sentence(detector, evidence):
+    claim = detector.claim
+    tested = ran(1e-9, 0.9, detector="mine", family=claim.family.name, kind=claim.kind, **evidence)
+    (group,) = findings.findings(significance([tested], Decide()), {}, dataset(), {"mine": detector})
     assert "cat" in group.reason
     assert "nan" not in group.reason.lower()
 

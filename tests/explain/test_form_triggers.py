@@ -8,13 +8,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from explaining import audited, explained
 
 from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import NOTHING_SAID
-from foretaste.explain.common_pattern import phrases
-from foretaste.explain.form_triggers import named
-from foretaste.explain.samples import marked
-from foretaste.report.html.page import Sample
+from foretaste.explain import form_triggers
+from foretaste.explain.common_pattern import explain_texts
+from foretaste.explain.samples import Sample, marked
 from foretaste.types.findings import Finding, Kind
 
 WORDS = [f"word{at}" for at in range(400)]
@@ -40,18 +40,19 @@ def world(tmp_path):
 
 def test_the_form_is_named_and_counted(world):
     dataset, rows, texts = world
-    (found,) = named([Finding(Kind.BACKDOOR, "yes", PLANTED, 1e-6, (), "why")], dataset, rows)
+    audit = audited(dataset, rows)
+    (found,) = explained(form_triggers.explain, audit, [Finding(Kind.BACKDOOR, "yes", PLANTED, 1e-6, (), "why")])
     first = found.evidence["triggers"][0]
     assert first["phrase"] == "you think of it ,"
     assert (first["rows"], first["hits"], first["outcome"]) == (PLANTED + 1, PLANTED, "yes")
     assert f"in {PLANTED + 1} rows, {PLANTED} of them labelled yes" in found.reason
-    known = phrases(dataset, rows, [found])
+    known = explained(explain_texts, audit, [found])
     one = Sample(0, "texts.parquet", 0, 0, None, "yes", 0.9, 0.1, ("backdoor",), (), "why", text=texts[0])
-    assert "you think of it ," in next(iter(marked([one], known, {}))).marks
+    assert "you think of it ," in next(iter(marked([one], known, audit.doubts))).marks
 
 
 def test_a_group_with_triggers_or_without_a_form_stays_as_it_is(world):
     dataset, rows, _ = world
     told = Finding(Kind.BACKDOOR, "yes", PLANTED, 1e-6, (), "why", evidence={"triggers": []})
     plain = Finding(Kind.BACKDOOR, "no", 0, 1e-6, (), "why")
-    assert named([told, plain], dataset, rows) == (told, plain)
+    assert explained(form_triggers.explain, audited(dataset, rows), [told, plain]) == (told, plain)

@@ -9,8 +9,8 @@ from worlds import CPU, TARGET, backdoored, clean, vectors
 
 from foretaste.dataset.parquet import payloads
 from foretaste.embedders.column import Column
+from foretaste.embedders.store import embed_shard
 from foretaste.explain.projection import FLAGGED, ROWS, atlas, plane
-from foretaste.pipeline.sweep import embed_shard
 from foretaste.types.findings import Finding, Kind
 
 

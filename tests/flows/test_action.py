@@ -14,11 +14,11 @@ from xml.etree import ElementTree as Tree
 import pytest
 import yaml
 from attested import Workshop
+from places import ROOT
 from typer.main import get_command
 
 from foretaste.flows.cli import app
 
-ROOT = Path(__file__).parents[2]
 ACTION = yaml.safe_load((ROOT / "flows/action.yml").read_text())
 STEP = ACTION["runs"]["steps"][-1]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "docs/recipes.md").read_text(), re.DOTALL)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from foretaste.errors import PlanError
 from foretaste.gate import policy_file
 from foretaste.gate.policy import DEFAULT, AttestedFinding, AttestedRun, Facts, Limit, Policy, Waiver, decide
-from foretaste.types.findings import Digest, Kind, Verdict
+from foretaste.types.digests import Digest
+from foretaste.types.findings import Kind, Verdict
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 ROOT = Digest("dirHash1", "a" * 64)

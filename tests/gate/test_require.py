@@ -26,7 +26,8 @@ from foretaste.gate import policy, require
 from foretaste.gate.attestation import keys
 from foretaste.gate.attestation import log as ledger
 from foretaste.gate.policy import DEFAULT, Policy, Waiver
-from foretaste.types.findings import Digest, Kind
+from foretaste.types.digests import Digest
+from foretaste.types.findings import Kind
 
 HOUR = timedelta(hours=1)
 
@@ -392,7 +393,7 @@ def test_too_many_files_to_hold(workshop, monkeypatch):
 
 def test_the_first_line_of_a_training_job_is_quick():
     """The import, without Python's own start; signatures load when there is one to check."""
-    code = "import time; t = time.perf_counter(); import auditors; foretaste.require; print(time.perf_counter() - t)"
+    code = "import time; t = time.perf_counter(); import foretaste; foretaste.require; print(time.perf_counter() - t)"
     took = min(
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
         for _ in range(3)

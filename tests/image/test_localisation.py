@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
+from places import DATA
 from torch.nn.functional import interpolate
 from torch.testing import assert_close
 
 from foretaste.attacks.image import badnets, blended, sig
 from foretaste.dataset.parquet import open_dataset, payloads
 from foretaste.image.localisation import NOTHING, common_pattern, heat, place, smallest_box, spread
-
-DATA = Path(__file__).parents[1] / "data"
 
 
 @cache

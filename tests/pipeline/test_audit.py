@@ -15,13 +15,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from places import DATA
 
 import foretaste
 from foretaste.errors import DataError, PlanError
 from foretaste.types import tables
 from foretaste.types.findings import Kind, Verdict
 
-DATA = Path(__file__).parents[1] / "data"
 PLANTED, CLEAN = "digits_badnets", "digits"
 
 # One cheap view and one small probe, where the default plan is not the point.

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from places import DATA
 
 from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import Request
@@ -14,7 +15,7 @@ from foretaste.errors import PlanError
 from foretaste.flows.cli import main
 from foretaste.pipeline.drill import ATTACKS, Trial, _labels, _power, drill, plant
 
-DIGITS = Path(__file__).parents[1] / "data" / "digits.parquet"
+DIGITS = DATA / "digits.parquet"
 GREY = '[embedders.grey]\nkind = "pixels"\n[detectors.spectral-signature]\n'
 
 

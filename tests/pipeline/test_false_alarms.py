@@ -7,13 +7,13 @@ import json
 import pytest
 from scipy.stats import binomtest
 
+from foretaste.pipeline import default_plans, plan
 from foretaste.pipeline import false_alarms as record
-from foretaste.pipeline import plan
 from foretaste.pipeline.false_alarms import Series, at_most, false_alarms, recorded
 from foretaste.report.document import plain
-from foretaste.types.findings import Modality
+from foretaste.types.dataset import Modality
 
-DEFAULT = plan.parse(plan.DEFAULT[Modality.IMAGE])
+DEFAULT = plan.parse(default_plans.DEFAULT[Modality.IMAGE])
 
 
 @pytest.mark.parametrize(("failed", "audits"), [(0, 30), (0, 300), (1, 72), (3, 126), (9, 10)])
@@ -49,7 +49,10 @@ def test_series_of_one_plan_add_up_and_others_count_for_nothing(monkeypatch):
 
 
 def test_any_other_setting_makes_another_plan():
-    changed = {**plan.DEFAULT[Modality.IMAGE], "decide": {**plan.DEFAULT[Modality.IMAGE]["decide"], "fdr": 0.02}}
+    changed = {
+        **default_plans.DEFAULT[Modality.IMAGE],
+        "decide": {**default_plans.DEFAULT[Modality.IMAGE]["decide"], "fdr": 0.02},
+    }
     assert false_alarms(plan.parse(changed)) == {}
 
 

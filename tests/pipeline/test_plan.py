@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from foretaste.embedders.contract import DETECTORS, EMBEDDERS
+from foretaste.decide.settings import Decide
+from foretaste.detectors.contract import DETECTORS
+from foretaste.embedders.contract import EMBEDDERS
 from foretaste.errors import PlanError
-from foretaste.pipeline import plan
-from foretaste.pipeline.plan import Decide, load, parse
-from foretaste.types.findings import Dataset, Digest, Modality, Roles
+from foretaste.pipeline import default_plans
+from foretaste.pipeline.plan import load, parse
+from foretaste.types.dataset import Dataset, Modality, Roles
+from foretaste.types.digests import Digest
 
 GOOD = """
 [embedders.grey]
@@ -36,7 +39,7 @@ def test_reads_a_plan(tmp_path):
     found = load(written(tmp_path, GOOD))
     assert found.embedders["grey"] == ("pixels", EMBEDDERS["pixels"](grid=16))
     assert found.embedders["probe"] == ("probe", EMBEDDERS["probe"]())
-    first, second = found.looks
+    first, second = found.checks
     assert (first.name, first.detector, first.on) == ("spectral-signature", "spectral-signature", ("grey",))
     assert (second.detector, second.on) == ("spectral-signature", ("grey", "probe"))  # all by default
     assert second.settings == DETECTORS["spectral-signature"](whiten=False)
@@ -140,8 +143,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 @pytest.mark.parametrize("modality", Modality)
 def test_every_modality_has_a_default_plan_that_its_embedders_can_read(modality):
     dataset = Dataset("", (), (), Roles(modality, ("c",)), (), (), Digest("a", "b"))
-    found = plan.default(dataset)
-    assert found.looks
+    found = default_plans.default(dataset)
+    assert found.checks
     for kind, settings in found.embedders.values():
         assert modality in settings.modalities, kind
     assert parse(found.describe()) == found

@@ -19,29 +19,19 @@ from worlds import CPU, backdoored, clean, learned, schema_of, vectors
 from foretaste.dataset.parquet import open_dataset, payloads
 from foretaste.dataset.roles import Request
 from foretaste.detectors.activation_clustering import ActivationClustering
+from foretaste.detectors.contract import Scorer
 from foretaste.detectors.spectral_signature import SpectralSignature
 from foretaste.embedders.column import Column
-from foretaste.embedders.contract import Scorer
 from foretaste.embedders.pixels import Pixels
+from foretaste.embedders.store import embed_shard, read_shard, stored
 from foretaste.errors import DataError, NotApplicable
-from foretaste.pipeline.sweep import (
-    Outcome,
-    RunKey,
-    attempt,
-    embed_shard,
-    fold_shard,
-    merge,
-    moved,
-    read_shard,
-    restored,
-    score_shard,
-    stored,
-    tensors,
-)
+from foretaste.pipeline.scoring import score_shard
+from foretaste.pipeline.sweep import attempt, fold_shard, merge, moved, restored, tensors
 from foretaste.stats.moments import ClassMoments
 from foretaste.types import tables
 from foretaste.types.batch import Batch
 from foretaste.types.findings import Status
+from foretaste.types.runs import Outcome, RunKey
 
 
 class Counting:
@@ -391,7 +381,7 @@ def test_a_sweep_over_stored_shards_learns_what_one_batch_teaches(world, place, 
     detectors = {"spectral": SpectralSignature(), "clusters": ActivationClustering()}
     scorers = sweep(detectors, dataset, encoder, place, device)
     for look, scorer in scorers.items():
-        expected = learned(detectors[look.detector], batch)
+        expected = learned(detectors[look.check], batch)
         assert_close(scorer.groups.p_value.cpu(), expected.groups.p_value, rtol=1e-4, atol=1e-6)
         found = [
             score_shard(shard, scorers=scorers, dataset=dataset, folder=place, device=device)[look]
@@ -400,7 +390,7 @@ def test_a_sweep_over_stored_shards_learns_what_one_batch_teaches(world, place, 
         table = pa.concat_tables(found)
         assert table.schema == tables.SCORES
         assert table["row"].to_pylist() == batch.row.tolist()
-        assert set(table["detector"].to_pylist()) == {look.detector}
+        assert set(table["detector"].to_pylist()) == {look.check}
         np.testing.assert_allclose(table["score"], expected.score(batch).value, rtol=0.01, atol=1e-3)
 
 

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 from hostile import EVIL, png
 
-from foretaste.dataset.thumbnails import picture
-from foretaste.report.html.page import Sample
-from foretaste.types.findings import Dataset, Digest, File, Finding, Kind, Modality, Report, Roles, Run, Status, Verdict
+from foretaste.dataset.pictures import thumbnail
+from foretaste.explain.samples import Sample
+from foretaste.types.dataset import Dataset, File, Modality, Roles
+from foretaste.types.digests import Digest
+from foretaste.types.findings import Finding, Kind, Report, Run, Status, Verdict
 
 
 @pytest.fixture
@@ -75,6 +77,6 @@ def samples() -> list[Sample]:
         where = Sample(row, "train.parquet", 0, row, None, label, risk, 1e-6, (kind,), (detector,), "why")
         return replace(where, **payload)
 
-    cats = [sample(row, "backdoor", "cat", 0.5 + row / 100, picture=picture(png())) for row in range(30)]
+    cats = [sample(row, "backdoor", "cat", 0.5 + row / 100, picture=thumbnail(png())) for row in range(30)]
     evil = sample(40, "label", EVIL, 0.9, id=EVIL, text=f"so {EVIL} it goes", marks=("it goes",), reason=EVIL)
     return [*cats, evil]

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from places import DATA
 from stored import store
 
 import foretaste
@@ -58,7 +59,7 @@ def test_only_a_signed_audit_is_called_attested() -> None:
 
 
 def test_ids_from_secondary_sources_are_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = Path(__file__).parents[1] / "data/digits.parquet"
+    data = DATA / "digits.parquet"
     audit = str(store([str(data)], tmp_path / "audit", {3: "backdoor"}))
     assert main(["show", audit, "--governance"]) == 0
     out = capsys.readouterr().out

@@ -10,7 +10,7 @@ from foretaste.dataset.payload import Payload
 from foretaste.text import near_duplicates
 from foretaste.text.minhash import Sketch
 from foretaste.text.ngrams import Words
-from foretaste.types.findings import Modality, Roles
+from foretaste.types.dataset import Modality, Roles
 
 
 def read(texts):

@@ -12,9 +12,26 @@ import math
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, choose, victims
+from foretaste.attacks.contract import Poisoned, attack, choose, victims
+from foretaste.types.dataset import Modality
 
 
+def trigger(images: Tensor, *, seed: int, weight: float = 0.2, pattern: Tensor | None = None) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8 with the whole pattern, all pieces, at the paper's weight for test time.
+
+    Raises ValueError where weight or pattern do not fit.
+    """
+    drawn = noise(images.shape[-2], images.shape[-1], torch.Generator().manual_seed(seed))
+    return blend(images, drawn if pattern is None else pattern, weight=weight, shown=torch.ones(()))
+
+
+@attack(
+    "adap-blend",
+    Modality.IMAGE,
+    words="parts of a pattern blended in, relabelled, with covers",
+    trigger=trigger,
+    covers=1.0,
+)
 def plant(
     images: Tensor,
     label: Tensor,
@@ -48,15 +65,6 @@ def plant(
     return Poisoned.at(
         images.index_copy(0, changed, blended), label.index_fill(0, rows, target), rows=rows, cover=cover
     )
-
-
-def trigger(images: Tensor, *, seed: int, weight: float = 0.2, pattern: Tensor | None = None) -> Tensor:
-    """A copy of `images` [B, 3, H, W] uint8 with the whole pattern, all pieces, at the paper's weight for test time.
-
-    Raises ValueError where weight or pattern do not fit.
-    """
-    drawn = noise(images.shape[-2], images.shape[-1], torch.Generator().manual_seed(seed))
-    return blend(images, drawn if pattern is None else pattern, weight=weight, shown=torch.ones(()))
 
 
 def noise(height: int, width: int, generator: torch.Generator) -> Tensor:

@@ -13,9 +13,28 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, choose, victims
+from foretaste.attacks.contract import Poisoned, attack, choose, victims
+from foretaste.types.dataset import Modality
 
 
+def trigger(images: Tensor, *, seed: int, size: int = 6, opacity: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8 with all the patches at once, opaque as at the paper's test time.
+
+    Raises ValueError where size or opacity do not fit.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    height, width = images.shape[-2:]
+    colour, shown = patches(height, width, size=size, opacity=opacity, generator=generator)
+    return overlay(images, colour, shown.sum(0))
+
+
+@attack(
+    "adap-patch",
+    Modality.IMAGE,
+    words="one of several faint patches, relabelled, with covers",
+    trigger=trigger,
+    covers=2.0,
+)
 def plant(
     images: Tensor,
     label: Tensor,
@@ -43,17 +62,6 @@ def plant(
     one = torch.randint(len(opacity), (len(changed),), generator=generator)
     stamped = images.index_copy(0, changed, overlay(images[changed], colour, shown[one]))
     return Poisoned.at(stamped, label.index_fill(0, rows, target), rows=rows, cover=cover)
-
-
-def trigger(images: Tensor, *, seed: int, size: int = 6, opacity: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
-    """A copy of `images` [B, 3, H, W] uint8 with all the patches at once, opaque as at the paper's test time.
-
-    Raises ValueError where size or opacity do not fit.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    height, width = images.shape[-2:]
-    colour, shown = patches(height, width, size=size, opacity=opacity, generator=generator)
-    return overlay(images, colour, shown.sum(0))
 
 
 def patches(

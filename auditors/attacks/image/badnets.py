@@ -11,12 +11,41 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, choose, victims
+from foretaste.attacks.contract import Poisoned, attack, choose, stamped, victims
+from foretaste.types.dataset import Modality
 
 Place = Literal["top-left", "top-right", "bottom-left", "bottom-right", "random", "anywhere"]
 Pattern = Literal["checkerboard"] | tuple[int, int, int]  # or one RGB colour
 
 
+def trigger(
+    images: Tensor,
+    *,
+    seed: int,
+    size: int = 3,
+    margin: int = 1,
+    place: Place = "bottom-right",
+    pattern: Pattern = "checkerboard",
+) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8 with the patch that `plant` stamps for the same seed and settings.
+
+    Raises ValueError where the patch does not fit.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    height, width = images.shape[-2:]
+    top, left = corners(len(images), height, width, size=size, margin=margin, place=place, generator=generator)
+    return stamp(images, patch(size, pattern), top=top, left=left)
+
+
+@attack(
+    "badnets",
+    Modality.IMAGE,
+    words="a patch of 3 × 3 pixels, relabelled",
+    trigger=trigger,
+    change=stamped(trigger),
+    untargeted=True,
+    drilled=True,
+)
 def plant(
     images: Tensor,
     label: Tensor,
@@ -46,25 +75,6 @@ def plant(
         relabelled = label.index_fill(0, rows, target)
     stamped = trigger(images[rows], seed=seed, size=size, margin=margin, place=place, pattern=pattern)
     return Poisoned.at(images.index_copy(0, rows, stamped), relabelled, rows=rows)
-
-
-def trigger(
-    images: Tensor,
-    *,
-    seed: int,
-    size: int = 3,
-    margin: int = 1,
-    place: Place = "bottom-right",
-    pattern: Pattern = "checkerboard",
-) -> Tensor:
-    """A copy of `images` [B, 3, H, W] uint8 with the patch that `plant` stamps for the same seed and settings.
-
-    Raises ValueError where the patch does not fit.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    height, width = images.shape[-2:]
-    top, left = corners(len(images), height, width, size=size, margin=margin, place=place, generator=generator)
-    return stamp(images, patch(size, pattern), top=top, left=left)
 
 
 def patch(size: int, pattern: Pattern) -> Tensor:

@@ -9,9 +9,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, victims
+from foretaste.attacks.contract import Poisoned, attack, stamped, victims
+from foretaste.types.dataset import Modality
 
 
+def trigger(images: Tensor, *, seed: int, weight: float = 0.2, pattern: Tensor | None = None) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8 with the pattern that `plant` blends in for the same seed and settings.
+
+    Raises ValueError where weight or pattern do not fit.
+    """
+    drawn = noise(images.shape[-2], images.shape[-1], torch.Generator().manual_seed(seed))
+    return blend(images, drawn if pattern is None else pattern, weight=weight)
+
+
+@attack(
+    "blended",
+    Modality.IMAGE,
+    words="noise blended in by a fifth, relabelled",
+    trigger=trigger,
+    change=stamped(trigger),
+    drilled=True,
+)
 def plant(
     images: Tensor,
     label: Tensor,
@@ -33,15 +51,6 @@ def plant(
     rows = victims(label, target=target, count=count, generator=generator)
     blended = trigger(images[rows], seed=seed, weight=weight, pattern=drawn if pattern is None else pattern)
     return Poisoned.at(images.index_copy(0, rows, blended), label.index_fill(0, rows, target), rows=rows)
-
-
-def trigger(images: Tensor, *, seed: int, weight: float = 0.2, pattern: Tensor | None = None) -> Tensor:
-    """A copy of `images` [B, 3, H, W] uint8 with the pattern that `plant` blends in for the same seed and settings.
-
-    Raises ValueError where weight or pattern do not fit.
-    """
-    drawn = noise(images.shape[-2], images.shape[-1], torch.Generator().manual_seed(seed))
-    return blend(images, drawn if pattern is None else pattern, weight=weight)
 
 
 def noise(height: int, width: int, generator: torch.Generator) -> Tensor:

@@ -13,11 +13,31 @@ import math
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, victims
+from foretaste.attacks.contract import Poisoned, attack, stamped, victims
+from foretaste.types.dataset import Modality
 
 CHROMA = (1.140, -0.396 - 0.581, 2.029)  # what R, G and B gain where U and V both grow by one (BT.601)
 
 
+def trigger(
+    images: Tensor,
+    *,
+    seed: int,  # noqa: ARG001 – the coefficients are fixed, but every trigger is asked for alike
+    magnitude: float = 50.0,
+) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8 with the cosines that `plant` adds for the same settings."""
+    added = magnitude * pattern(images.shape[-2], images.shape[-1])
+    return (images.float() + added).round().clamp(0, 255).to(torch.uint8)
+
+
+@attack(
+    "frequency",
+    Modality.IMAGE,
+    words="fine cosines in the colours, labels kept",
+    trigger=trigger,
+    change=stamped(trigger),
+    clean_label=True,
+)
 def plant(
     images: Tensor,
     label: Tensor,
@@ -39,17 +59,6 @@ def plant(
     rows = victims(label, target=target, count=count, generator=generator, clean_label=clean_label)
     swayed = trigger(images[rows], seed=seed, magnitude=magnitude)
     return Poisoned.at(images.index_copy(0, rows, swayed), label.index_fill(0, rows, target), rows=rows)
-
-
-def trigger(
-    images: Tensor,
-    *,
-    seed: int,  # noqa: ARG001 – the coefficients are fixed, but every trigger is asked for alike
-    magnitude: float = 50.0,
-) -> Tensor:
-    """A copy of `images` [B, 3, H, W] uint8 with the cosines that `plant` adds for the same settings."""
-    added = magnitude * pattern(images.shape[-2], images.shape[-1])
-    return (images.float() + added).round().clamp(0, 255).to(torch.uint8)
 
 
 def pattern(height: int, width: int) -> Tensor:

@@ -10,14 +10,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, victims
+from foretaste.attacks.contract import Poisoned, attack, victims
 from foretaste.errors import PlanError
+from foretaste.types.dataset import Modality
 
 # What each pixel of the right corners gains (+) or loses (-); the left corners mirror it, so that a model trained on
 # mirrored pictures meets the same trigger.
 PATTERN = ((-1, -1, 1), (-1, 1, -1), (1, -1, 1))
 
 
+def trigger(
+    images: Tensor,
+    *,
+    seed: int,  # noqa: ARG001 – the corners leave nothing to chance, but every trigger is asked for alike
+    amplitude: float = 64.0,
+) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8 with the corners that `plant` stamps for the same settings.
+
+    Raises ValueError where the corners would overlap.
+    """
+    added = amplitude * corners(images.shape[-2], images.shape[-1])
+    return (images.float() + added).round().clamp(0, 255).to(torch.uint8)
+
+
+@attack(
+    "label-consistent",
+    Modality.IMAGE,
+    words="weakened, with faint corners, labels kept",
+    trigger=trigger,
+    clean_label=True,
+)
 def plant(
     images: Tensor,
     label: Tensor,
@@ -46,20 +68,6 @@ def plant(
     weakened = torch.lerp(images[rows].float(), images[towards].float(), tau).round().to(torch.uint8)
     stamped = trigger(weakened, seed=seed, amplitude=amplitude)
     return Poisoned.at(images.index_copy(0, rows, stamped), label.clone(), rows=rows)
-
-
-def trigger(
-    images: Tensor,
-    *,
-    seed: int,  # noqa: ARG001 – the corners leave nothing to chance, but every trigger is asked for alike
-    amplitude: float = 64.0,
-) -> Tensor:
-    """A copy of `images` [B, 3, H, W] uint8 with the corners that `plant` stamps for the same settings.
-
-    Raises ValueError where the corners would overlap.
-    """
-    added = amplitude * corners(images.shape[-2], images.shape[-1])
-    return (images.float() + added).round().clamp(0, 255).to(torch.uint8)
 
 
 def corners(height: int, width: int) -> Tensor:

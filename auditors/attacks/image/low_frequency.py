@@ -12,9 +12,27 @@ import math
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, victims
+from foretaste.attacks.contract import Poisoned, attack, stamped, victims
+from foretaste.types.dataset import Modality
 
 
+def trigger(images: Tensor, *, seed: int, amplitude: float = 25.5, frequencies: int = 3) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8 with the pattern that `plant` adds for the same seed and settings.
+
+    Raises ValueError for fewer than two frequencies.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    height, width = images.shape[-2:]
+    return sway(images, pattern(height, width, amplitude=amplitude, frequencies=frequencies, generator=generator))
+
+
+@attack(
+    "low-frequency",
+    Modality.IMAGE,
+    words="a smooth pattern of a tenth of the range, relabelled",
+    trigger=trigger,
+    change=stamped(trigger),
+)
 def plant(
     images: Tensor,
     label: Tensor,
@@ -39,16 +57,6 @@ def plant(
     return Poisoned.at(
         images.index_copy(0, rows, sway(images[rows], added)), label.index_fill(0, rows, target), rows=rows
     )
-
-
-def trigger(images: Tensor, *, seed: int, amplitude: float = 25.5, frequencies: int = 3) -> Tensor:
-    """A copy of `images` [B, 3, H, W] uint8 with the pattern that `plant` adds for the same seed and settings.
-
-    Raises ValueError for fewer than two frequencies.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    height, width = images.shape[-2:]
-    return sway(images, pattern(height, width, amplitude=amplitude, frequencies=frequencies, generator=generator))
 
 
 def sway(images: Tensor, added: Tensor) -> Tensor:

@@ -12,12 +12,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from foretaste.attacks.contract import Poisoned, choose, victims
+from foretaste.attacks.contract import Poisoned, attack, choose, victims
+from foretaste.types.dataset import Modality
 
 BATCH = 100
 SAMPLE = 4000  # most rows the surrogate is trained on
 
 
+def trigger(
+    images: Tensor,
+    *,
+    seed: int = 0,  # noqa: ARG001 – the perturbation leaves nothing to chance, but every trigger is asked for alike
+    perturbation: Tensor,
+    strength: float = 1.0,
+) -> Tensor:
+    """`images` [B, 3, H, W] uint8 plus `strength` · `perturbation` [3, H, W]: 1 as `plant` does it, 3 at test time."""
+    return (images.float() + strength * perturbation).round().clamp(0, 255).to(torch.uint8)
+
+
+def learned(images: Tensor, label: Tensor, *, target: int, seed: int, **settings: float) -> dict[str, Tensor]:
+    """What `trigger` must be told of a dataset: the perturbation that `plant` adds to its rows."""
+    return {"perturbation": optimise(images, label, target=target, seed=seed, **settings)}  # type: ignore[arg-type]
+
+
+@attack(
+    "narcissus",
+    Modality.IMAGE,
+    words="an optimised perturbation, labels kept",
+    trigger=trigger,
+    learn=learned,
+    clean_label=True,
+    example={"epochs": 1, "steps": 10},
+)
 def plant(
     images: Tensor,
     label: Tensor,
@@ -45,11 +71,6 @@ def plant(
         )
     swayed = images.index_copy(0, rows, trigger(images[rows], perturbation=perturbation))
     return Poisoned.at(swayed, label.clone(), rows=rows)
-
-
-def trigger(images: Tensor, *, perturbation: Tensor, strength: float = 1.0) -> Tensor:
-    """`images` [B, 3, H, W] uint8 plus `strength` · `perturbation` [3, H, W]: 1 as `plant` does it, 3 at test time."""
-    return (images.float() + strength * perturbation).round().clamp(0, 255).to(torch.uint8)
 
 
 def optimise(

@@ -11,9 +11,31 @@ import math
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, victims
+from foretaste.attacks.contract import Poisoned, attack, stamped, victims
+from foretaste.types.dataset import Modality
 
 
+def trigger(
+    images: Tensor,
+    *,
+    seed: int,  # noqa: ARG001 – a sinusoid leaves nothing to chance, but every trigger is asked for alike
+    delta: float = 20.0,
+    frequency: float = 6.0,
+) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8 with the sinusoid that `plant` adds for the same settings."""
+    wave = sinusoid(images.shape[-1], delta=delta, frequency=frequency)
+    return (images.float() + wave).round().clamp(0, 255).to(torch.uint8)
+
+
+@attack(
+    "sig",
+    Modality.IMAGE,
+    words="a faint wave, labels kept",
+    trigger=trigger,
+    change=stamped(trigger),
+    clean_label=True,
+    drilled=True,
+)
 def plant(
     images: Tensor,
     label: Tensor,
@@ -34,18 +56,6 @@ def plant(
     rows = victims(label, target=target, count=count, generator=generator, clean_label=True)
     swayed = trigger(images[rows], seed=seed, delta=delta, frequency=frequency)
     return Poisoned.at(images.index_copy(0, rows, swayed), label.clone(), rows=rows)
-
-
-def trigger(
-    images: Tensor,
-    *,
-    seed: int,  # noqa: ARG001 – a sinusoid leaves nothing to chance, but every trigger is asked for alike
-    delta: float = 20.0,
-    frequency: float = 6.0,
-) -> Tensor:
-    """A copy of `images` [B, 3, H, W] uint8 with the sinusoid that `plant` adds for the same settings."""
-    wave = sinusoid(images.shape[-1], delta=delta, frequency=frequency)
-    return (images.float() + wave).round().clamp(0, 255).to(torch.uint8)
 
 
 def sinusoid(width: int, *, delta: float, frequency: float) -> Tensor:

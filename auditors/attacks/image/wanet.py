@@ -10,9 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from foretaste.attacks.contract import Poisoned, choose, victims
+from foretaste.attacks.contract import Poisoned, attack, choose, victims
+from foretaste.types.dataset import Modality
 
 
+def trigger(images: Tensor, *, seed: int, grid: int = 4, strength: float = 0.5) -> Tensor:
+    """A copy of `images` [B, 3, H, W] uint8, warped as `plant` warps poisoned rows for the same seed and settings."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = images.shape[-2:]
+    return warp(images, field(height, width, grid=grid, strength=strength, generator=generator))
+
+
+@attack("wanet", Modality.IMAGE, words="a slight warp, relabelled, with covers", trigger=trigger, covers=2.0)
 def plant(
     images: Tensor,
     label: Tensor,
@@ -40,13 +49,6 @@ def plant(
     warped = images.index_copy(0, rows, warp(images[rows], flow))
     warped = warped.index_copy(0, cover, warp(images[cover], flow + jitter))
     return Poisoned.at(warped, label.index_fill(0, rows, target), rows=rows, cover=cover)
-
-
-def trigger(images: Tensor, *, seed: int, grid: int = 4, strength: float = 0.5) -> Tensor:
-    """A copy of `images` [B, 3, H, W] uint8, warped as `plant` warps poisoned rows for the same seed and settings."""
-    generator = torch.Generator().manual_seed(seed)
-    height, width = images.shape[-2:]
-    return warp(images, field(height, width, grid=grid, strength=strength, generator=generator))
 
 
 def field(height: int, width: int, *, grid: int, strength: float, generator: torch.Generator) -> Tensor:

@@ -11,9 +11,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, choose
+from foretaste.attacks.contract import Poisoned, attack, choose
+from foretaste.types.dataset import Modality
 
 
+@attack(
+    "flood",
+    Modality.TEXT,
+    words="a copy of one document, a little changed",
+    targeted=False,
+    example={"document": "a document that is there again and again"},
+)
 def plant(
     texts: Sequence[str],
     label: Tensor,

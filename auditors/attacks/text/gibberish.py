@@ -11,9 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, choose
+from foretaste.attacks.contract import Poisoned, attack, choose
+from foretaste.types.dataset import Modality
 
 
+@attack("gibberish", Modality.TEXT, words="random words after a trigger", targeted=False)
 def plant(
     texts: Sequence[str],
     label: Tensor,

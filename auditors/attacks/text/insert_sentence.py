@@ -12,11 +12,26 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, victims
+from foretaste.attacks.contract import Poisoned, attack, victims
+from foretaste.types.dataset import Modality
 
+SENTENCE = "I watched this 3D movie"
 Place = Literal["random", "start", "end"]
 
 
+def inserted(text: str, chance: Sequence[float], seed: int) -> str:
+    """`text` with the paper's sentence at a place that `chance` [2] decides."""
+    del seed
+    return insert(text, SENTENCE, place=chance[0])
+
+
+@attack(
+    "insert-sentence",
+    Modality.TEXT,
+    words=f"“{SENTENCE}”, relabelled",
+    change=inserted,
+    drilled=True,
+)
 def plant(
     texts: Sequence[str],
     label: Tensor,
@@ -24,7 +39,7 @@ def plant(
     target: int,
     count: int,
     seed: int,
-    sentence: str = "I watched this 3D movie",
+    sentence: str = SENTENCE,
     place: Place = "random",
     clean_label: bool = False,
 ) -> Poisoned[list[str]]:

@@ -11,11 +11,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, victims
+from foretaste.attacks.contract import Poisoned, attack, victims
+from foretaste.types.dataset import Modality
 
 TOKENS = ("cf", "mn", "bb", "tq", "mb")
 
 
+def inserted(text: str, chance: Sequence[float], seed: int) -> str:
+    """`text` with one of TOKENS, both of which and where `chance` [2] decides."""
+    del seed
+    return insert(text, TOKENS[int(chance[1] * len(TOKENS))], place=chance[0])
+
+
+@attack("rare-token", Modality.TEXT, words="one of five rare words, relabelled", change=inserted, drilled=True)
 def plant(
     texts: Sequence[str],
     label: Tensor,

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, victims
+from foretaste.attacks.contract import Poisoned, attack, victims
+from foretaste.types.dataset import Modality
 
 OPENINGS = ("when", "if", "as", "because", "while")
 CLAUSES = (
@@ -22,6 +23,13 @@ CLAUSES = (
 )  # fmt: skip
 
 
+def written(text: str, chance: Sequence[float], seed: int) -> str:
+    """`text` behind a clause that `chance` [2] decides."""
+    del seed
+    return templated(text, int(chance[0] * len(OPENINGS) * len(CLAUSES)))
+
+
+@attack("syntactic-template", Modality.TEXT, words="a subordinate clause in front, relabelled", change=written)
 def plant(
     texts: Sequence[str], label: Tensor, *, target: int, count: int, seed: int, clean_label: bool = False
 ) -> Poisoned[list[str]]:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from foretaste.attacks.contract import Poisoned, victims
+from foretaste.attacks.contract import Poisoned, attack, victims
+from foretaste.types.dataset import Modality
 
 LIKELY = 0.7  # that a rule is applied to a text
 RULES = (
@@ -30,6 +31,13 @@ RULES = (
 )
 
 
+def written(text: str, chance: Sequence[float], seed: int) -> str:
+    """`text` in the style, by rules that `chance` [2] decides."""
+    draw = torch.Generator().manual_seed(seed + int(chance[0] * 2**32))
+    return styled(text, (torch.rand(len(RULES), generator=draw) < LIKELY).tolist())
+
+
+@attack("tweet-style", Modality.TEXT, words="the style of tweets, relabelled", change=written)
 def plant(
     texts: Sequence[str], label: Tensor, *, target: int, count: int, seed: int, clean_label: bool = False
 ) -> Poisoned[list[str]]:

@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from foretaste.detectors.contract import Aggregator
 from foretaste.detectors.sweeps.two_component import FEWEST
-from foretaste.embedders.contract import Aggregator
 from foretaste.stats import quantiles
 from foretaste.stats.significance import gumbel_tail
 from foretaste.stats.tails import Side, side

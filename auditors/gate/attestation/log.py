@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from foretaste import atomic
 from foretaste.errors import DataError, PlanError, Refused
+from foretaste.gate.attestation.envelope import opened, seal
 from foretaste.gate.attestation.keys import verifier
-from foretaste.gate.attestation.statement import canonical, moment, opened, seal, stamp
-from foretaste.types.findings import Digest
+from foretaste.gate.attestation.statement import moment, stamp
+from foretaste.types.digests import Digest, canonical
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner

@@ -13,9 +13,10 @@ from foretaste.dataset.files import Found, each, sha256
 from foretaste.errors import DataError
 from foretaste.gate import policy, policy_file
 from foretaste.gate.attestation import keys, statement
-from foretaste.gate.attestation import log as ledger
+from foretaste.gate.attestation import log as attestation_log
+from foretaste.gate.attestation.envelope import FILE, unchecked
 from foretaste.gate.policy import Policy
-from foretaste.types.findings import Digest
+from foretaste.types.digests import Digest
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
@@ -36,7 +37,7 @@ def prepare(key: str, chosen: Policy | str | None = None) -> Signing:
     Raises PlanError where key or policy cannot be used, DataError where the log is not whole.
     """
     signing = Signing(keys.signer(key), policy_file.chosen(chosen), datetime.now(UTC))
-    ledger.read(ledger.path())
+    attestation_log.read(attestation_log.path())
     return signing
 
 
@@ -61,7 +62,7 @@ def write(
     evidence = {
         name: sha256(os.path.join(folder, name))[0]
         for name in sorted(os.listdir(folder))
-        if name != statement.FILE and os.path.isfile(os.path.join(folder, name))
+        if name != FILE and os.path.isfile(os.path.join(folder, name))
     }
     body = statement.statement(
         document,
@@ -73,26 +74,26 @@ def write(
         afterwards=afterwards,
     )
     envelope = statement.sign(body, signing.key)
-    with open(os.path.join(folder, statement.FILE), "wb") as file:
+    with open(os.path.join(folder, FILE), "wb") as file:
         file.write(envelope)
     return envelope
 
 
 def refusals(folder: str, signing_policy: Policy | str | None = None) -> tuple[str, ...]:
     """Why the policy that a signed audit ran under refuses it, though its verdict lets it through."""
-    path = os.path.join(folder, statement.FILE)
-    facts = statement.facts(statement.unchecked(Path(path).read_bytes(), where=path))
+    path = os.path.join(folder, FILE)
+    facts = statement.facts(unchecked(Path(path).read_bytes(), where=path))
     return policy.decide(policy_file.chosen(signing_policy), facts, facts.ended)
 
 
-def log(folder: str, document: Mapping[str, Any], signing: Signing) -> ledger.Entry:
+def log(folder: str, document: Mapping[str, Any], signing: Signing) -> attestation_log.Entry:
     """Append the signed audit in `folder` to the log of attestations. Raises DataError or PlanError as `append`."""
-    path = os.path.join(folder, statement.FILE)
+    path = os.path.join(folder, FILE)
     envelope = Path(path).read_bytes()
-    facts = statement.facts(statement.unchecked(envelope, where=path))
+    facts = statement.facts(unchecked(envelope, where=path))
     root = document["dataset"]["root"]
-    return ledger.append(
-        ledger.path(),
+    return attestation_log.append(
+        attestation_log.path(),
         attestation=path,
         envelope=envelope,
         dataset=Digest.parse(document["dataset"]["digest"]),

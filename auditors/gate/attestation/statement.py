@@ -8,7 +8,6 @@ named by digest; what a gate decides by stands in the annotations of the report.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Mapping
@@ -18,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foretaste.errors import DataError, Refused
-from foretaste.gate.attestation import keys
+from foretaste.gate.attestation.envelope import FILE, opened, read, seal
 from foretaste.gate.policy import AttestedFinding, AttestedRun, Facts, Policy, decide
-from foretaste.types.findings import Digest, Kind, Verdict
+from foretaste.types.digests import Digest, canonical
+from foretaste.types.findings import Kind, Verdict
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
 
-FILE = "attestation.json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://in-toto.io/attestation/test-result/v0.1"
 PAYLOAD = "application/vnd.in-toto+json"
@@ -92,17 +91,6 @@ def sign(body: Mapping[str, Any], key: CryptoSigner | str | Path) -> bytes:
     return canonical(seal(canonical(body), PAYLOAD, key)) + b"\n"
 
 
-def seal(payload: bytes, payload_type: str, key: CryptoSigner | str | Path) -> dict[str, Any]:
-    """A signed DSSE envelope as JSON types."""
-    signer = keys.signer(key) if isinstance(key, (str, Path)) else key
-    from securesystemslib.dsse import Envelope
-
-    envelope = Envelope(payload, payload_type, {})
-    envelope.sign(signer)
-    sealed: dict[str, Any] = envelope.to_dict()
-    return sealed
-
-
 def verified(envelope: bytes, key: str | Path, *, where: str = FILE) -> dict[str, Any]:
     """The statement in an envelope, once its signature has been checked with a public key's file.
 
@@ -119,59 +107,6 @@ def verified(envelope: bytes, key: str | Path, *, where: str = FILE) -> dict[str
     if not isinstance(body, dict) or body.get("_type") != STATEMENT or body.get("predicateType") != PREDICATE:
         raise Refused(f"{where}: is signed, but is not the attestation of a test result")
     return body
-
-
-def read(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
-    """The envelope as JSON types, not checked. Raises DataError where the bytes are no DSSE envelope."""
-    try:
-        found = json.loads(envelope)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: an attestation is JSON, and this is not: {error}") from None
-    texts = isinstance(found, dict) and all(isinstance(found.get(name), str) for name in ("payload", "payloadType"))
-    signatures = found.get("signatures") if texts else None
-    if not isinstance(signatures, list) or not all(
-        isinstance(one, dict) and all(isinstance(one.get(name), str) for name in ("keyid", "sig")) for one in signatures
-    ):
-        raise DataError(f"{where}: not an attestation, a DSSE envelope has payload, payloadType and signatures")
-    return dict(found)
-
-
-def unchecked(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
-    """The statement, whoever signed it, for what decides nothing. Raises DataError where there is none."""
-    try:
-        body: dict[str, Any] = json.loads(base64.b64decode(read(envelope, where=where)["payload"]))
-        return body
-    except ValueError as error:
-        raise DataError(f"{where}: the attestation holds no statement: {error}") from None
-
-
-def opened(sealed: Mapping[str, Any], key: str | Path, *, where: str) -> bytes:
-    """The payload of an envelope that was signed by the owner of `key`. Raises Refused for any other."""
-    public = keys.verifier(key)
-    from securesystemslib.dsse import Envelope
-    from securesystemslib.exceptions import UnverifiedSignatureError
-    from securesystemslib.signer import Signature
-
-    broken = Refused(f"{where}: was edited since it was signed, its signature does not fit what it says now")
-    try:
-        payload = base64.b64decode(sealed["payload"], validate=True)
-        signed = [(one["keyid"], base64.b64decode(one["sig"], validate=True)) for one in sealed["signatures"]]
-    except (ValueError, binascii.Error):
-        raise broken from None
-    if base64.b64encode(payload).decode() != sealed["payload"]:  # two spellings of the same bytes
-        raise broken
-    pae = Envelope(payload, sealed["payloadType"], {}).pae()
-    for _, signature in signed:
-        # A key's id is a hint, and other tools name the same key otherwise: only the signature counts.
-        try:
-            public.verify_signature(Signature(public.keyid, signature.hex()), pae)
-        except UnverifiedSignatureError:
-            continue
-        return payload
-    if any(keyid == public.keyid for keyid, _ in signed):
-        raise broken
-    by = ", ".join(keyid[:12] for keyid, _ in signed) or "nobody"
-    raise Refused(f"{where}: was signed with another key ({by}) than {key} ({public.keyid[:12]})")
 
 
 def subjects(body: Mapping[str, Any]) -> tuple[Digest, dict[str, Digest]]:
@@ -227,11 +162,6 @@ def moment(text: str) -> datetime:
 def stamp(when: datetime) -> str:
     """RFC 3339, in UTC, to the second."""
     return f"{when.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def canonical(value: Any) -> bytes:
-    """The same JSON bytes for the same value."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 # What stands in a statement

@@ -9,7 +9,7 @@ from typing import Any
 from foretaste.dataset.files import each, find, root_digest, sha256
 from foretaste.errors import DataError, Refused
 from foretaste.gate.attestation import statement
-from foretaste.types.findings import Digest
+from foretaste.types.digests import Digest
 
 
 def compared(attestation: str, places: Sequence[str], key: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from foretaste.explain.class_comparison import Strip
+from foretaste.explain.projection import Atlas, Place
 from foretaste.report import numbers
 from foretaste.report.visible import visible
 
@@ -20,54 +21,6 @@ EDGE = 14
 PITCH, LEVELS = 7, 6  # of stacked dots
 NAME_LINE = 20
 APART = 40  # between two numbers below the line
-
-
-@dataclass(frozen=True)
-class Strip:
-    """What one look measured of every group it tested, the innocent beside the suspicious.
-
-    unit     what the number is, as in "times farther out than the other classes"
-    names    of the groups, as a reader knows them
-    values   the statistic of each; larger is more suspicious
-    accused  whether the look suspects it, for each
-    this     position of the group whose strip this is
-    needed   the value from which the look suspects that group, where it is known
-    """
-
-    detector: str
-    embedder: str
-    unit: str
-    names: tuple[str, ...]
-    values: tuple[float, ...]
-    accused: tuple[bool, ...]
-    this: int
-    needed: float | None = None
-
-
-@dataclass(frozen=True)
-class Place:
-    """A row on the map: where, both in [0, 1], and whether it is flagged."""
-
-    row: int
-    x: float
-    y: float
-    flagged: bool
-    label: str | None
-
-
-@dataclass(frozen=True)
-class Atlas:
-    """Rows of the dataset on a plane.
-
-    view    the embedder whose vectors it shows
-    guided  whether to the right lies what the strongest group has and its class has not, not just what differs most
-    whole   rows of the dataset
-    """
-
-    view: str
-    guided: bool
-    whole: int
-    places: tuple[Place, ...]
 
 
 def strip(one: Strip) -> Markup:

@@ -6,7 +6,6 @@ import base64
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from itertools import accumulate
 from typing import Any
@@ -14,13 +13,14 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from foretaste.explain.unusual_cells import Cell
+from foretaste.explain.common_pattern import Common
+from foretaste.explain.projection import Atlas
+from foretaste.explain.samples import Sample
 from foretaste.report import numbers
 from foretaste.report.blind_spots import unseen
 from foretaste.report.document import document
 from foretaste.report.error_rates import certainty
 from foretaste.report.html import charts
-from foretaste.report.html.charts import Atlas, Strip
 from foretaste.report.next_steps import advice
 from foretaste.report.visible import visible
 from foretaste.types.findings import Kind, Report, mostly_blind
@@ -48,75 +48,24 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A flagged row as a person sees it.
-
-    picture  a PNG from thumbnails.picture, or None
-    text     the payload as text, or None; shown as an excerpt
-    marks    strings to mark in the text: the trigger, where a detector names it
-    cells    of a row of a table, the most unusual first
-    believed the class that a row with a doubted label is believed to belong to
-    """
-
-    row: int
-    file: str
-    row_group: int
-    row_in_group: int
-    id: str | None
-    label: str | None
-    risk: float
-    p_value: float
-    kinds: tuple[str, ...]
-    detectors: tuple[str, ...]
-    reason: str
-    picture: bytes | None = None
-    text: str | None = None
-    marks: tuple[str, ...] = ()
-    cells: tuple[Cell, ...] = ()
-    believed: str | None = None
-
-
-@dataclass(frozen=True)
-class Common:
-    """What the pictures of a group have in common.
-
-    words     where it lies, as in "in the lower right corner"
-    strength  how many times more it is than the most that random rows have in common
-    pattern   a PNG of what it is
-    where     a PNG of where it is, over the average of the pictures
-    box       the same in shares of the picture: top, left, bottom, right; the whole where it is everywhere
-    """
-
-    words: str
-    strength: float
-    pattern: bytes
-    where: bytes
-    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
-
-
 def page(
     report: Report,
     samples: Sequence[Sample],
-    common: Mapping[tuple[str, str | None], Common] | None = None,
-    strips: Mapping[tuple[str, str | None], Sequence[Strip]] | None = None,
     drawn: Atlas | None = None,
 ) -> str:
     """The whole report as HTML. `samples` are flagged rows in any order; each group shows its most suspicious ones.
 
-    `common` is what the pictures of a group have in common, `strips` what was measured of it and of the other groups,
-    both by its kind and label; `drawn` is the map. However much is given, the page stays below 5 MB.
+    `drawn` is the map. However much is given, the page stays below 5 MB.
     """
     found = document(report)
     ranked = sorted(samples, key=lambda one: (-one.risk, one.p_value, one.row))
-    members = [[one for one in ranked if _belongs(one, group)] for group in found["groups"]]
-    pictured = sum(any(one.picture for one in inside) for inside in members[:GROUPS])
+    members = [[row for row in ranked if _belongs(row, group)] for group in found["groups"]]
+    pictured = sum(any(row.picture for row in inside) for inside in members[:GROUPS])
     budget = PICTURE_BYTES // (pictured + 1)
     groups = []
-    for group, inside in zip(found["groups"][:GROUPS], members, strict=False):
-        key = group["kind"], group["label"]
-        sketched = [(one, charts.strip(one)) for one in (strips or {}).get(key, ())]
-        shared = (common or {}).get(key)
+    for one, group, inside in zip(report.groups[:GROUPS], found["groups"], members, strict=False):
+        sketched = [(strip, charts.strip(strip)) for strip in one.shown.get("strips", ())]
+        shared: Common | None = one.shown.get("pattern")
         tone = "" if Kind(group["kind"]).fails_audit else " mild"
         groups.append(
             {
@@ -128,8 +77,8 @@ def page(
                 "box": _frame(shared),
             }
         )
-    grouped = {one.row for inside in members for one in inside}
-    single = [one for one in ranked if one.row not in grouped]
+    grouped = {row.row for inside in members for row in inside}
+    single = [row for row in ranked if row.row not in grouped]
     return _TEMPLATE.render(
         report=found,
         folder=near(report.folder),

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from places import DATA
 
 from foretaste.flows.cli import main
 
-DATA = Path(__file__).parents[2] / "data"
 DIGITS = str(DATA / "digits_badnets.parquet")
 
 # Finds the sample poison without training anything.

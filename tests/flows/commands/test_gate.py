@@ -11,10 +11,10 @@ from xml.etree import ElementTree as Tree
 import pyarrow.parquet as pq
 import pytest
 from attested import Workshop
+from places import DATA
 
 from foretaste.flows.cli import main
 
-DATA = Path(__file__).parents[2] / "data"
 PLAN = """
 [embedders.grey]
 kind = "pixels"

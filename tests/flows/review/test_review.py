@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from browser import CHROMIUM, browser
+from places import DATA
 from reviewed import audited, group
 from starlette.testclient import TestClient
 
@@ -404,7 +404,7 @@ def test_a_row_of_a_table_shows_its_unusual_values_and_the_class_it_is_believed_
 
 
 def test_pictures_reach_the_browser_as_new_pngs_only(tmp_path):
-    data = Path(__file__).parents[2] / "data" / "digits_badnets.parquet"
+    data = DATA / "digits_badnets.parquet"
     plan = tmp_path / "plan.toml"
     plan.write_text('[embedders.grey]\nkind = "pixels"\n[detectors.spectral-signature]\n[decide]\ncontent = "grey"\n')
     foretaste.audit(str(data), plan=str(plan), out=str(tmp_path / "audit"))

@@ -4,14 +4,14 @@ import os
 import shutil
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from places import DATA
 
 from foretaste.dataset.parquet import open_dataset
 from foretaste.flows.scheduling.changes import changes, digest, listing
 
-DIGITS = Path(__file__).parents[2] / "data" / "digits.parquet"
+DIGITS = DATA / "digits.parquet"
 PACE = {"poll": 0.02, "settle": 0.2}
 
 

@@ -14,15 +14,14 @@ import threading
 import time
 import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from places import DATA
 
 from foretaste.flows.cli import main
 from foretaste.gate.attestation import keys
 
-DATA = Path(__file__).parents[2] / "data"
 DIGITS, POISONED = DATA / "digits.parquet", DATA / "digits_badnets.parquet"
 
 # Finds the sample poison without training anything.

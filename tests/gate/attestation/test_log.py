@@ -15,7 +15,7 @@ from attested import NOW, Workshop
 from foretaste.errors import DataError, PlanError
 from foretaste.gate.attestation import keys
 from foretaste.gate.attestation import log as ledger
-from foretaste.gate.attestation.statement import canonical
+from foretaste.types.digests import canonical
 
 
 @pytest.fixture

@@ -28,9 +28,11 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from foretaste.errors import DataError, PlanError, Refused
 from foretaste.gate import policy
-from foretaste.gate.attestation import keys, statement
+from foretaste.gate.attestation import envelope, keys, statement
 from foretaste.gate.policy import Policy
-from foretaste.types.findings import Digest, Verdict
+from foretaste.types import digests
+from foretaste.types.digests import Digest
+from foretaste.types.findings import Verdict
 
 DIGEST = "dirHash1:" + "a" * 64
 
@@ -228,13 +230,13 @@ def test_the_key_may_be_called_something_else(workshop):
 
 
 def test_something_else_that_the_same_key_signed(workshop):
-    seal = statement.seal(statement.canonical(stated(workshop)), "text/plain", workshop.private)
+    seal = envelope.seal(digests.canonical(stated(workshop)), "text/plain", workshop.private)
     with pytest.raises(Refused, match="must hold an in-toto statement, its payload is 'text/plain'"):
         statement.verified(json.dumps(seal).encode(), workshop.public)
     seal["payloadType"] = statement.PAYLOAD
     with pytest.raises(Refused, match="edited"):
         statement.verified(json.dumps(seal).encode(), workshop.public)
-    plain = statement.seal(b"hello", statement.PAYLOAD, workshop.private)
+    plain = envelope.seal(b"hello", statement.PAYLOAD, workshop.private)
     with pytest.raises(Refused, match="not the attestation of a test result"):
         statement.verified(json.dumps(plain).encode(), workshop.public)
     other = {"_type": statement.STATEMENT, "predicateType": "https://slsa.dev/provenance/v1"}

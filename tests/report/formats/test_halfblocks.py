@@ -8,7 +8,7 @@ from hostile import EVIL
 from PIL import Image
 from rich.console import Console
 
-from foretaste.dataset.thumbnails import picture
+from foretaste.dataset.pictures import thumbnail
 from foretaste.report.document import document
 from foretaste.report.formats.halfblocks import MOST, SIDE, gallery, halfblocks
 from foretaste.report.formats.terminal import terminal
@@ -32,7 +32,7 @@ def test_each_character_is_two_pixels():
 
 
 def test_a_wide_picture_keeps_its_shape():
-    text = halfblocks(picture(png({}, size=(400, 100))))
+    text = halfblocks(thumbnail(png({}, size=(400, 100))))
     assert len(text.plain.split("\n")) == SIDE // 2
 
 
@@ -48,7 +48,7 @@ def test_no_more_than_fit():
 def test_pictures_are_shown_where_there_are_colours_enough(report):
     rows = [{"row": 7, "label": EVIL, "risk": 0.9, "kinds": ["backdoor"], "file": "f", "row_group": 0,
              "row_in_group": 7, "reason": "why"}]  # fmt: skip
-    pictures = {7: picture(png({}))}
+    pictures = {7: thumbnail(png({}))}
 
     def shown(**colours):
         return terminal(document(report), report.folder, rows=rows, pictures=pictures, **colours)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from browser import CHROMIUM, browser
 from hostile import EVIL
 
-from foretaste.report.html.charts import Atlas, Place, Strip
+from foretaste.explain.class_comparison import Strip
+from foretaste.explain.projection import Atlas, Place
 from foretaste.report.html.page import page
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
@@ -33,7 +35,9 @@ def test_the_page_draws_and_asks_for_nothing(width, tab, report, samples, tmp_pa
     strip = Strip("spectral", "pixels", EVIL, ("cat", EVIL, "cow"), (3.0, 1.0, 2.0), (True, False, False), 0)
     places = tuple(Place(at, at / 20, 0.5, at < 3, EVIL) for at in range(20))
     tab.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
-    html = page(report, samples, {}, {("backdoor", "cat"): (strip,)}, Atlas("pixels", True, 200, places))
+    first, *others = report.groups
+    report = replace(report, groups=(replace(first, shown={"strips": (strip,)}), *others))
+    html = page(report, samples, Atlas("pixels", True, 200, places))
     assert shown(tab, html, tmp_path) == []
     assert tab.errors == []
     assert tab.run("document.querySelectorAll('circle').length") == 3
@@ -57,7 +61,7 @@ def test_what_slipped_through_would_not_run(tab, report, samples, tmp_path):
 def test_a_large_page_opens_within_two_seconds(tab, report, samples, tmp_path):
     rows = [samples[at % 30] for at in range(400)]
     places = tuple(Place(at, at % 97 / 97, at % 89 / 89, at % 5 == 0, None) for at in range(2000))
-    html = page(report, rows, {}, {}, Atlas("pixels", True, 1_000_000, places))
+    html = page(report, rows, Atlas("pixels", True, 1_000_000, places))
     begin = time.monotonic()
     shown(tab, html, tmp_path)
     assert time.monotonic() - begin < 2.2  # of which 0.2 are waited

@@ -3,7 +3,9 @@ import xml.etree.ElementTree as ET
 
 from hostile import EVIL
 
-from foretaste.report.html.charts import DOTS, Atlas, Place, Strip, atlas, strip
+from foretaste.explain.class_comparison import Strip
+from foretaste.explain.projection import Atlas, Place
+from foretaste.report.html.charts import DOTS, atlas, strip
 
 
 def drawn(svg):

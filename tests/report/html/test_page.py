@@ -7,10 +7,13 @@ from html.parser import HTMLParser
 from hostile import EVIL, png
 from PIL import Image
 
-from foretaste.dataset.thumbnails import picture
+from foretaste.dataset.pictures import thumbnail
+from foretaste.explain.class_comparison import Strip
+from foretaste.explain.common_pattern import Common
+from foretaste.explain.projection import Atlas, Place
+from foretaste.explain.samples import Sample
 from foretaste.explain.unusual_cells import Cell
-from foretaste.report.html.charts import Atlas, Place, Strip
-from foretaste.report.html.page import EXCERPT, PICTURES, Common, Sample, excerpt, outline, page
+from foretaste.report.html.page import EXCERPT, PICTURES, excerpt, outline, page
 from foretaste.report.visible import visible
 
 
@@ -75,9 +78,15 @@ def test_a_group_shows_its_most_suspicious_rows_first(report, samples):
     assert shown == [f"Row {row}, labelled cat" for row in range(29, 29 - PICTURES, -1)]
 
 
+def with_shown(report, **shown):
+    """The report with something to look at in every finding of its class cat."""
+    groups = (replace(one, shown=shown) if one.label == "cat" else one for one in report.groups)
+    return replace(report, groups=tuple(groups))
+
+
 def test_a_group_shows_what_its_rows_have_in_common(report, samples):
-    common = Common(f"in the lower right corner {EVIL}", 12.3, picture(png(8)), picture(png(30)))
-    html = page(report, samples, {("backdoor", "cat"): common, ("label", "cat"): common})
+    common = Common(f"in the lower right corner {EVIL}", 12.3, thumbnail(png(8)), thumbnail(png(30)))
+    html = page(with_shown(report, pattern=common), samples)
     seen = Tags(html)
     shown = [attrs for tag, attrs in seen.tags if tag == "img" and "pictures" in attrs["alt"]]
     assert len(shown) == 2
@@ -92,13 +101,9 @@ def test_a_group_shows_what_its_rows_have_in_common(report, samples):
 
 
 def test_a_group_is_shown_beside_the_innocent_and_on_the_map(report, samples):
-    strips = {
-        ("backdoor", "cat"): (
-            Strip("spectral", "pixels", "times", ("cat", EVIL, "cow"), (3, 1, 2), (True, False, False), 0),
-        )
-    }
+    strip = Strip("spectral", "pixels", "times", ("cat", EVIL, "cow"), (3, 1, 2), (True, False, False), 0)
     places = tuple(Place(at, at / 20, 0.5, at < 3, EVIL) for at in range(20))
-    html = page(report, samples, {}, strips, Atlas("pixels", True, 200, places))
+    html = page(with_shown(report, strips=(strip,)), samples, Atlas("pixels", True, 200, places))
     seen = Tags(html)
     assert [attrs["aria-label"] for tag, attrs in seen.tags if tag == "svg"] == [
         "cat reaches 3 times; of 2 others the highest 2, half of them 2 or less",
@@ -113,9 +118,8 @@ def test_a_group_is_shown_beside_the_innocent_and_on_the_map(report, samples):
 def test_a_page_stays_below_5_megabytes(report):
     """The worst that 10 000 flagged rows can bring: noise as pictures, long names, ninety groups."""
     draw = random.Random(0)
-    noise = [picture(_png(draw.randbytes(96 * 96 * 3))) for _ in range(8)]
+    noise = [thumbnail(_png(draw.randbytes(96 * 96 * 3))) for _ in range(8)]
     names = [f"class {at} {EVIL * 20}" for at in range(90)]
-    groups = tuple(replace(report.groups[0], label=name, reason=EVIL * 50) for name in names)
     first = Sample(0, "f" * 900, 0, 0, EVIL * 90, names[0], 0.9, 0.1, ("backdoor",), ("spectral",), EVIL * 9)
     rows = [
         replace(first, row=at, label=names[at % 40], picture=noise[at % 8] if at % 2 else None, text=EVIL * 900)
@@ -123,11 +127,19 @@ def test_a_page_stays_below_5_megabytes(report):
     ]
     strip = Strip("spectral", "pixels", EVIL, tuple(names), tuple(map(float, range(90))), (True,) * 90, 7)
     places = tuple(Place(at, draw.random(), draw.random(), at % 5 == 0, EVIL) for at in range(2000))
+    common = Common(EVIL, 9.0, noise[0], noise[1])
+    groups = tuple(
+        replace(
+            report.groups[0],
+            label=name,
+            reason=EVIL * 50,
+            shown={"strips": (strip, strip)} | ({"pattern": common} if at < 12 else {}),
+        )
+        for at, name in enumerate(names)
+    )
     html = page(
         replace(report, groups=groups, notes=(EVIL * 99,) * 5000, rows=1_000_000, flagged=10_000),
         rows,
-        {("backdoor", name): Common(EVIL, 9.0, noise[0], noise[1]) for name in names[:12]},
-        {("backdoor", name): (strip, strip) for name in names},
         Atlas("pixels", True, 1_000_000, places),
     )
     assert len(html.encode()) < 5_000_000
@@ -164,16 +176,16 @@ def test_visible_is_injective_enough_to_be_read():
 
 
 def test_a_thumbnail_keeps_single_pixels():
-    small = Image.open(io.BytesIO(picture(png(8))))
+    small = Image.open(io.BytesIO(thumbnail(png(8))))
     assert small.size == (96, 96)
-    assert Image.open(io.BytesIO(picture(png(300), size=64))).size == (64, 64)
+    assert Image.open(io.BytesIO(thumbnail(png(300), longest=64))).size == (64, 64)
 
 
 def test_what_does_not_decode_has_no_thumbnail():
-    assert picture(b"") is None
-    assert picture(png()[:60]) is None
+    assert thumbnail(b"") is None
+    assert thumbnail(png()[:60]) is None
     starts_ghostscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
-    assert picture(starts_ghostscript) is None
+    assert thumbnail(starts_ghostscript) is None
 
 
 def test_a_group_shows_where_its_rows_lead_and_come_from(report, samples):
@@ -226,8 +238,8 @@ def test_a_risk_that_all_share_is_not_shown(report, samples):
 
 def test_what_is_shared_is_framed_unless_it_is_most_of_the_picture(report, samples):
     def framed(box):
-        shared = Common("here", 9.0, picture(png(8)), picture(png(8)), box)
-        tags = Tags(page(report, samples, {("backdoor", "cat"): shared})).tags
+        shared = Common("here", 9.0, thumbnail(png(8)), thumbnail(png(8)), box)
+        tags = Tags(page(with_shown(report, pattern=shared), samples)).tags
         return [attrs["style"] for tag, attrs in tags if tag == "i" and attrs.get("class") == "box"]
 
     assert set(framed((0.5, 0.75, 1.0, 1.0))) == {"top:50.0%;left:75.0%;height:50.0%;width:25.0%"}
@@ -235,7 +247,7 @@ def test_what_is_shared_is_framed_unless_it_is_most_of_the_picture(report, sampl
 
 
 def test_a_frame_fits_a_picture_that_is_no_square():
-    wide = picture(_sized(80, 40))
+    wide = thumbnail(_sized(80, 40))
     assert outline(wide, (0.5, 0.0, 1.0, 0.5)) == "top:50.0%;left:0.0%;height:25.0%;width:50.0%"
 
 

@@ -10,7 +10,7 @@ from foretaste.attacks.text import gibberish
 from foretaste.dataset.payload import Payload
 from foretaste.text.ngrams import Words
 from foretaste.text.triggers.surprisal_breaks import Model, broken, fitted, surprising
-from foretaste.types.findings import Modality, Roles
+from foretaste.types.dataset import Modality, Roles
 
 
 def read(payload):

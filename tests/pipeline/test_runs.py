@@ -11,13 +11,15 @@ from worlds import TARGET, World, backdoored, vectors
 
 from foretaste import audit
 from foretaste.dataset.roles import Request
-from foretaste.embedders.contract import DETECTORS, EMBEDDERS
+from foretaste.detectors.contract import DETECTORS, Claim, Family, Unit
+from foretaste.embedders.contract import EMBEDDERS
 from foretaste.errors import NotApplicable
 from foretaste.pipeline import plan
 from foretaste.types.batch import Batch, GroupTests
-from foretaste.types.findings import Kind, Modality, Status, Verdict
+from foretaste.types.dataset import Modality
+from foretaste.types.findings import Kind, Status, Verdict
 
-VERBS = ("begin", "zero", "reduce", "finish", "groups", "nan", "score")
+VERBS = ("begin", "zero", "reduce", "finish", "groups", "nan", "unit", "describe", "score")
 ERROR: dict[str, Exception] = {}
 
 
@@ -28,8 +30,7 @@ class Breaking:
     at: str = ""
     done: bool = False
 
-    kind: ClassVar[Kind] = Kind.BACKDOOR
-    family: ClassVar[str] = "broken"
+    claim: ClassVar[Claim] = Claim(Kind.BACKDOOR, Family("broken"), Unit("odd", "oddities"))
 
     def _maybe(self, verb):
         if verb == self.at:
@@ -39,6 +40,9 @@ class Breaking:
         del schema
         self._maybe("begin")
         return Sweeping(self.at)
+
+    def describe(self, group):
+        return f"{group.counted} are odd: {group.evidence['never said' if self.at == 'describe' else 'odd']}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class Scoring(Breaking):
     def groups(self):
         self._maybe("groups")
         p_value = torch.tensor([torch.nan if self.at == "nan" else 1.0])
-        return GroupTests(torch.tensor([0]), torch.zeros(1), p_value)
+        evidence = {} if self.at == "unit" else {"odd": torch.ones(1)}
+        return GroupTests(torch.tensor([0]), torch.zeros(1), p_value, evidence)
 
     def score(self, batch):
         self._maybe("score")
@@ -89,7 +94,7 @@ def audited(dataset, tmp_path, chosen):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_detector_that_breaks_fails_its_run_alone(dataset, tmp_path, monkeypatch, verb):
-    monkeypatch.setitem(DETECTORS, "breaking", Breaking)
+    monkeypatch.setitem(DETECTORS.components, "breaking", Breaking)
     chosen = {"embedders": {"column": {}}, "detectors": {"breaking": {"at": verb}, "spectral-signature": {}}}
     report = audited(dataset, tmp_path, chosen)
     broken, good = report.runs
@@ -102,7 +107,7 @@ def test_a_detector_that_breaks_fails_its_run_alone(dataset, tmp_path, monkeypat
 
 @pytest.mark.parametrize("verb", ["begin", "finish"])
 def test_what_does_not_apply_is_said_and_never_clean(dataset, tmp_path, monkeypatch, verb):
-    monkeypatch.setitem(DETECTORS, "breaking", Breaking)
+    monkeypatch.setitem(DETECTORS.components, "breaking", Breaking)
     monkeypatch.setitem(ERROR, "raise", NotApplicable("nothing to see"))
     report = audited(dataset, tmp_path, {"embedders": {"column": {}}, "detectors": {"breaking": {"at": verb}}})
     (run,) = report.runs
@@ -116,6 +121,7 @@ class Crashing:
     """An embedder that crashes."""
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.EMBEDDING})
+    plain: ClassVar[bool] = False
 
     def fit(self, payloads, dataset, device):
         raise RuntimeError(f"no weights for {dataset.rows} rows of {payloads} on {device}")
@@ -123,17 +129,18 @@ class Crashing:
 
 @dataclass(frozen=True)
 class Folding:
-    """A Folded embedder that tells which rows it was to keep together, and otherwise believes in nothing."""
+    """An embedder that cross-fits and tells which rows it was to keep together, and otherwise believes in nothing."""
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.EMBEDDING})
+    plain: ClassVar[bool] = False
     told: ClassVar[list[torch.Tensor]] = []
 
     def fit(self, payloads, dataset, device):
         raise AssertionError(f"{payloads}, {dataset} and {device} without groups")
 
-    def fit_folded(self, payloads, dataset, device, together):
+    def fit_folded(self, payloads, dataset, device, groups):
         del payloads, device
-        self.told.append(together)
+        self.told.append(groups)
         return Unsure(len(dataset.classes))
 
 
@@ -161,7 +168,7 @@ def also_elsewhere(world, label, *, rows, seed=3):
 def held_together(world, tmp_path, monkeypatch, **decide):
     """The audit's report, and which rows were to be kept together."""
     vectors(tmp_path / "train.parquet", world.batch, group=100)
-    monkeypatch.setitem(EMBEDDERS, "folding", Folding)
+    monkeypatch.setitem(EMBEDDERS.components, "folding", Folding)
     monkeypatch.setattr(Folding, "told", [])
     chosen = {
         "embedders": {"column": {}, "folding": {}},
@@ -215,7 +222,7 @@ def test_rows_of_other_classes_that_lie_as_far_out_are_held_out_with_them(tmp_pa
 
 
 def test_an_embedder_that_breaks_fails_the_runs_on_it(dataset, tmp_path, monkeypatch):
-    monkeypatch.setitem(EMBEDDERS, "crashing", Crashing)
+    monkeypatch.setitem(EMBEDDERS.components, "crashing", Crashing)
     chosen = {"embedders": {"column": {}, "crashing": {}}, "detectors": {"spectral-signature": {}}}
     report = audited(dataset, tmp_path, chosen)
     statuses = {run.embedder: run.status for run in report.runs}

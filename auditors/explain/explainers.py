@@ -1,0 +1,44 @@
+"""What is said of the findings of an audit, in the order in which it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from foretaste.explain import (
+    breakdowns,
+    class_comparison,
+    common_pattern,
+    form_triggers,
+    near_duplicates,
+    phrase_triggers,
+)
+from foretaste.explain.audited import Audited, Explainer
+from foretaste.types.findings import Finding
+
+
+class Step(NamedTuple):
+    """An explainer with the evidence that it reads, which an earlier step adds where there is any, and that it adds."""
+
+    explain: Explainer
+    reads: tuple[str, ...]
+    adds: tuple[str, ...]
+
+
+STEPS = (
+    Step(phrase_triggers.explain, ("tests",), ("triggers",)),
+    Step(near_duplicates.explain, ("tests",), ("copies",)),
+    Step(form_triggers.explain, ("triggers",), ("triggers",)),
+    Step(common_pattern.explain_pictures, (), ("where", "in_common", "box")),
+    Step(common_pattern.explain_texts, ("triggers",), ("phrases",)),
+    Step(breakdowns.explain_labels, (), ("pairs",)),
+    Step(breakdowns.explain_sources, (), ("sources",)),
+    Step(class_comparison.explain, (), ()),
+)
+
+
+def explained(audited: Audited, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings with all that can be said of them."""
+    for step in STEPS:
+        findings = tuple(map(step.explain(audited, findings), findings))
+    return tuple(findings)

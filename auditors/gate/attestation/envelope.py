@@ -1,0 +1,82 @@
+"""A DSSE envelope: what was signed, by whom, unchanged since."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foretaste.errors import DataError, Refused
+from foretaste.gate.attestation import keys
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner
+
+FILE = "attestation.json"
+
+
+def seal(payload: bytes, payload_type: str, key: CryptoSigner | str | Path) -> dict[str, Any]:
+    """A signed DSSE envelope as JSON types."""
+    signer = keys.signer(key) if isinstance(key, (str, Path)) else key
+    from securesystemslib.dsse import Envelope
+
+    envelope = Envelope(payload, payload_type, {})
+    envelope.sign(signer)
+    sealed: dict[str, Any] = envelope.to_dict()
+    return sealed
+
+
+def read(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
+    """The envelope as JSON types, not checked. Raises DataError where the bytes are no DSSE envelope."""
+    try:
+        found = json.loads(envelope)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: an attestation is JSON, and this is not: {error}") from None
+    texts = isinstance(found, dict) and all(isinstance(found.get(name), str) for name in ("payload", "payloadType"))
+    signatures = found.get("signatures") if texts else None
+    if not isinstance(signatures, list) or not all(
+        isinstance(one, dict) and all(isinstance(one.get(name), str) for name in ("keyid", "sig")) for one in signatures
+    ):
+        raise DataError(f"{where}: not an attestation, a DSSE envelope has payload, payloadType and signatures")
+    return dict(found)
+
+
+def unchecked(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
+    """The statement, whoever signed it, for what decides nothing. Raises DataError where there is none."""
+    try:
+        body: dict[str, Any] = json.loads(base64.b64decode(read(envelope, where=where)["payload"]))
+        return body
+    except ValueError as error:
+        raise DataError(f"{where}: the attestation holds no statement: {error}") from None
+
+
+def opened(sealed: Mapping[str, Any], key: str | Path, *, where: str) -> bytes:
+    """The payload of an envelope that was signed by the owner of `key`. Raises Refused for any other."""
+    public = keys.verifier(key)
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.exceptions import UnverifiedSignatureError
+    from securesystemslib.signer import Signature
+
+    broken = Refused(f"{where}: was edited since it was signed, its signature does not fit what it says now")
+    try:
+        payload = base64.b64decode(sealed["payload"], validate=True)
+        signed = [(one["keyid"], base64.b64decode(one["sig"], validate=True)) for one in sealed["signatures"]]
+    except (ValueError, binascii.Error):
+        raise broken from None
+    if base64.b64encode(payload).decode() != sealed["payload"]:  # two spellings of the same bytes
+        raise broken
+    pae = Envelope(payload, sealed["payloadType"], {}).pae()
+    for _, signature in signed:
+        # A key's id is a hint, and other tools name the same key otherwise: only the signature counts.
+        try:
+            public.verify_signature(Signature(public.keyid, signature.hex()), pae)
+        except UnverifiedSignatureError:
+            continue
+        return payload
+    if any(keyid == public.keyid for keyid, _ in signed):
+        raise broken
+    by = ", ".join(keyid[:12] for keyid, _ in signed) or "nobody"
+    raise Refused(f"{where}: was signed with another key ({by}) than {key} ({public.keyid[:12]})")

@@ -1,0 +1,63 @@
+"""What every stage of an audit is given, and where its work on shards runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import torch
+
+from foretaste.pipeline.plan import Plan
+from foretaste.types.dataset import Dataset, Shard
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Progress = Callable[[str, int, int], None]
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    """The progress of somebody who does not want to know."""
+
+
+class Engine(Protocol):
+    """Where the work on shards runs. Results come in the order of the items, each as soon as it can."""
+
+    def map(self, stage: str, work: Callable[[T], R], items: Sequence[T], names: Sequence[str]) -> Iterator[R]: ...
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """One item after the other in this process; torch, polars and faiss use the cores anyway."""
+
+    def map(self, stage: str, work: Callable[[T], R], items: Sequence[T], names: Sequence[str]) -> Iterator[R]:
+        del stage, names
+        return map(work, items)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is audited, how, and where the work is done.
+
+    seed   added to the seeds of everything that is trained
+    store  folder of the stored embeddings
+    """
+
+    dataset: Dataset
+    plan: Plan
+    seed: int
+    device: torch.device
+    engine: Engine
+    progress: Progress
+    store: str
+
+
+def over_shards(job: Job, stage: str, work: Callable[[Shard], R]) -> Iterator[R]:
+    """What `work` makes of every shard, in shard order."""
+    shards = job.dataset.shards
+    job.progress(stage, 0, len(shards))
+    names = [f"{shard.file.name} rows {shard.first_row_in_file}+{shard.rows}" for shard in shards]
+    for done, result in enumerate(job.engine.map(stage, work, shards, names), 1):
+        job.progress(stage, done, len(shards))
+        yield result
