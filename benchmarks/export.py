@@ -101,7 +101,7 @@ def main(rows: Annotated[list[int], typer.Option(help="repeat for several")]) ->
             dataset(data, count)
             plan.write_text(PLAN, encoding="utf-8")
             audit, out = f"{folder}/audit", f"{folder}/out"
-            code = f"import auditors; foretaste.audit({str(data)!r}, plan={str(plan)!r}, out={audit!r})"
+            code = f"import foretaste; foretaste.audit({str(data)!r}, plan={str(plan)!r}, out={audit!r})"
             start = time.monotonic()
             environment = {**os.environ, "FORETASTE_CACHE": f"{folder}/cache"}
             subprocess.run([sys.executable, "-c", code], check=True, env=environment, stderr=subprocess.DEVNULL)

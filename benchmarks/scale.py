@@ -41,7 +41,7 @@ def main(rows: Annotated[list[int], typer.Option(help="repeat for several")]) ->
         with tempfile.TemporaryDirectory() as folder:
             data = Path(folder) / "vectors.parquet"
             vectors(data, count)
-            code = f"import auditors; foretaste.audit({str(data)!r}, out={folder + '/audit'!r})"
+            code = f"import foretaste; foretaste.audit({str(data)!r}, out={folder + '/audit'!r})"
             start = time.monotonic()
             subprocess.run([sys.executable, "-c", code], check=True, env={"FORETASTE_CACHE": f"{folder}/cache"})
             seconds = time.monotonic() - start

@@ -21,9 +21,9 @@ from worlds import CPU, TARGET, auroc, backdoored, chain, clean, flipped, folded
 from foretaste import settings
 from foretaste.dataset.payload import Payload
 from foretaste.detectors.contract import DETECTORS, Aggregator, Claim, Scorer
+from foretaste.detectors.states import restored, tensors
 from foretaste.embedders.contract import EMBEDDERS, Encoder
 from foretaste.errors import DetectorError, MissingPackage, NotApplicable, PlanError
-from foretaste.pipeline.sweep import restored, tensors
 from foretaste.types.batch import GroupTests, Scores
 from foretaste.types.dataset import Dataset, Modality, Roles, Schema
 from foretaste.types.digests import Digest

@@ -12,7 +12,7 @@ import torch
 from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import Request
 from foretaste.detectors.contract import Scorer
-from foretaste.pipeline.sweep import moved
+from foretaste.detectors.states import moved
 from foretaste.types.batch import Batch
 from foretaste.types.dataset import Schema
 

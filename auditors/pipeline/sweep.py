@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from foretaste.detectors.contract import Aggregator, Detector, GroupFacts, Scorer, State
+from foretaste.detectors.states import moved
 from foretaste.embedders.contract import Encoder, EstimatesClasses
 from foretaste.embedders.store import read_shard, stored
 from foretaste.errors import DetectorError, PlanError
@@ -204,33 +203,3 @@ def _facts(scorer: Scorer, dataset: Dataset) -> Iterator[GroupFacts]:
 def _schema(dataset: Dataset, encoder: Encoder, *, believed: bool) -> Schema:
     probs = believed or isinstance(encoder, EstimatesClasses)
     return Schema(encoder.dim, max(1, len(dataset.classes)), bool(dataset.classes), probs, dataset.rows)
-
-
-def moved(state: Any, device: torch.device) -> Any:
-    """A state with all its tensors on `device`."""
-    if isinstance(state, Tensor):
-        return state.to(device)
-    if is_dataclass(state) and not isinstance(state, (type, Outcome)):
-        return type(state)(**{field.name: moved(getattr(state, field.name), device) for field in fields(state)})
-    return state
-
-
-def tensors(state: State, prefix: str = "") -> dict[str, Tensor]:
-    """The tensors of a state by dotted name, for safetensors."""
-    if isinstance(state, Tensor):
-        return {prefix: state.contiguous()}
-    found: dict[str, Tensor] = {}
-    for field in fields(state):
-        found |= tensors(getattr(state, field.name), f"{prefix}.{field.name}" if prefix else field.name)
-    return found
-
-
-def restored(like: State, saved: Mapping[str, Tensor], prefix: str = "") -> State:
-    """A state of the type of `like` from `tensors` of another. Law: restored(s, tensors(s)) == s."""
-    if isinstance(like, Tensor):
-        return saved[prefix]
-    values = {
-        field.name: restored(getattr(like, field.name), saved, f"{prefix}.{field.name}" if prefix else field.name)
-        for field in fields(like)
-    }
-    return type(like)(**values)

@@ -68,7 +68,7 @@ def main(
             # With labels the default plan has an encoder where its package is installed.
             plan = "lean(['skeleton'])" if labelled else "None"
             code = (
-                "import auditors; from benchmarks.text.detection import lean; "
+                "import foretaste; from benchmarks.text.detection import lean; "
                 f"print(foretaste.audit({str(data)!r}, plan={plan}, out={folder + '/audit'!r}).verdict)"
             )
             start = time.monotonic()

@@ -21,12 +21,13 @@ from foretaste.dataset.roles import Request
 from foretaste.detectors.activation_clustering import ActivationClustering
 from foretaste.detectors.contract import Scorer
 from foretaste.detectors.spectral_signature import SpectralSignature
+from foretaste.detectors.states import moved, restored, tensors
 from foretaste.embedders.column import Column
 from foretaste.embedders.pixels import Pixels
 from foretaste.embedders.store import embed_shard, read_shard, stored
 from foretaste.errors import DataError, NotApplicable
 from foretaste.pipeline.scoring import score_shard
-from foretaste.pipeline.sweep import attempt, fold_shard, merge, moved, restored, tensors
+from foretaste.pipeline.sweep import attempt, fold_shard, merge
 from foretaste.stats.moments import ClassMoments
 from foretaste.types import tables
 from foretaste.types.batch import Batch

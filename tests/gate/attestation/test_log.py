@@ -138,7 +138,8 @@ def test_a_log_that_cannot_be_written(workshop, monkeypatch):
 def test_many_at_once_lose_nothing(workshop):
     code = f"""
 from datetime import UTC, datetime
-from auditors import keys, ledger
+from foretaste.gate.attestation import keys
+from foretaste.gate.attestation import log as ledger
 from foretaste.types.findings import Digest
 key = keys.signer({workshop.private!r})
 for n in range(10):
