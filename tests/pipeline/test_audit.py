@@ -290,10 +290,10 @@ def test_results_must_not_lie_in_a_folder_of_data(few, quick, tmp_path, monkeypa
 def test_from_python(few, quick, tmp_path):
     """What the README shows: a Report comes back, and Prefect is never needed."""
     code = f"""
-import sys, auditors
+import sys, foretaste
 report = foretaste.audit({few!r}, plan={quick!r}, out={str(tmp_path / "a")!r})
 assert callable(foretaste.audit)
-print(report.rows, "prefect" in sys.modules, "flows" in sys.modules)
+print(report.rows, "prefect" in sys.modules, "foretaste.flows" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["300", "False", "False"]

@@ -140,7 +140,7 @@ def test_many_at_once_lose_nothing(workshop):
 from datetime import UTC, datetime
 from foretaste.gate.attestation import keys
 from foretaste.gate.attestation import log as ledger
-from foretaste.types.findings import Digest
+from foretaste.types.digests import Digest
 key = keys.signer({workshop.private!r})
 for n in range(10):
     ledger.append(ledger.path(), attestation="x.json", envelope=b"{{}}", dataset=Digest("dirHash1", "a" * 64),
