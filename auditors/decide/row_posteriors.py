@@ -42,7 +42,7 @@ def judge(
             pl.col("p_group").fill_null(1.0),
             pl.col("kind", "family").fill_null(""),
         )
-        rows = rows.join(_summed(seen), on="row", how="left")
+        rows = rows.join(_summed(seen, decide), on="row", how="left")
     else:
         rows = rows.with_columns(pl.lit(None, dtype=kind).alias(name) for name, kind in _EMPTY.items())
     unread = pl.DataFrame(
@@ -111,7 +111,7 @@ _EMPTY: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
-def _summed(seen: pl.DataFrame) -> pl.DataFrame:
+def _summed(seen: pl.DataFrame, decide: Decide) -> pl.DataFrame:
     """Per row: posterior of an attack and of a wrong label, a hint for the ranking, the least p-value, who accuses."""
     attack, label = pl.col("kind") != str(Kind.LABEL), pl.col("kind") == str(Kind.LABEL)
     copies = (pl.col("kind") == str(Kind.DUPLICATE)).alias("copies")
@@ -137,7 +137,7 @@ def _summed(seen: pl.DataFrame) -> pl.DataFrame:
         (pl.col("p_value").min() * pl.len()).clip(0, 1).alias("p_row"),
         pl.col("detector").filter(accuses & ~copies & (posterior >= 0.1)).unique().sort().alias("attackers"),
         pl.col("detector").filter(accuses & copies & (posterior >= 0.1)).unique().sort().alias("copiers"),
-        pl.col("detector").filter(label & (posterior >= 0.5)).unique().sort().alias("doubters"),
+        pl.col("detector").filter(label & (posterior >= decide.label_posterior)).unique().sort().alias("doubters"),
     )
     return attacked.join(others, on="row")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from foretaste.errors import PlanError
 from foretaste.settings import threshold
+from foretaste.stats.mixture import LIKELIER
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class NaturalClusters:
     """
 
     neighbours: int = threshold(5, "as usual for k-NN; not tuned")
-    sample: int = threshold(256, "standard error of a share of 3 %")
-    copies: float = threshold(0.6, "video frames of traffic signs, near copies in texts; not tuned finely")
-    telling: float = threshold(0.5, "most neighbours: digits .95, CIFAR-10's pixels .35")
+    sample: int = threshold(256, "a share then has a standard error of at most 3 %")
+    copies: float = threshold(0.6, "not tuned")
+    telling: float = threshold(0.5, "more often than not; so they do in digits, and not in the pixels of CIFAR-10")
     closer: float = threshold(
         0.1,
         "ways to write a digit, 14 groups of 6 draws: 11 above .1, up to .22; planted on rows of one class of the same "
@@ -55,7 +56,7 @@ class ExplainingAway:
     """
 
     shared: float = threshold(0.5, "most of them; not tuned")
-    certain: float = threshold(0.75, "midway between accused from and certain; not tuned")
+    certain: float = threshold(0.75, "midway between likelier than not and certain")
     times: float = threshold(2.0, "not tuned")
     chance: float = threshold(0.01, "the rate of the audit")
 
@@ -66,8 +67,8 @@ class Decide:
 
     fdr              false discovery rate over all groups that all detectors looked at
     watch            groups beyond `fdr` up to this rate are worth a look and a warning; their rows are not accused
-    posterior        a row of a suspicious group is flagged from this posterior probability on
-    label_posterior  a label is called wrong from this posterior probability on
+    posterior        a row of a suspicious group is flagged from this posterior probability on, at least one half
+    label_posterior  a label is called wrong from this posterior probability on, at least one half
     label_share      more than this share of wrong labels is worth a warning
     content          the embedder that shows a row's plain content, by which natural clusters are told from planted
                      groups; "" leaves no group alone
@@ -80,7 +81,9 @@ class Decide:
     watch: float = threshold(0.1, "one clean dataset in ten")
     posterior: float = threshold(0.5, "more likely than not")
     label_posterior: float = threshold(0.5, "more likely than not")
-    label_share: float = threshold(0.02, "published benchmarks have 0.5 to 10 % wrong labels, in the mean 3 %")
+    label_share: float = threshold(
+        0.02, "not tuned; Northcutt, Athalye & Mueller (2021) find 3.3 % in the mean of ten test sets"
+    )
     content: str = ""
     beliefs: str = ""
     broken_rows: str = "report"
@@ -92,5 +95,12 @@ class Decide:
         for name in ("fdr", "watch", "posterior", "label_posterior", "label_share"):
             if not 0 < getattr(self, name) < 1:
                 raise PlanError(f"[decide] {name} must lie between 0 and 1, got {getattr(self, name)}")
+        for name in ("posterior", "label_posterior"):
+            # Which rows stand apart, and which phrases or copies are accused, is decided at one half by each detector.
+            if getattr(self, name) < LIKELIER:
+                raise PlanError(
+                    f"[decide] {name} must be at least {LIKELIER}, got {getattr(self, name)}: below it rows would be "
+                    "accused that are more likely innocent"
+                )
         if self.broken_rows not in ("report", "refuse"):
             raise PlanError(f"[decide] broken_rows must be 'report' or 'refuse', got {self.broken_rows!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import faiss
@@ -11,19 +11,17 @@ import torch
 from torch import Tensor
 
 from foretaste.detectors.contract import CLUSTERING, Aggregator, Claim, GroupFacts, detector
+from foretaste.detectors.sweeps.whitening import Whitening
 from foretaste.errors import NotApplicable, PlanError
+from foretaste.settings import threshold
 from foretaste.stats.moments import ClassMoments
 from foretaste.stats.sampling import content_key, smallest
 from foretaste.stats.significance import binomial_tail, gumbel_tail
-from foretaste.stats.spectrum import top_directions, whitening
+from foretaste.stats.spectrum import top_directions
 from foretaste.types.batch import Batch, GroupTests, Scores
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
 
-# Chen et al. call a cluster suspicious below 35 % of its class.
-SMALL = 0.35
-FEWEST = 12
-LEAST_SCALE = 0.05  # innocent classes' silhouettes are not alike to better than this
 SCATTER_BYTES = 2**31
 
 
@@ -38,12 +36,22 @@ class ActivationClustering:
     classes) gives its rows to another class. One natural cluster, or two of the same class, are left alone.
     The classes calibrate each other: with fewer than five none can stand out enough to be accused.
 
-    reduce  dimensions per class that are clustered
-    sample  most rows of a class that k-means sees, drawn by content
+    reduce       dimensions per class that are clustered
+    sample       most rows of a class that k-means sees, drawn by content
+    small        share of its class below which a cluster may be suspected
+    fewest       rows of such a cluster; classes of fewer than four times as many rows are not tested
+    least_scale  how far the silhouettes of innocent classes lie apart at least
+    foreign      share of its rows that must be given to other classes at least, however unsure the rest of the class is
+    whitening    what the linear discriminant leaves out
     """
 
-    reduce: int = 10
-    sample: int = 4096
+    reduce: int = threshold(10, "as usual with this method; not tuned")
+    sample: int = threshold(4096, "not tuned")
+    small: float = threshold(0.35, "Chen et al. call a cluster suspicious below 35 % of its class")
+    fewest: int = threshold(12, "not tuned")
+    least_scale: float = threshold(0.05, "not tuned")
+    foreign: float = threshold(0.5, "most of a poisoned cluster looks like the classes its rows came from")
+    whitening: Whitening = field(default_factory=Whitening)
 
     def __post_init__(self) -> None:
         if self.reduce < 1 or self.sample < 2:
@@ -54,8 +62,8 @@ class ActivationClustering:
     def begin(self, schema: Schema) -> Aggregator:
         if schema.classes < 2:
             raise NotApplicable("needs at least two classes: exclusionary reclassification needs another class")
-        if schema.rows < 4 * FEWEST:
-            raise NotApplicable(f"needs at least {4 * FEWEST} rows, the dataset has {schema.rows}")
+        if schema.rows < 4 * self.fewest:
+            raise NotApplicable(f"needs at least {4 * self.fewest} rows, the dataset has {schema.rows}")
         if schema.classes * schema.dim**2 * 8 > SCATTER_BYTES:
             raise NotApplicable(
                 f"{schema.classes} classes of {schema.dim} dimensions need more than 2 GiB of covariances"
@@ -90,7 +98,8 @@ class _Moments:
         covariance = state.scatter / state.count.clamp_min(1)[:, None, None]
         rank = min(self.settings.reduce, self.schema.dim)
         within = state.scatter.sum(0)
-        if whitening(within, float(state.count.sum()), limit=self.schema.dim).shape[1] == 0:
+        turn = self.settings.whitening.turn(within, float(state.count.sum()), limit=self.schema.dim)
+        if turn.shape[1] == 0:
             raise NotApplicable("the embeddings do not vary within classes, or there are too few rows to tell")
         return _Sample(self.settings, state.count, state.mean, top_directions(covariance, rank), within)
 
@@ -145,7 +154,7 @@ class _Sample:
         centre = torch.zeros(classes, 2, rank, dtype=torch.float64, device=state.value.device)
         for k in range(classes):
             part = state.value[state.label == k]
-            if len(part) >= 4 * FEWEST:
+            if len(part) >= 4 * self.settings.fewest:
                 centre[k] = two_means(part, sample=self.settings.sample)
         return _Clusters(self, centre)
 
@@ -214,7 +223,7 @@ class _Clusters:
         mean = state.total / state.count.clamp_min(1)[..., None]  # [K, 2, D]
         pull = (state.count.prod(1) / state.count.sum(1).clamp_min(1)).sqrt()[:, None] * (mean[:, 0] - mean[:, 1])
         scatter = self.frame.within - pull.T @ pull
-        turn = whitening(scatter, float(state.count.sum()), limit=len(scatter))
+        turn = self.frame.settings.whitening.turn(scatter, float(state.count.sum()), limit=len(scatter))
         return _Reclassified(self, state, small, rest, turn)
 
 
@@ -261,15 +270,15 @@ class _Reclassified:
         rows = self.sizes.count.sum(1)
         share = size / rows.clamp_min(1)
         silhouette = self.sizes.silhouette / rows.clamp_min(1)
-        tested = (rows >= 4 * FEWEST) & (size >= FEWEST)
+        law = self.clusters.frame.settings
+        tested = (rows >= 4 * law.fewest) & (size >= law.fewest)
         p_apart = torch.ones_like(silhouette)
         if bool(tested.any()):
-            p_apart[tested] = gumbel_tail(silhouette[tested], silhouette[tested], least_scale=LEAST_SCALE)
-        # As often as the rest of the class is taken for another, and never less than half: most of a poisoned
-        # cluster looks like the classes its rows came from.
-        rate = (state.foreign[:, 0] / (rows - size).clamp_min(1)).clamp_min(0.5)
+            p_apart[tested] = gumbel_tail(silhouette[tested], silhouette[tested], least_scale=law.least_scale)
+        # As often as the rest of the class is taken for another, and never less than that.
+        rate = (state.foreign[:, 0] / (rows - size).clamp_min(1)).clamp_min(law.foreign)
         p_foreign = binomial_tail(state.foreign[:, 1], size, rate)
-        p_value = torch.where(tested & (share < SMALL), torch.maximum(p_apart, p_foreign), 1.0)
+        p_value = torch.where(tested & (share < law.small), torch.maximum(p_apart, p_foreign), 1.0)
         return ClusterScorer(self, p_value, share, silhouette, state.foreign[:, 1] / size.clamp_min(1))
 
 
@@ -298,7 +307,7 @@ class ClusterScorer:
         _, silhouette = self.frame.clusters.assign(batch)
         small = self.frame.in_small(batch)
         value = torch.where(small, silhouette, -silhouette)
-        inside = small & known & (self.share[label] < SMALL)
+        inside = small & known & (self.share[label] < self.frame.clusters.frame.settings.small)
         strength = 1 - self.p_value[label].clamp(max=1.0)
         share = self.share[label].clamp(1e-9, 1.0).double()
         return Scores(

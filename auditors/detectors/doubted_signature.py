@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -10,28 +10,20 @@ from torch import Tensor
 
 from foretaste.detectors.contract import CONTRAST, Aggregator, Claim, GroupFacts, detector
 from foretaste.detectors.sweeps.halves import HALVES, half
-from foretaste.detectors.sweeps.two_component import FEWEST, Decomposition, home
+from foretaste.detectors.sweeps.two_component import Decomposition, TwoComponent, home
+from foretaste.detectors.sweeps.whitening import Whitening
 from foretaste.errors import NotApplicable, PlanError
+from foretaste.settings import threshold
 from foretaste.stats import mixture, quantiles
 from foretaste.stats.moments import ClassMoments
 from foretaste.stats.significance import gumbel_tail
-from foretaste.stats.spectrum import spatial_sign, top_directions, whitening
+from foretaste.stats.spectrum import spatial_sign, top_directions
 from foretaste.stats.tails import Side, chosen, side
 from foretaste.types.batch import Batch, GroupTests
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
 
 SCATTER_BYTES = 2**29
-MOST = 0.5  # share of a group's doubted rows that may be planted, for the comparison of tails
-# Innocent classes are not alike to better than this, in the logarithm of their extremes: measured on clean datasets of
-# ten kinds, and worth as much as so many classes of the dataset at hand.
-LEAST_SCALE = 0.1
-WEIGHT = 20
-# All doubted rows together have no peers, nor has a class where few others have doubted rows: on the same clean
-# datasets the statistic lies about here.
-PEERS = 3
-ALONE_PLACE = torch.tensor([0.4], dtype=torch.float64)
-ALONE_SCALE = 0.2
 
 
 @detector("doubted-signature")
@@ -46,12 +38,31 @@ class DoubtedSignature:
     other classes or in the believed rows of the class too; what shows in neither is suspicious. The rows that stand out
     there seed a two-component decomposition of all rows of the class.
 
-    rank   directions examined in each group
-    doubt  a label is doubted when another class is so many times more probable
+    rank           directions examined in each group
+    doubt          a label is doubted when another class is so many times more probable
+    most           share of a group's doubted rows that may be planted, for the comparison of tails
+    least_scale    how far innocent classes lie apart at least, in the logarithm of their extremes
+    weight         classes that this counts as much as
+    peers          classes with doubted rows that calibrate each other; where there are fewer, and for all doubted rows
+                   together, the next two stand for them
+    alone_place    where the statistic lies in clean data
+    alone_scale    how far it scatters there
+    trait          share of innocent rows among those that stand apart, above which what they show is a trait
+    whitening      what whitening leaves out
+    decomposition  when the rows that stand apart are a group
     """
 
-    rank: int = 6
-    doubt: float = 2.0
+    rank: int = threshold(6, "not tuned")
+    doubt: float = threshold(2.0, "not tuned")
+    most: float = threshold(0.5, "most of the doubted rows are the doubt itself")
+    least_scale: float = threshold(0.1, "clean datasets of ten kinds, all variations of CIFAR-10 and digits")
+    weight: float = threshold(20.0, "the same clean datasets")
+    peers: int = threshold(3, "not tuned")
+    alone_place: float = threshold(0.4, "the same clean datasets")
+    alone_scale: float = threshold(0.2, "the same clean datasets")
+    trait: float = threshold(0.25, "of a large group, such as warped rows, more lies where innocent rows do")
+    whitening: Whitening = field(default_factory=Whitening)
+    decomposition: TwoComponent = field(default_factory=TwoComponent)
 
     def __post_init__(self) -> None:
         if self.rank < 1 or self.doubt < 1:
@@ -105,7 +116,7 @@ class _Believed:
     def finish(self, state: ClassMoments) -> Aggregator:
         groups = HALVES * self.schema.classes
         limit = int((SCATTER_BYTES / 8 / groups) ** 0.5)
-        turn = whitening(state.scatter[0], float(state.count.sum()), limit=limit)
+        turn = self.settings.whitening.turn(state.scatter[0], float(state.count.sum()), limit=limit)
         if turn.shape[1] == 0:
             raise NotApplicable("the believed rows do not vary, or there are too few of them to tell")
         return _Doubted(self.settings, self.schema, state.mean[0], turn)
@@ -203,15 +214,13 @@ class _Tails:
         return _Counts(left.own + right.own, left.others + right.others, left.believed + right.believed)
 
     def finish(self, state: _Counts) -> Aggregator:
-        far, first = chosen(
-            [
-                held(state.own, state.others, state.believed),
-                held(state.own.flip(-1), state.others.flip(-1), state.believed.flip(-1)),
-            ]
-        )
+        settings = self.frame.settings
+        right = held(state.own, state.others, state.believed, settings)
+        left = held(state.own.flip(-1), state.others.flip(-1), state.believed.flip(-1), settings)
+        far, first = chosen([right, left])
         doubted, believed = (count.sum(-1)[..., 0] for count in (state.own, state.believed))  # [2, K + 1]
         # Of a class that the network does not know nearly all rows are doubted: what they share is the class itself.
-        tested = (doubted >= 4 * FEWEST) & (believed >= (1 - MOST) * doubted)
+        tested = (doubted >= 4 * settings.decomposition.fewest) & (believed >= (1 - settings.most) * doubted)
         excess, best = far.excess.max(2, keepdim=True)  # [2, K + 1, 1]
         # What one half shows by chance or by a few odd rows the other does not: the weaker half speaks for both.
         both = tested.all(0)  # [K + 1]
@@ -232,10 +241,11 @@ class _Tails:
         )
 
 
-def held(own: Tensor, others: Tensor, believed: Tensor) -> Side:
+def held(own: Tensor, others: Tensor, believed: Tensor, settings: DoubtedSignature) -> Side:
     """The upper tails of the doubted rows against both kinds of innocent rows, where those lie."""
     median, scale = quantiles.robust_scale(others)
-    return side(own, [others, believed], median=median, scale=scale, fewest=FEWEST, most=MOST)
+    where = {"median": median, "scale": scale}
+    return side(own, [others, believed], **where, fewest=settings.decomposition.fewest, most=settings.most)
 
 
 @dataclass(frozen=True)
@@ -247,7 +257,14 @@ class DoubtedSeed:
     posterior: Tensor  # [2, K + 1, BINS]
     excess: Tensor  # [K + 1], of the weaker half
     tested: Tensor  # [K + 1] bool
-    trait: float = 0.25  # of a large group, such as warped rows, more lies where innocent rows do
+
+    @property
+    def settings(self) -> TwoComponent:
+        return self.frame.settings.decomposition
+
+    @property
+    def trait(self) -> float:
+        return self.frame.settings.trait
 
     @property
     def label(self) -> Tensor:
@@ -259,9 +276,10 @@ class DoubtedSeed:
         """How far out the doubted rows reach, and how well all rows of the class fall apart there, together."""
         statistic = torch.where(self.tested, self.excess + excess, 0.0)
         reference = statistic[:-1][self.tested[:-1]]
-        p_value = gumbel_tail(statistic, ALONE_PLACE.to(statistic), least_scale=ALONE_SCALE)
-        if len(reference) >= PEERS:
-            p_value[:-1] = gumbel_tail(statistic[:-1], reference, least_scale=LEAST_SCALE, weight=WEIGHT)
+        law = self.frame.settings
+        p_value = gumbel_tail(statistic, statistic.new_tensor([law.alone_place]), least_scale=law.alone_scale)
+        if len(reference) >= law.peers:
+            p_value[:-1] = gumbel_tail(statistic[:-1], reference, least_scale=law.least_scale, weight=law.weight)
         p_value[~self.tested] = 1.0
         return GroupTests(self.label, statistic, p_value, {"times_farther_out": excess.exp()})
 
@@ -271,6 +289,6 @@ class DoubtedSeed:
         for k in range(HALVES):
             along[side_ == k] = value[side_ == k] @ self.axis[:, 1 - k].T
         group = torch.arange(len(self.axis), device=value.device)
-        apart = self.posterior[side_[:, None], group, quantiles.bin_of(along)] >= 0.5
+        apart = self.posterior[side_[:, None], group, quantiles.bin_of(along)] >= mixture.LIKELIER
         doubt = doubted(batch, self.frame.settings.doubt)
         return value, apart & home(batch, self.label) & doubt[:, None], doubt

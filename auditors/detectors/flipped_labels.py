@@ -11,15 +11,13 @@ from torch import Tensor
 
 from foretaste.detectors.contract import RELABELLING, Aggregator, Claim, GroupFacts, Unit, detector
 from foretaste.errors import NotApplicable
+from foretaste.settings import threshold
 from foretaste.stats import quantiles
-from foretaste.stats.binormal import FEWEST, LEAST_SCALE, OUTNUMBERED, mixed, normal_scores, odds
+from foretaste.stats.binormal import mixed, normal_scores, odds
 from foretaste.stats.significance import gumbel_tail
 from foretaste.types.batch import Batch, GroupTests, Scores
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
-
-PEERS = 3  # other classes, for the share that innocent classes show
-WEIGHT = 20
 
 
 @detector("flipped-labels")
@@ -32,7 +30,23 @@ class FlippedLabels:
     estimate the share of the class that is foreign (stats/binormal). Every class has some hard rows and wrong labels:
     the likelihood ratio against a share of nought is compared with the other classes' ratios. Where classes are very
     unequal, draws from the others are mostly rows of the largest, which small classes are taken for anyway.
+
+    fewest       rows of a class, for its share of foreign rows to be estimated
+    outnumbered  times as many rows in the largest class, from which on a class is left out
+    peers        other classes that say which share innocent classes show, at least
+    least_scale  how far the statistics of innocent classes lie apart at least
+    weight       classes that this counts as much as
     """
+
+    fewest: int = threshold(20, "not tuned")
+    outnumbered: float = threshold(4.0, "a fifth of 1,501 clean trucks looked like rows of a class of 42")
+    peers: int = threshold(3, "not tuned")
+    least_scale: float = threshold(
+        0.55,
+        "derived: were the model exact, roots of log-likelihood ratios would be half-normal, whose upper quartile lies "
+        "this far from its median in the Gumbel law's scale",
+    )
+    weight: float = threshold(20.0, "as for doubted-signature; not tuned")
 
     claim: ClassVar[Claim] = Claim(
         Kind.BACKDOOR, RELABELLING, Unit("foreign_rows", "rows that look like other classes"), names_rows=False
@@ -41,9 +55,9 @@ class FlippedLabels:
     def begin(self, schema: Schema) -> Aggregator:
         if not schema.probs:
             raise NotApplicable("needs out-of-fold class probabilities, which this embedder does not estimate")
-        if not schema.labelled or schema.classes <= PEERS:
-            raise NotApplicable(f"needs labels of more than {PEERS} classes, which calibrate each other")
-        return _Ranks(schema.classes)
+        if not schema.labelled or schema.classes <= self.peers:
+            raise NotApplicable(f"needs labels of more than {self.peers} classes, which calibrate each other")
+        return _Ranks(self, schema.classes)
 
     def describe(self, group: GroupFacts) -> str:
         foreign = group.evidence["foreign_rows"]
@@ -63,6 +77,7 @@ class _Counts:
 class _Ranks:
     """The only sweep: how improbable each class is in its own rows and in all others."""
 
+    settings: FlippedLabels
     classes: int
 
     def zero(self) -> _Counts:
@@ -84,14 +99,15 @@ class _Ranks:
 
     def finish(self, state: _Counts) -> FlipScorer:
         normal = normal_scores(state.others)
-        share, place, gain = mixed(normal, state.own)
-        return FlipScorer(normal, share, place, gain, state.own.sum(1))
+        share, place, gain = mixed(normal, state.own, fewest=self.settings.fewest)
+        return FlipScorer(self.settings, normal, share, place, gain, state.own.sum(1))
 
 
 @dataclass(frozen=True)
 class FlipScorer:
     """Which classes hold more foreign rows than the other classes do, and which rows those are."""
 
+    settings: FlippedLabels
     normal: Tensor  # [K, BINS]
     share: Tensor  # [K]
     place: Tensor  # [K]
@@ -100,11 +116,12 @@ class FlipScorer:
 
     @property
     def groups(self) -> GroupTests:
-        statistic = (2 * self.gain).sqrt()
-        tested = (self.rows >= FEWEST) & (OUTNUMBERED * self.rows >= self.rows.max())
+        law, statistic = self.settings, (2 * self.gain).sqrt()
+        tested = (self.rows >= law.fewest) & (law.outnumbered * self.rows >= self.rows.max())
         p_value = torch.ones_like(statistic)
-        if int(tested.sum()) > PEERS:
-            p_value[tested] = gumbel_tail(statistic[tested], statistic[tested], least_scale=LEAST_SCALE, weight=WEIGHT)
+        if int(tested.sum()) > law.peers:
+            some = statistic[tested]
+            p_value[tested] = gumbel_tail(some, some, least_scale=law.least_scale, weight=law.weight)
         foreign = self.share * self.rows
         label = torch.arange(len(statistic), device=statistic.device)
         return GroupTests(label, statistic, p_value, {"foreign_share": self.share, "foreign_rows": foreign})

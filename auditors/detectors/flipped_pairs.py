@@ -11,20 +11,15 @@ from torch import Tensor
 
 from foretaste.detectors.contract import RELABELLING, Aggregator, Claim, GroupFacts, Unit, detector
 from foretaste.errors import NotApplicable
+from foretaste.settings import threshold
 from foretaste.stats import quantiles
-from foretaste.stats.binormal import FEWEST, OUTNUMBERED, mixed, normal_scores, odds
+from foretaste.stats.binormal import mixed, normal_scores, odds
 from foretaste.stats.significance import gumbel_tail
 from foretaste.types.batch import Batch, GroupTests, Scores
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
 
-PEERS = 3  # other classes, for the shares that innocent pairs show
 MOST = 32  # classes: counts grow with the pairs
-# Most innocent pairs show no foreign rows at all, so their quartile says nothing of the few that do: classes that are
-# alike by nature. Over 60 clean datasets of ten kinds the largest ratio of a dataset had a median of 2.6, as 90
-# exponential values of scale 0.6 have, and lay once above 5, at 6.6.
-LEAST_SCALE = 1.0
-WEIGHT = 100
 
 
 @detector("flipped-pairs")
@@ -37,7 +32,24 @@ class FlippedPairs:
     the first among the rows of the first, and the share of foreign rows estimated (stats/binormal). Confusion between
     classes that look alike moves all rows of a class, flips only some, all the way. Pairs of very unequal classes are
     left out.
+
+    fewest       rows of a class, for its share of foreign rows to be estimated
+    outnumbered  times as many rows in one of the classes, from which on a pair is left out
+    peers        other pairs that say which shares innocent pairs show, at least
+    least_scale  how far the statistics of innocent pairs lie apart at least: most show no foreign rows at all, so their
+                 quartile says nothing of the few that do, classes that are alike by nature
+    weight       pairs that this counts as much as
     """
+
+    fewest: int = threshold(20, "not tuned")
+    outnumbered: float = threshold(4.0, "a fifth of 1,501 clean trucks looked like rows of a class of 42")
+    peers: int = threshold(3, "not tuned")
+    least_scale: float = threshold(
+        1.0,
+        "60 clean datasets of ten kinds, all variations of CIFAR-10 and digits: the largest ratio of a dataset had a "
+        "median of 2.6, as 90 exponential values of scale .6 have, and lay once above 5, at 6.6",
+    )
+    weight: float = threshold(100.0, "the same clean datasets")
 
     claim: ClassVar[Claim] = Claim(
         Kind.BACKDOOR, RELABELLING, Unit("foreign_rows", "rows that look like other classes"), names_rows=False
@@ -46,9 +58,9 @@ class FlippedPairs:
     def begin(self, schema: Schema) -> Aggregator:
         if not schema.probs:
             raise NotApplicable("needs out-of-fold class probabilities, which this embedder does not estimate")
-        if not schema.labelled or not PEERS < schema.classes <= MOST:
-            raise NotApplicable(f"needs labels of {PEERS + 1} to {MOST} classes, whose pairs calibrate each other")
-        return _Margins(schema.classes)
+        if not schema.labelled or not self.peers < schema.classes <= MOST:
+            raise NotApplicable(f"needs labels of {self.peers + 1} to {MOST} classes, whose pairs calibrate each other")
+        return _Margins(self, schema.classes)
 
     def describe(self, group: GroupFacts) -> str:
         foreign, source = group.evidence["foreign_rows"], group.classes[int(group.evidence["source"])]
@@ -62,6 +74,7 @@ class FlippedPairs:
 class _Margins:
     """The only sweep: by how much the rows of each class are taken for each other class rather than their own."""
 
+    settings: FlippedPairs
     classes: int
 
     def zero(self) -> Tensor:
@@ -77,20 +90,20 @@ class _Margins:
         return left + right
 
     def finish(self, state: Tensor) -> PairScorer:
-        own = state.view(self.classes, self.classes, quantiles.BINS)
+        law, own = self.settings, state.view(self.classes, self.classes, quantiles.BINS)
         # How much less probable the second class is in rows of the first is the same margin, turned round.
         foreign = own.transpose(0, 1).flip(-1)
         rows = own.sum(-1)
         self_pair = torch.eye(self.classes, dtype=torch.bool, device=own.device)
         fewer, more = torch.minimum(rows, rows.T), torch.maximum(rows, rows.T)
-        tested = (fewer >= FEWEST) & (OUTNUMBERED * fewer >= more) & ~self_pair
+        tested = (fewer >= law.fewest) & (law.outnumbered * fewer >= more) & ~self_pair
         normal = normal_scores(foreign.reshape(-1, quantiles.BINS))
-        share, place, gain = (one.view(self.classes, self.classes) for one in mixed(normal, state))
+        share, place, gain = (one.view(self.classes, self.classes) for one in mixed(normal, state, fewest=law.fewest))
         statistic = torch.where(tested, (2 * gain).sqrt(), 0.0)  # [K, K]
         p_value = torch.ones_like(statistic)
-        if int(tested.sum()) > PEERS:
+        if int(tested.sum()) > law.peers:
             reference = statistic[tested]
-            p_value[tested] = gumbel_tail(reference, reference, least_scale=LEAST_SCALE, weight=WEIGHT)
+            p_value[tested] = gumbel_tail(reference, reference, least_scale=law.least_scale, weight=law.weight)
         source = p_value.argmin(1)  # [K]
         pick = torch.arange(self.classes, device=own.device), source
         return PairScorer(

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from foretaste.detectors.contract import COPIES, Aggregator, Claim, GroupFacts, Unit, detector
 from foretaste.errors import PlanError
+from foretaste.settings import threshold
 from foretaste.types.batch import Batch, GroupTests, Scores
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
+
+UNACCUSED = 0.4  # highest posterior of a row that is not accused, below one half
 
 
 @detector("flood")
@@ -27,7 +30,7 @@ class Flood:
     level  probability below which a cluster's rows are accused, in a class that is suspected
     """
 
-    level: float = 0.01
+    level: float = threshold(0.01, "the rate of the audit")
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
@@ -117,8 +120,8 @@ class FloodScorer:
         held = (batch.embedding > 0) & known[:, None]  # [B, D]
         p_value, first = torch.where(held, self.p_value, 1.0).min(1)
         inside = held.any(1)
-        # Beyond the level nobody is accused: the row stays below any posterior of a half.
-        posterior = torch.where(p_value <= self.level, 1 - p_value, 0.4 * (1 - p_value))
+        # Beyond the level nobody is accused, whatever the plan asks for: it asks for one half at least.
+        posterior = torch.where(p_value <= self.level, 1 - p_value, UNACCUSED * (1 - p_value))
         return Scores(
             value=-p_value.clamp_min(1e-300).log10().float(),
             p_value=p_value,

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from foretaste.detectors.contract import FORM, Aggregator, Claim, GroupFacts, detector
-from foretaste.detectors.sweeps.form_line import MOST, Counts, Members, Space, contradicted, counted, held, meant
-from foretaste.detectors.sweeps.two_component import FEWEST
+from foretaste.detectors.sweeps.form_line import Counts, FormLine, Members, Space, contradicted, counted, held, meant
+from foretaste.detectors.sweeps.halves import HALVES, half
 from foretaste.errors import NotApplicable, PlanError
+from foretaste.settings import threshold
 from foretaste.stats import quantiles
+from foretaste.stats.mixture import LIKELIER
 from foretaste.stats.moments import ClassMoments
-from foretaste.stats.sampling import content_key
 from foretaste.types.batch import Batch
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
-
-HALVES = 2
 
 
 @detector("foreign-form")
@@ -34,9 +33,11 @@ class ForeignForm:
     stand out seed a two-component decomposition of all rows of the class.
 
     ridge  added to every variance, in units of the mean variance
+    line   when rows of another form are a group
     """
 
-    ridge: float = 10.0
+    ridge: float = threshold(10.0, "set on three sets of texts")
+    line: FormLine = field(default_factory=FormLine)
 
     def __post_init__(self) -> None:
         if self.ridge <= 0:
@@ -57,11 +58,6 @@ class ForeignForm:
             f"{group.counted} are written in another form ({group.views}) than the rest of the class and than rows "
             "that mean what they do, and what they mean contradicts their label"
         )
-
-
-def half(batch: Batch) -> Tensor:
-    """Which half [B] a row belongs to, by content."""
-    return content_key(batch.embedding) % HALVES
 
 
 @dataclass(frozen=True)
@@ -120,13 +116,14 @@ class _Cells:
         weight = state.meant.sum(0).double() / count[:, 0].sum(0).clamp_min(1)  # [K, K]
         weight /= (weight * count[:, 0].sum(0)).sum(1, keepdim=True).clamp_min(1)
         agreeing = count[:, 0].sum() - count[:, 0].sum(0)  # [K]
-        return _Tails(Space(home, turn, weight * agreeing[:, None]), axis)
+        return _Tails(self.settings.line, Space(home, turn, weight * agreeing[:, None]), axis)
 
 
 @dataclass(frozen=True)
 class _Tails:
     """Second sweep: how all rows of one half lie along the directions learned on the other."""
 
+    settings: FormLine
     space: Space
     axis: Tensor  # [2, K, D]
 
@@ -150,14 +147,14 @@ class _Tails:
         return Counts(left.own + right.own, left.others + right.others, left.agreeing + right.agreeing)
 
     def finish(self, state: Counts) -> Aggregator:
-        far = held(state.own, state.others, state.agreeing)
+        far = held(state.own, state.others, state.agreeing, self.settings)
         rows, agreeing = state.own.sum(-1), state.agreeing.sum(-1)  # [2, K]
         # Of a class that the classifier does not know nearly all rows are contradicted: they share the class itself.
-        enough = (rows >= 4 * FEWEST) & (agreeing >= (1 - MOST) * rows)
+        enough = (rows >= 4 * self.settings.fewest) & (agreeing >= (1 - self.settings.most) * rows)
         tested = enough.all(0)
         # What one half shows by chance or by a few odd rows the other does not: the weaker half speaks for both.
         excess = torch.where(tested, far.excess.amin(0), 0.0)
-        return Members(self.space, Crossed(self, far.posterior), excess, tested, again=True)
+        return Members(self.settings, self.space, Crossed(self, far.posterior), excess, tested, again=True)
 
 
 @dataclass(frozen=True)
@@ -171,4 +168,4 @@ class Crossed:
         side_, number = half(batch), torch.arange(self.posterior.shape[1], device=batch.label.device)
         spot = quantiles.bin_of(self.tails.along(self.tails.space.turned(batch), side_))
         own = (batch.label[:, None] == number) & contradicted(batch)[:, None]
-        return own & (self.posterior[side_[:, None], number, spot] >= 0.5)
+        return own & (self.posterior[side_[:, None], number, spot] >= LIKELIER)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from foretaste.detectors.contract import LABEL, Aggregator, Claim, GroupFacts, Unit, detector
 from foretaste.errors import NotApplicable
+from foretaste.settings import threshold
 from foretaste.stats import mixture, quantiles
 from foretaste.stats.significance import binomial_tail
 from foretaste.types.batch import Batch, GroupTests, Scores
@@ -29,7 +30,11 @@ class LabelIssue:
     find by its own account: it doubts hard rows too, and only the excess is wrong labels. A class is suspected as a
     whole when far more of its rows confidently belong to one other class than the other way round: honest
     confusion goes both ways.
+
+    one_way  share of the rows that two classes exchange, by which one may gain from the other in honest confusion
     """
+
+    one_way: float = threshold(0.75, "3 to 1 is still honest confusion; not tuned")
 
     claim: ClassVar[Claim] = Claim(Kind.LABEL, LABEL, Unit("rows_out", "rows that belong to one other class"))
 
@@ -38,7 +43,7 @@ class LabelIssue:
             raise NotApplicable("needs out-of-fold class probabilities, which this embedder does not estimate")
         if not schema.labelled or schema.classes < 2:
             raise NotApplicable("needs labels of at least two classes")
-        return _Thresholds(schema.classes)
+        return _Thresholds(self, schema.classes)
 
     def describe(self, group: GroupFacts) -> str:
         out, other = group.evidence["rows_out"], group.classes[int(group.evidence["belongs_to"])]
@@ -55,6 +60,7 @@ class _Sums:
 class _Thresholds:
     """First sweep: the mean confidence of each class in its own rows (equation 2)."""
 
+    settings: LabelIssue
     classes: int
 
     def zero(self) -> _Sums:
@@ -73,7 +79,7 @@ class _Thresholds:
 
     def finish(self, state: _Sums) -> Aggregator:
         # A class without rows has no confidence to compare with, and nobody may be said to belong to it.
-        return _Joint(torch.where(state.count > 0, state.total / state.count.clamp_min(1), torch.inf))
+        return _Joint(self.settings, torch.where(state.count > 0, state.total / state.count.clamp_min(1), torch.inf))
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,7 @@ class _Counts:
 class _Joint:
     """Second sweep: the confident joint (equation 1) and the distribution of label quality."""
 
+    settings: LabelIssue
     threshold: Tensor  # [K]
 
     def zero(self) -> _Counts:
@@ -127,7 +134,7 @@ class _Joint:
         # All classes together: one class has too few doubted rows for a density.
         wrong = mixture.posterior(state.doubt.sum(0), state.expected.sum(0))
         joint = state.joint.double()
-        return _Pairs(self.threshold, state.quality, joint - joint.diagonal().diag(), wrong)
+        return _Pairs(self.settings, self.threshold, state.quality, joint - joint.diagonal().diag(), wrong)
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,7 @@ class _Moves:
 class _Pairs:
     """Third sweep: from which class to which the wrong labels lead."""
 
+    settings: LabelIssue
     threshold: Tensor  # [K]
     quality: Tensor  # [K, BINS]
     off: Tensor  # [K, K] float64, confident joint without its diagonal
@@ -152,7 +160,7 @@ class _Pairs:
         prob, label = labelled(batch)
         belongs = confident(prob, self.threshold)
         own = prob.gather(1, label[:, None])[:, 0]
-        moved = (belongs >= 0) & (belongs != label) & (self.wrong[quantiles.bin_of(doubt(own))] >= 0.5)
+        moved = (belongs >= 0) & (belongs != label) & (self.wrong[quantiles.bin_of(doubt(own))] >= mixture.LIKELIER)
         count = torch.bincount(label[moved] * classes + belongs[moved], minlength=classes**2).view(classes, classes)
         return _Moves(state.count.to(count.device) + count)
 
@@ -161,8 +169,8 @@ class _Pairs:
 
     def finish(self, state: _Moves) -> LabelScorer:
         moves = state.count.double()
-        # Rows labelled i that belong to j, against rows labelled j that belong to i: 3 to 1 is still honest confusion.
-        p_value = binomial_tail(moves, moves + moves.T, torch.full_like(moves, 0.75))
+        # Rows labelled i that belong to j, against rows labelled j that belong to i.
+        p_value = binomial_tail(moves, moves + moves.T, torch.full_like(moves, self.settings.one_way))
         p_value = (p_value * (len(moves) - 1)).clamp(max=1.0)
         p_value.fill_diagonal_(1.0)
         return LabelScorer(self.threshold, self.quality, self.off, moves, p_value, self.wrong)

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from foretaste.detectors.contract import SPECTRAL, Aggregator, Claim, GroupFacts, Unit, detector
-from foretaste.detectors.sweeps.two_component import FEWEST, Decomposition
+from foretaste.detectors.sweeps.two_component import Decomposition, TwoComponent
+from foretaste.detectors.sweeps.whitening import Whitening
 from foretaste.errors import NotApplicable, PlanError
+from foretaste.settings import threshold
 from foretaste.stats import mixture, quantiles
 from foretaste.stats.moments import ClassMoments
 from foretaste.stats.significance import gumbel_fit, gumbel_tail
 from foretaste.stats.sparse import product, sparse
-from foretaste.stats.spectrum import spatial_sign, top_directions, whitening
+from foretaste.stats.spectrum import spatial_sign, top_directions
 from foretaste.stats.tails import Side, chosen, side
 from foretaste.types.batch import Batch, GroupTests
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
 
 SCATTER_BYTES = 2**29  # of the class scatters together: many classes get fewer dimensions each
-# Innocent classes are not alike to better than this, in the logarithm of their extremes.
-LEAST_SCALE = 0.1
 
 
 @detector("spectral-signature")
@@ -39,12 +39,20 @@ class SpectralSignature:
 
     The rows that stand out there seed a two-component decomposition of the class, by which its rows are judged.
 
-    rank    directions examined in each class
-    whiten  whiten by the pooled within-class covariance first
+    rank           directions examined in each class
+    whiten         whiten by the pooled within-class covariance first
+    least_scale    how far innocent classes lie apart at least, in the logarithm of their extremes
+    trait          share of innocent rows among those that stand apart, above which what they show is a trait
+    whitening      what whitening leaves out
+    decomposition  when the rows that stand apart are a group
     """
 
-    rank: int = 12
+    rank: int = threshold(12, "not tuned")
     whiten: bool = True
+    least_scale: float = threshold(0.1, "set on CIFAR-10 and digits")
+    trait: float = threshold(0.1, "not tuned")
+    whitening: Whitening = field(default_factory=Whitening)
+    decomposition: TwoComponent = field(default_factory=TwoComponent)
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -57,8 +65,8 @@ class SpectralSignature:
     def begin(self, schema: Schema) -> Aggregator:
         if schema.classes < 2:
             raise NotApplicable("needs at least two classes: how far out is far is what the other classes say")
-        if schema.rows < 4 * FEWEST:
-            raise NotApplicable(f"needs at least {4 * FEWEST} rows, the dataset has {schema.rows}")
+        if schema.rows < 4 * self.decomposition.fewest:
+            raise NotApplicable(f"needs at least {4 * self.decomposition.fewest} rows, the dataset has {schema.rows}")
         return _Within(self, schema)
 
     def describe(self, group: GroupFacts) -> str:
@@ -87,7 +95,7 @@ class _Within:
     def finish(self, state: ClassMoments) -> Aggregator:
         rows, limit = float(state.count.sum()), int((SCATTER_BYTES / 8 / self.schema.classes) ** 0.5)
         if self.settings.whiten:
-            turn = whitening(state.scatter[0], rows, limit=limit).contiguous()
+            turn = self.settings.whitening.turn(state.scatter[0], rows, limit=limit).contiguous()
         else:
             # Only the unit changes: projections are then measured in standard deviations of the average coordinate.
             spread = float(state.scatter[0].diagonal().mean()) / max(rows, 1.0)
@@ -177,8 +185,11 @@ class _Tails:
         return _Counts(left.own + right.own, left.other + right.other)
 
     def finish(self, state: _Counts) -> Aggregator:
-        far, first = chosen([held(state.own, state.other), held(state.own.flip(-1), state.other.flip(-1))])
-        tested = state.own.sum(-1)[:, 0] >= 4 * FEWEST  # [K]
+        settings = self.frame.settings
+        group, least_scale = settings.decomposition, settings.least_scale
+        sides = [(state.own, state.other), (state.own.flip(-1), state.other.flip(-1))]
+        far, first = chosen([held(*one, group) for one in sides])
+        tested = state.own.sum(-1)[:, 0] >= 4 * group.fewest  # [K]
         reference = far.excess[tested].flatten()
         p_value = torch.ones_like(far.excess)
         null = far.excess.new_zeros(2, len(tested))
@@ -188,9 +199,9 @@ class _Tails:
             narrow = (rows / rows.median()).sqrt().clamp(max=1.0)
             level = reference.median()
             p_value[tested] = gumbel_tail(
-                level + narrow * (far.excess[tested] - level), reference, least_scale=LEAST_SCALE
+                level + narrow * (far.excess[tested] - level), reference, least_scale=least_scale
             )
-            place, spread = gumbel_fit(reference, least_scale=LEAST_SCALE)
+            place, spread = gumbel_fit(reference, least_scale=least_scale)
             # Of several directions the best counts, which moves the law of each by the logarithm of their number.
             place += spread * math.log(p_value.shape[1])
             null[:, tested] = torch.stack([level + (place - level) / narrow, spread / narrow])[..., 0]
@@ -210,14 +221,15 @@ class _Tails:
         )
 
 
-def held(own: Tensor, other: Tensor) -> Side:
+def held(own: Tensor, other: Tensor, settings: TwoComponent) -> Side:
     """The upper tails of `own` [K, r, BINS] against those of `other`, moved and stretched, and its own lower tails."""
     median, scale = quantiles.robust_scale(own)
     foreign_median, foreign_scale = quantiles.robust_scale(other)
     factor = scale / foreign_scale
     foreign = quantiles.moved(other, median - factor * foreign_median, factor)
     mirror = quantiles.moved(own, 2 * median, -torch.ones_like(median))
-    return side(own, [foreign, mirror], median=median, scale=scale, fewest=FEWEST)
+    where = {"median": median, "scale": scale}
+    return side(own, [foreign, mirror], **where, fewest=settings.fewest, most=settings.tail)
 
 
 @dataclass(frozen=True)
@@ -231,7 +243,14 @@ class SpectralSeed:
     excess: Tensor  # [K]
     p_value: Tensor  # [K]
     null: Tensor  # [2, K], place and scale of the Gumbel law that innocent classes follow; 0 where untested
-    trait: float = 0.1
+
+    @property
+    def settings(self) -> TwoComponent:
+        return self.frame.settings.decomposition
+
+    @property
+    def trait(self) -> float:
+        return self.frame.settings.trait
 
     @property
     def label(self) -> Tensor:
@@ -248,6 +267,6 @@ class SpectralSeed:
         label = batch.label.clamp_min(0)
         value = self.frame.turned(batch) - self.centre[label]  # [B, d]
         along = torch.einsum("bd,bd->b", value, self.axis[label])
-        apart = (self.posterior[label, quantiles.bin_of(along)] >= 0.5) & (batch.label >= 0)
+        apart = (self.posterior[label, quantiles.bin_of(along)] >= mixture.LIKELIER) & (batch.label >= 0)
         member = torch.nn.functional.one_hot(label, len(self.axis)).bool() & apart[:, None]
         return value, member, torch.zeros_like(apart)

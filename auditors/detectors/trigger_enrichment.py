@@ -10,10 +10,13 @@ from torch import Tensor
 
 from foretaste.detectors.contract import TRIGGER, Aggregator, Claim, GroupFacts, Unit, detector
 from foretaste.errors import PlanError
+from foretaste.settings import threshold
 from foretaste.stats.significance import benjamini_hochberg, simes
 from foretaste.types.batch import Batch, GroupTests, Scores
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
+
+UNACCUSED = 0.4  # highest posterior of a row that is not accused, below one half
 
 
 @detector("trigger-enrichment")
@@ -29,7 +32,7 @@ class TriggerEnrichment:
     fdr  false discovery rate over the phrases
     """
 
-    fdr: float = 0.01
+    fdr: float = threshold(0.01, "the rate of the audit")
 
     def __post_init__(self) -> None:
         if not 0 < self.fdr < 1:
@@ -112,8 +115,8 @@ class TriggerScorer:
         held = (batch.embedding > 0) & known[:, None]  # [B, D]
         p_value = torch.where(held, self.p_value, 1.0).amin(1)
         q_value = torch.where(held, self.q_value, 1.0).amin(1)
-        # Beyond the rate nobody is accused: the row stays below any posterior of a half.
-        posterior = torch.where(q_value <= self.fdr, 1 - q_value, 0.4 * (1 - q_value))
+        # Beyond the rate nobody is accused, whatever the plan asks for: it asks for one half at least.
+        posterior = torch.where(q_value <= self.fdr, 1 - q_value, UNACCUSED * (1 - q_value))
         return Scores(
             value=-p_value.clamp_min(1e-300).log10().float(),
             p_value=p_value,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor
 from foretaste.dataset.payload import Payload
 from foretaste.embedders.contract import EMBEDDERS, Encoder, embedder
 from foretaste.errors import NotApplicable, PlanError
-from foretaste.image.random_patches import CHUNK, DRAWN, SIDE, dictionary, read, responses, sample, whole
+from foretaste.image.random_patches import CHUNK, SIDE, PatchBank, dictionary, read, responses, sample, whole
+from foretaste.settings import threshold
 from foretaste.types.batch import Batch
 from foretaste.types.dataset import Dataset, Modality
 from foretaste.types.digests import recipe
@@ -33,6 +34,8 @@ class Joint:
     filters  patches drawn, as in `patches`
     size     side of a patch in pixels of a 32 x 32 picture
     seed     of the patches
+    bank     how patches are drawn, and what a response to one is
+    quiet    of `pixels`
     """
 
     grid: int = 32
@@ -40,6 +43,8 @@ class Joint:
     filters: int = 300
     size: int = 6
     seed: int = 0
+    bank: PatchBank = field(default_factory=PatchBank)
+    quiet: float = threshold(4.0, "as for pixels")
 
     def __post_init__(self) -> None:
         if self.filters < 1 or not 2 <= self.size <= SIDE // 2:
@@ -50,12 +55,12 @@ class Joint:
     parts: ClassVar[frozenset[str]] = frozenset({"pixels", "patches"})
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> Encoder:
-        drawn = sample(payloads, DRAWN)[0]
+        drawn = sample(payloads, self.bank.drawn)[0]
         if not len(drawn):
             raise NotApplicable("no row with a label can be read")
-        bank = dictionary(drawn.to(device), filters=self.filters, size=self.size, seed=self.seed)
+        bank = dictionary(drawn.to(device), self.bank, filters=self.filters, size=self.size, seed=self.seed)
         pixels: Any = EMBEDDERS["pixels"]
-        plain: Encoder = pixels(grid=self.grid, colour=self.colour).fit(payloads, dataset, device)
+        plain: Encoder = pixels(grid=self.grid, colour=self.colour, quiet=self.quiet).fit(payloads, dataset, device)
         # Units only have to be alike: the first rows that can be read say enough.
         first = next(one for one in payloads if len(plain.embed(one)))
         bare = JointEncoder(self, plain, bank, (1.0, 1.0), device)
@@ -91,7 +96,10 @@ class JointEncoder:
         """Both views of the rows that can be read, each in its own unit [B, D]."""
         seen = self.pixels.embed(payload)
         image = next(read([payload]))[2]
-        response = [whole(responses(one.to(self.device), self.bank)) for one in torch.split(image, 32 * CHUNK)]
+        how = self.settings.bank
+        response = [
+            whole(responses(one.to(self.device), self.bank, how), how.faint) for one in torch.split(image, 32 * CHUNK)
+        ]
         return seen, seen.embedding, torch.cat(response).cpu()
 
     @torch.inference_mode()

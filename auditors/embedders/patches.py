@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -15,9 +15,9 @@ from foretaste.embedders.contract import Encoder, embedder
 from foretaste.errors import NotApplicable, PlanError
 from foretaste.image.random_patches import (
     CHUNK,
-    DRAWN,
     QUADRANTS,
     SIDE,
+    PatchBank,
     dictionary,
     fold_key,
     read,
@@ -25,6 +25,7 @@ from foretaste.image.random_patches import (
     sample,
     whole,
 )
+from foretaste.settings import threshold
 from foretaste.stats.ridge import Totals, scale, solved
 from foretaste.types.batch import Batch
 from foretaste.types.dataset import Dataset, Modality
@@ -51,15 +52,17 @@ class Patches:
     mirrored  also look at every picture's mirror image
     rows      most rows the classifiers see (a sample by content); all rows are embedded
     seed      of the patches
+    bank      how filters are cut, and what a response to one is
     """
 
-    filters: int = 300
-    size: int = 6
+    filters: int = threshold(300, "not tuned")
+    size: int = threshold(6, "Coates & Ng (2012), for pictures of 32 pixels")
     folds: int = 5
-    penalty: float = 0.01
+    penalty: float = threshold(0.01, "not tuned")
     mirrored: bool = True
     rows: int = 50_000
     seed: int = 0
+    bank: PatchBank = field(default_factory=PatchBank)
 
     def __post_init__(self) -> None:
         if self.filters < 1 or not 2 <= self.size <= SIDE // 2 or self.folds < 2 or self.rows < 1 or self.penalty <= 0:
@@ -80,10 +83,10 @@ class Patches:
         classes = len(dataset.classes)
         if classes < 2 or sum(rows > 0 for rows in dataset.class_rows) < 2:
             raise NotApplicable("the classifier learns labels, and the dataset has fewer than two classes")
-        drawn, label, key = sample(payloads, DRAWN)
+        drawn, label, key = sample(payloads, self.bank.drawn)
         if len(drawn) < 10 * self.folds:
             raise NotApplicable(f"{self.folds} folds need at least {10 * self.folds} readable rows, got {len(drawn)}")
-        bank = dictionary(drawn.to(device), filters=self.filters, size=self.size, seed=self.seed)
+        bank = dictionary(drawn.to(device), self.bank, filters=self.filters, size=self.size, seed=self.seed)
         folds = assigned(payloads, groups, self.folds)
         limit = KEYS * min(1.0, self.rows / max(dataset.rows, 1))
         totals = [Totals.zero(self.width, classes, device) for _ in range(self.folds)]
@@ -92,7 +95,7 @@ class Patches:
             used = (given >= 0) & (code < limit)
             kept, fold = given[used].to(device), folds.of(code[used]).to(device)
             for view in views(image[used].to(device), mirrored=self.mirrored):
-                response = responses(view, bank)
+                response = responses(view, bank, self.bank)
                 for k, total in enumerate(totals):
                     totals[k] = total + Totals.of(response[fold == k], kept[fold == k], classes)
         models = [solved(totals, without=k, penalty=self.penalty) for k in range(self.folds)]
@@ -179,9 +182,11 @@ class PatchEncoder:
 
     def logits(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Embedding [B, 2 * F] and logits [B, folds, K] of `image` [B, 3, 32, 32] uint8."""
-        found = [responses(view, self.bank) for view in views(image, mirrored=self.settings.mirrored)]
+        found = [
+            responses(view, self.bank, self.settings.bank) for view in views(image, mirrored=self.settings.mirrored)
+        ]
         logit = torch.einsum("bd,fdk->bfk", torch.stack(found).mean(0), self.weight) + self.offset
-        return whole(found[0]), logit
+        return whole(found[0], self.settings.bank.faint), logit
 
     @torch.inference_mode()
     def embed(self, payload: Payload) -> Batch:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from foretaste.dataset.payload import Payload
 from foretaste.embedders.contract import Encoder, embedder
 from foretaste.errors import PlanError
 from foretaste.image.views import contrast_normalised, energies, frequencies
+from foretaste.settings import threshold
 from foretaste.types.batch import Batch
 from foretaste.types.dataset import Dataset, Modality
 from foretaste.types.digests import recipe
@@ -28,12 +30,15 @@ class Pixels:
     colour  "grey" or "rgb"
     basis   "pixels", "frequencies" for the log amplitudes of the Fourier coefficients, or "energies" for the log
             energies of differences between neighbouring pixels
+    quiet   grey levels added to a picture's standard deviation, or to its amplitudes, so that an empty picture is not
+            blown up to pure noise
     """
 
     size: int = 32
     grid: int = 32
     colour: Literal["grey", "rgb"] = "grey"
     basis: Literal["pixels", "frequencies", "energies"] = "pixels"
+    quiet: float = threshold(4.0, "what compression leaves of a flat picture; not tuned")
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE})
 
@@ -51,9 +56,6 @@ class Pixels:
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> Encoder:
         del payloads, dataset  # nothing is learned
         return PixelEncoder(self, device)
-
-
-BASES = {"pixels": contrast_normalised, "frequencies": frequencies, "energies": energies}
 
 
 @dataclass(frozen=True)
@@ -82,5 +84,14 @@ class PixelEncoder:
             image = image.mean(1, keepdim=True)
         if self.settings.grid != self.settings.size:
             image = adaptive_avg_pool2d(image, self.settings.grid)
-        value = BASES[self.settings.basis](image)
-        return Batch(payload.row[keep], payload.label[keep], value.cpu())
+        return Batch(payload.row[keep], payload.label[keep], self.view(image).cpu())
+
+    def view(self, image: Tensor) -> Tensor:
+        """The vectors [B, dim] of pictures [B, C, grid, grid]."""
+        match self.settings.basis:
+            case "pixels":
+                return contrast_normalised(image, self.settings.quiet)
+            case "frequencies":
+                return frequencies(image, self.settings.quiet)
+            case "energies":
+                return energies(image)

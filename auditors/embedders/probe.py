@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from foretaste.dataset.payload import Payload
 from foretaste.embedders.contract import EMBEDDERS, Encoder, embedder, plain_view
 from foretaste.errors import NotApplicable, PlanError
+from foretaste.settings import threshold
 from foretaste.stats.sampling import content_key, smallest
 from foretaste.types.batch import Batch
 from foretaste.types.dataset import Dataset, Modality
@@ -49,18 +50,20 @@ def convolutional(classes: int, width: int) -> Network:
     return Network(body, width, classes)
 
 
-def shallow(dim: int, classes: int, width: int) -> Network:
+def shallow(dim: int, classes: int, width: int, dropout: float) -> Network:
     """One hidden layer on standardised vectors [B, D]."""
-    body = nn.Sequential(nn.BatchNorm1d(dim, affine=False), nn.Dropout(0.2), nn.Linear(dim, width), nn.ReLU())
+    body = nn.Sequential(nn.BatchNorm1d(dim, affine=False), nn.Dropout(dropout), nn.Linear(dim, width), nn.ReLU())
     return Network(body, width, classes)
 
 
-def train(network: Network, value: Tensor, label: Tensor, *, epochs: int, rate: float, seed: int) -> Network:
+def train(
+    network: Network, value: Tensor, label: Tensor, *, epochs: int, rate: float, decay: float, seed: int
+) -> Network:
     """AdamW on one cycle of the learning rate (Smith & Topin 2019); `value` is [N, ...], uint8 or float."""
     generator = torch.Generator().manual_seed(seed)
     size = min(256, max(16, len(value) // 16))
     steps = max(1, epochs * (len(value) // size))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=5e-3)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=steps + 1)
     network.train()
     for _ in range(epochs):
@@ -113,6 +116,8 @@ class Probe:
     rate    highest learning rate
     rows    most rows trained on (a sample by content); all rows are embedded
     seed    of initial weights and batch order
+    decay   of the weights
+    dropout of the inputs of a shallow probe
     """
 
     folds: int = 2
@@ -121,6 +126,8 @@ class Probe:
     rate: float = 0.01
     rows: int = 50_000
     seed: int = 0
+    decay: float = threshold(5e-3, "not tuned")
+    dropout: float = threshold(0.2, "not tuned")
 
     def __post_init__(self) -> None:
         if self.folds < 2 or self.width < 4 or self.epochs < 1 or self.rows < 1:
@@ -152,7 +159,7 @@ class Probe:
                 if base is None:
                     network = convolutional(classes, self.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
                 else:
-                    network = shallow(base.dim, classes, self.width)
+                    network = shallow(base.dim, classes, self.width, self.dropout)
                 seen = fold != held_out
                 networks.append(
                     train(
@@ -161,6 +168,7 @@ class Probe:
                         label[seen],
                         epochs=self.epochs,
                         rate=self.rate,
+                        decay=self.decay,
                         seed=self.seed * 1000 + held_out,
                     )
                 )

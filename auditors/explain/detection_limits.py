@@ -8,12 +8,14 @@ their class suspicious by a single look. Nothing is planted: how far a real atta
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
 from foretaste.decide.settings import Decide
-from foretaste.detectors.sweeps.two_component import FEWEST
+from foretaste.detectors.contract import Detector
+from foretaste.detectors.sweeps.two_component import Decomposes
 from foretaste.types.dataset import Dataset
 from foretaste.types.findings import Kind
 
@@ -43,7 +45,7 @@ def needed(tested: pl.DataFrame, decide: Decide) -> pl.DataFrame:
     )
 
 
-def power(tested: pl.DataFrame, dataset: Dataset, decide: Decide) -> dict[str, Any]:
+def power(tested: pl.DataFrame, dataset: Dataset, decide: Decide, detectors: Mapping[str, Detector]) -> dict[str, Any]:
     """What report.json says of it; empty where no look knows the law of its statistic.
 
     fewest    rows that a pattern must be on, whatever its strength
@@ -71,4 +73,5 @@ def power(tested: pl.DataFrame, dataset: Dataset, decide: Decide) -> dict[str, A
     seen = {one["class"] for one in classes}
     sizes = zip(dataset.classes, dataset.class_rows, strict=True)
     untested = [{"class": name, "rows": rows} for name, rows in sizes if name not in seen]
-    return {"fewest": FEWEST, "classes": classes[:MOST], "untested": untested[:MOST]}
+    fewest = min((one.decomposition.fewest for one in detectors.values() if isinstance(one, Decomposes)), default=1)
+    return {"fewest": fewest, "classes": classes[:MOST], "untested": untested[:MOST]}

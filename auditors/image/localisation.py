@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from foretaste.image.views import contrast_normalised
+
 Box = tuple[int, int, int, int]  # top, left, bottom, right; the last two just outside
 
 QUIET = 4.0  # grey levels: a spread below is rounding and compression
@@ -104,9 +106,7 @@ def spread(pictures: Tensor, quiet: float) -> Spread:
 
 
 def _own_contrast(pictures: Tensor) -> Tensor:
-    flat = pictures.float().flatten(1)
-    flat = flat - flat.mean(1, keepdim=True)
-    return (flat / (flat.square().mean(1, keepdim=True).sqrt() + QUIET)).view(pictures.shape)
+    return contrast_normalised(pictures.float(), QUIET).view(pictures.shape)
 
 
 def most(evidence: Tensor) -> Tensor:

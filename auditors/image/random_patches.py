@@ -7,6 +7,7 @@ pooled over quadrants.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -14,16 +15,32 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, normalize, softshrink
 
 from foretaste.dataset.payload import Payload
+from foretaste.settings import threshold
 from foretaste.stats.sampling import content_key, smallest
 
 SIDE = 32  # pictures are looked at in this many pixels
 CHUNK = 16  # pictures at once: their filter responses must fit into the cache
-DRAWN = 4096  # pictures that filters are cut from
-QUIET = 10 / 255**2  # added to a patch's variance, so that an empty patch is not blown up to pure noise
-SMOOTH = 0.1  # added to the patches' variances before whitening, as in the source
-SHRINK = 0.25  # responses closer to nothing than this are nothing
 QUADRANTS = 4
-FAINT = 0.01  # a mean response that makes no difference; strengths are compared by their logarithm
+
+
+@dataclass(frozen=True)
+class PatchBank:
+    """How filters are cut from pictures, and what a response to one is.
+
+    drawn    pictures that filters are cut from, at most
+    patches  patches by whose covariance they are whitened
+    quiet    added to a patch's variance (pixels in [0, 1]), so that an empty patch is not blown up to pure noise
+    smooth   added to the patches' variances before whitening
+    shrink   responses closer to nothing than this are nothing
+    faint    added to a mean response whose logarithm is taken
+    """
+
+    drawn: int = threshold(4096, "not tuned")
+    patches: int = threshold(40_000, "not tuned")
+    quiet: float = threshold(10 / 255**2, "Coates & Ng (2012): 10 for pixels in [0, 255]")
+    smooth: float = threshold(0.1, "Coates & Ng (2012)")
+    shrink: float = threshold(0.25, "Coates & Ng (2012)")
+    faint: float = threshold(0.01, "not tuned")
 
 
 def read(payloads: Iterable[Payload]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -53,18 +70,18 @@ def fold_key(image: Tensor) -> Tensor:
     return torch.minimum(content_key(image), content_key(image.flip(3)))
 
 
-def dictionary(image: Tensor, *, filters: int, size: int, seed: int, patches: int = 40_000) -> Tensor:
+def dictionary(image: Tensor, settings: PatchBank, *, filters: int, size: int, seed: int) -> Tensor:
     """Filters [F, 3, size, size]: random patches of `image` [S, 3, 32, 32] uint8, whitened, of unit length."""
-    draw = torch.Generator().manual_seed(seed)
+    draw, patches = torch.Generator().manual_seed(seed), settings.patches
     at = torch.randint(len(image), (patches,), generator=draw)
     top, left = torch.randint(SIDE - size + 1, (2, patches), generator=draw)
     step = torch.arange(size)
     cut = image[at[:, None, None], :, (top[:, None] + step)[:, :, None], (left[:, None] + step)[:, None, :]]
     patch = cut.permute(0, 3, 1, 2).flatten(1).double() / 255  # [P, 3 * size * size]
     patch = patch - patch.mean(1, keepdim=True)
-    patch = patch * (patch.var(1, keepdim=True) + QUIET).rsqrt()
+    patch = patch * (patch.var(1, keepdim=True) + settings.quiet).rsqrt()
     value, vector = torch.linalg.eigh(torch.cov(patch.T))
-    whitener = (vector * (value.clamp_min(0) + SMOOTH).rsqrt()) @ vector.T
+    whitener = (vector * (value.clamp_min(0) + settings.smooth).rsqrt()) @ vector.T
     chosen = patch[torch.randperm(patches, generator=draw)[:filters]] - patch.mean(0)
     filter_ = normalize(chosen @ whitener, dim=1) @ whitener
     filter_ = filter_ - filter_.mean(1, keepdim=True)  # a response is free of the place's brightness
@@ -79,7 +96,7 @@ def quadrants(side: int) -> Tensor:
     return adaptive_avg_pool2d(place, 2).flatten(1).T.contiguous()
 
 
-def responses(image: Tensor, bank: Tensor) -> Tensor:
+def responses(image: Tensor, bank: Tensor, settings: PatchBank) -> Tensor:
     """Responses [B, 2 * 4 * F] of `image` [B, 3, 32, 32] uint8: signed and absolute, of each quadrant and filter."""
     filters, size, side = len(bank), bank.shape[-1], SIDE - bank.shape[-1] + 1
     pool = quadrants(side).to(image.device)
@@ -89,15 +106,15 @@ def responses(image: Tensor, bank: Tensor) -> Tensor:
         mean = avg_pool2d(value.mean(1, keepdim=True), size, 1)
         square = avg_pool2d(value.square().mean(1, keepdim=True), size, 1)
         numbers = 3 * size * size
-        gain = ((square - mean.square()).clamp_min(0) * (numbers / (numbers - 1)) + QUIET).rsqrt()
+        gain = ((square - mean.square()).clamp_min(0) * (numbers / (numbers - 1)) + settings.quiet).rsqrt()
         flat = conv2d(value, bank).permute(0, 2, 3, 1).reshape(len(part), side * side, filters)
-        shrunk = softshrink(flat.mul_(gain.view(len(part), side * side, 1)), SHRINK)
+        shrunk = softshrink(flat.mul_(gain.view(len(part), side * side, 1)), settings.shrink)
         out.append(torch.cat([pool @ shrunk, pool @ shrunk.abs_()], 1).flatten(1))
     return torch.cat(out) if out else torch.zeros(0, filters * 2 * QUADRANTS, device=image.device)
 
 
-def whole(response: Tensor) -> Tensor:
+def whole(response: Tensor, faint: float) -> Tensor:
     """Each filter's response over the whole picture, signed and its log strength [B, 2 * F], of `responses`."""
     filters = response.shape[1] // (2 * QUADRANTS)
     signed, strength = response.view(-1, 2, QUADRANTS, filters).mean(2).unbind(1)  # [B, F] each
-    return torch.cat([signed, (strength + FAINT).log()], 1)
+    return torch.cat([signed, (strength + faint).log()], 1)

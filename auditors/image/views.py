@@ -6,26 +6,29 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
-# Added to a picture's standard deviation (in grey levels), so that an empty picture is not blown up to pure noise.
-QUIET = 4.0
 
+def contrast_normalised(image: Tensor, quiet: float) -> Tensor:
+    """Pictures [B, C, H, W] as rows [B, C*H*W] of mean 0 and about unit variance.
 
-def contrast_normalised(image: Tensor) -> Tensor:
-    """Pictures [B, C, H, W] as rows [B, C*H*W] of mean 0 and about unit variance."""
+    `quiet` grey levels are added to their standard deviation, so that an empty picture is not blown up to pure noise.
+    """
     flat = image.flatten(1)
     centred = flat - flat.mean(1, keepdim=True)
-    normalised: Tensor = centred / (centred.square().mean(1, keepdim=True).sqrt() + QUIET)
+    normalised: Tensor = centred / (centred.square().mean(1, keepdim=True).sqrt() + quiet)
     return normalised
 
 
-def frequencies(image: Tensor) -> Tensor:
-    """Log amplitudes [B, C*H*(W//2+1)] of the Fourier coefficients of [B, C, H, W], wherever a pattern sits."""
+def frequencies(image: Tensor, quiet: float) -> Tensor:
+    """Log amplitudes [B, C*H*(W//2+1)] of the Fourier coefficients of [B, C, H, W], wherever a pattern sits.
+
+    `quiet` is added to every amplitude.
+    """
     height, width = image.shape[-2:]
     if not len(image):  # which FFT libraries refuse
         return image.new_empty(0, image.shape[1] * height * (width // 2 + 1))
     window = torch.outer(torch.hann_window(height), torch.hann_window(width)).to(image)
     amplitude: Tensor = torch.fft.rfft2((image - image.mean((2, 3), keepdim=True)) * window).abs()
-    return amplitude.add(QUIET).log().flatten(1)
+    return amplitude.add(quiet).log().flatten(1)
 
 
 def energies(image: Tensor) -> Tensor:

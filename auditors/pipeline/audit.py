@@ -119,7 +119,7 @@ def audit(
             seconds=clock.seconds,
             plan=chosen.describe() | {"seed": seed, "device": str(where)},
             folder=out,
-            power=detection_limits.power(audited.groups, dataset, chosen.decide),
+            power=detection_limits.power(audited.groups, dataset, chosen.decide, audited.detectors),
             false_alarms=false_alarms.false_alarms(chosen),
         )
         _written(folder, report, audited, shown, drawn)

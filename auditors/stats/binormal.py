@@ -11,14 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FEWEST = 20  # rows of a group, for its share of foreign rows to be estimated
-# Times as many rows in one class as in another: the smaller is taken for the larger as no peer is, and too few of its
-# rows say what foreign rows look like.
-OUTNUMBERED = 4
-# Roots of log-likelihood ratios of innocent groups are not alike to better than this: were the model exact they would
-# be half-normal, whose upper quartile lies this far, in the Gumbel law's scale, from its median.
-LEAST_SCALE = 0.55
-STEPS = 100
+START = 0.05  # share that the maximisation starts from
+STEPS = 100  # of it, after which nothing moves
 
 
 def normal_scores(others: Tensor) -> Tensor:
@@ -29,16 +23,16 @@ def normal_scores(others: Tensor) -> Tensor:
     return score
 
 
-def mixed(normal: Tensor, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def mixed(normal: Tensor, own: Tensor, *, fewest: int) -> tuple[Tensor, Tensor, Tensor]:
     """Maximum likelihood of share * N(0, 1) + (1 - share) * N(place, 1), by expectation and maximisation.
 
     normal [G, BINS] are scores, own [G, BINS] how many rows have them. Returns share, place and the gain in
-    log-likelihood over a share of nought, all [G] float64; nought where a group has fewer than FEWEST rows.
+    log-likelihood over a share of nought, all [G] float64; nought where a group has fewer than `fewest` rows.
     """
     weight = own.double()
     rows = weight.sum(-1).clamp_min(1)
     whole = (weight * normal).sum(-1) / rows
-    share, place = torch.full_like(whole, 0.05), whole.clamp_min(0)
+    share, place = torch.full_like(whole, START), whole.clamp_min(0)
     for _ in range(STEPS):
         foreign = weight * odds(normal, share, place)
         share = foreign.sum(-1) / rows
@@ -51,7 +45,7 @@ def mixed(normal: Tensor, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     )
     without = -((normal - whole[:, None]) ** 2) / 2
     gain = (weight * (with_share - without)).sum(-1).clamp_min(0)
-    enough = own.sum(-1) >= FEWEST
+    enough = own.sum(-1) >= fewest
     return torch.where(enough, share, 0.0), place, torch.where(enough, gain, 0.0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LIKELIER = 0.5  # a row is of the second component from this posterior on
 POOLED = 8  # neighbouring bins counted as one: a bin of its own holds too few rows for a density
 
 

@@ -5,25 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Eigenvalues below this fraction of the mean are noise of the file format, not of the data: dividing by them would
-# let a picture's rounding errors outvote its content.
-FLOOR = 1e-3
-# Fewer rows than this per dimension and an inverted covariance says more about the sample than about the data:
-# by the Marchenko-Pastur law the smallest eigenvalue is then off by 1 - (1 - 8**-0.5)**2 = 58 %.
-ROWS_PER_DIMENSION = 8
 
-
-def whitening(scatter: Tensor, rows: float, *, limit: int) -> Tensor:
+def whitening(scatter: Tensor, rows: float, *, limit: int, floor: float) -> Tensor:
     """W [D, d], so that x @ W has about unit covariance when x has `scatter` [D, D] / `rows`.
 
-    d is the rank, but at most rows / 8 and at most `limit`; the directions of least variance are left out first.
+    d is the rank, but at most `limit`; the directions of least variance are left out first. `floor` times the mean
+    eigenvalue is added to each: dividing by the smallest would let rounding errors outvote content.
     """
     value, vector = torch.linalg.eigh(scatter / max(rows, 1.0))
     rank = int((value > value[-1] * 1e-7).sum()) if float(value[-1]) > 0 else 0
-    keep = min(rank, int(rows) // ROWS_PER_DIMENSION, limit)
+    keep = max(0, min(rank, limit))
     value, vector = value[len(value) - keep :], vector[:, len(vector) - keep :]
-    floor = FLOOR * float(value.mean()) if keep else 1.0
-    whitener: Tensor = vector * (value + floor).rsqrt()
+    added = floor * float(value.mean()) if keep else 1.0
+    whitener: Tensor = vector * (value + added).rsqrt()
     return whitener
 
 

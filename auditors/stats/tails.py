@@ -30,9 +30,7 @@ class Side(NamedTuple):
         return mixture.posterior(self.own, self.expected)
 
 
-def side(
-    own: Tensor, nulls: Sequence[Tensor], *, median: Tensor, scale: Tensor, fewest: int, most: float = 0.25
-) -> Side:
+def side(own: Tensor, nulls: Sequence[Tensor], *, median: Tensor, scale: Tensor, fewest: int, most: float) -> Side:
     """Hold the upper tails of the histograms `own` [..., r, BINS] against those of every null, in `own`'s units.
 
     `median` and `scale` [..., r] say where innocent rows lie. The m-th most extreme rows are compared for m =

@@ -10,7 +10,7 @@ import torch
 from worlds import TARGET, auroc, backdoored, clean, learned, schema_of
 
 from foretaste.detectors.doubted_signature import DoubtedSignature, doubted
-from foretaste.detectors.sweeps.two_component import FEWEST
+from foretaste.detectors.sweeps.two_component import TwoComponent
 from foretaste.errors import NotApplicable, PlanError
 from foretaste.types.batch import Batch
 
@@ -159,10 +159,10 @@ def test_the_group_of_all_needs_no_peers():
 
 def test_few_doubted_rows_are_not_tested():
     batch = clean(0, apart=12.0).batch
-    few = (batch.label == TARGET) & (batch.row // 6 < 4 * FEWEST)  # of which a half holds less than 32
+    few = (batch.label == TARGET) & (batch.row // 6 < 4 * TwoComponent().fewest)  # of which a half holds less than 32
     batch = Batch(batch.row, batch.label, batch.embedding + few[:, None] * trigger(), plain(6, batch.label, few))
     groups = learned(DoubtedSignature(), batch).groups
-    assert doubted(batch, DOUBT).sum() == 4 * FEWEST
+    assert doubted(batch, DOUBT).sum() == 4 * TwoComponent().fewest
     assert groups.p_value.tolist() == [1.0] * 7
     assert groups.statistic.tolist() == [0.0] * 7
 

@@ -60,7 +60,7 @@ def compute_joint(label, prob, threshold):
     """The second sweep on its own, with thresholds that are given."""
     from foretaste.detectors.label_issue import _Joint
 
-    step = _Joint(torch.from_numpy(threshold))
+    step = _Joint(LabelIssue(), torch.from_numpy(threshold))
     batch = Batch(torch.arange(len(label)), torch.from_numpy(label), torch.zeros(len(label), 1), torch.from_numpy(prob))
     return step.reduce(step.zero(), batch).joint.numpy()
 

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from worlds import TARGET, auroc, backdoored, clean, learned, schema_of
 
 from foretaste.detectors.spectral_signature import SpectralSignature
-from foretaste.detectors.sweeps.two_component import FEWEST
+from foretaste.detectors.sweeps.two_component import TwoComponent
 from foretaste.errors import NotApplicable
 from foretaste.types.batch import Batch
 
@@ -95,7 +95,7 @@ def test_moving_and_scaling_the_embedding_changes_nothing():
 
 def test_fewer_rows_than_can_stand_out_are_not_tested():
     batch = clean(0).batch
-    few = (batch.label != 0) | (batch.row < 6 * (4 * FEWEST - 1))
+    few = (batch.label != 0) | (batch.row < 6 * (4 * TwoComponent().fewest - 1))
     groups = learned(SpectralSignature(), batch[few]).groups
     assert groups.p_value[0] == 1
     assert groups.statistic[0] == 0

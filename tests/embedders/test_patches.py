@@ -22,7 +22,7 @@ from foretaste.dataset.parquet import open_dataset, payloads
 from foretaste.dataset.payload import Payload
 from foretaste.embedders.patches import Patches, Totals, scale, solved
 from foretaste.errors import NotApplicable, PlanError
-from foretaste.image.random_patches import FAINT, QUIET, SHRINK, dictionary, fold_key, quadrants, responses, sample
+from foretaste.image.random_patches import PatchBank, dictionary, fold_key, quadrants, responses, sample
 from foretaste.types.dataset import Dataset, File, Modality, Roles
 from foretaste.types.digests import Digest
 
@@ -30,6 +30,8 @@ CPU = torch.device("cpu")
 ROLES = Roles(Modality.IMAGE, ("image",), "label")
 KIND = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 TINY = {"filters": 6, "size": 4, "folds": 3}
+
+BANK = PatchBank()
 
 
 def png(array):
@@ -92,13 +94,13 @@ def test_responses_are_those_of_every_patch_on_its_own(size, device):
     image[1], image[2, :, :9, :20] = 200, 0  # an empty picture, and an empty corner
     window = sliding_window_view(image.double().numpy() / 255, (size, size), axis=(2, 3))  # [B, 3, H, W, size, size]
     patch = window.transpose(0, 2, 3, 1, 4, 5).reshape(20, 33 - size, 33 - size, -1)
-    plain = (patch - patch.mean(-1, keepdims=True)) / np.sqrt(patch.var(-1, keepdims=True, ddof=1) + QUIET)
+    plain = (patch - patch.mean(-1, keepdims=True)) / np.sqrt(patch.var(-1, keepdims=True, ddof=1) + BANK.quiet)
     found = plain @ bank.flatten(1).double().numpy().T
-    shrunk = np.sign(found) * np.maximum(np.abs(found) - SHRINK, 0)
+    shrunk = np.sign(found) * np.maximum(np.abs(found) - BANK.shrink, 0)
     side, half = 33 - size, (33 - size + 1) // 2
     places = [(i, j) for i in (slice(0, half), slice(side - half, side)) for j in (slice(0, half), slice(-half, side))]
     expected = np.stack([value[:, i, j].mean((1, 2)) for value in (shrunk, np.abs(shrunk)) for i, j in places], 1)
-    got = responses(image.to(device), bank.to(device)).cpu()
+    got = responses(image.to(device), bank.to(device), BANK).cpu()
     loose = 1e-4 if device == CPU else 5e-3  # CUDA's convolutions round to 10 bits by default
     np.testing.assert_allclose(got, expected.reshape(20, -1), atol=loose)
     assert_close(got[1], torch.zeros(got.shape[1]))
@@ -112,12 +114,14 @@ def test_quadrants_are_pooled_as_torch_pools_them(side):
 
 
 def test_no_pictures_have_no_responses():
-    assert responses(colour(0), random_bank()).shape == (0, 2 * 4 * 5)
+    assert responses(colour(0), random_bank(), BANK).shape == (0, 2 * 4 * 5)
 
 
 def test_filters_do_not_see_brightness_and_depend_on_the_seed():
     image = colour(40)
-    one, same, other = (dictionary(image, filters=7, size=4, seed=seed, patches=2000) for seed in (0, 0, 1))
+    one, same, other = (
+        dictionary(image, replace(BANK, patches=2000), filters=7, size=4, seed=seed) for seed in (0, 0, 1)
+    )
     assert one.shape == (7, 3, 4, 4)
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -127,10 +131,10 @@ def test_filters_do_not_see_brightness_and_depend_on_the_seed():
 def test_filters_are_patches_freed_of_what_patches_have_in_common():
     """On smooth pictures neighbouring pixels agree; whitened filters respond about alike to all directions."""
     image = torch.nn.functional.interpolate(colour(60)[:, :, :8, :8].float(), size=(32, 32), mode="bilinear").byte()
-    plain = dictionary(image, filters=200, size=4, seed=0, patches=4000).flatten(1).double()
+    plain = dictionary(image, replace(BANK, patches=4000), filters=200, size=4, seed=0).flatten(1).double()
     window = sliding_window_view(image.double().numpy() / 255, (4, 4), axis=(2, 3))
     patch = torch.from_numpy(window.transpose(0, 2, 3, 1, 4, 5).reshape(-1, 48).copy())
-    patch = (patch - patch.mean(1, keepdim=True)) / (patch.var(1, keepdim=True) + QUIET).sqrt()
+    patch = (patch - patch.mean(1, keepdim=True)) / (patch.var(1, keepdim=True) + BANK.quiet).sqrt()
     value, vector = torch.linalg.eigh(torch.cov(patch.T))
     # In the whitened space filters are of unit length: filter @ inverse whitener, but for its own mean.
     length = (plain @ (vector * (value.clamp_min(0) + 0.1).sqrt()) @ vector.T).norm(dim=1)
@@ -205,10 +209,10 @@ def test_the_sample_is_the_same_however_rows_are_cut():
 
 def test_the_embedding_is_the_mean_response_of_the_picture_as_it_is():
     encoder, image = fitted(), given().images(32)[0]
-    signed, strength = responses(image, encoder.bank).view(90, 2, 4, 6).mean(2).unbind(1)
+    signed, strength = responses(image, encoder.bank, BANK).view(90, 2, 4, 6).mean(2).unbind(1)
     batch = encoder.embed(given())
     assert batch.embedding.shape == (90, encoder.dim) == (90, 12)
-    assert_close(batch.embedding, torch.cat([signed, (strength + FAINT).log()], 1), rtol=1e-4, atol=1e-5)
+    assert_close(batch.embedding, torch.cat([signed, (strength + BANK.faint).log()], 1), rtol=1e-4, atol=1e-5)
 
 
 def test_a_pattern_counts_wherever_it_sits():
@@ -249,7 +253,7 @@ def test_probabilities_sum_to_one_and_are_those_of_the_row_s_own_fold():
 def test_each_fold_is_judged_by_a_ridge_over_the_sampled_rows_of_the_others(rows):
     encoder, image = fitted(mirrored=False, rows=rows), given().images(32)[0]
     key, label = fold_key(image), pictures()[1]
-    value = responses(image, encoder.bank).double().numpy()
+    value = responses(image, encoder.bank, BANK).double().numpy()
     for k in range(3):
         used = ((key % 3 != k) & (key < 2**62 * min(1.0, rows / 90))).numpy()
         assert 20 < used.sum() < (90 if rows > 90 else 60)

@@ -97,7 +97,7 @@ def test_contrast_is_that_of_numpy():
     image = torch.rand(5, 3, 8, 8) * 255
     flat = image.flatten(1).double().numpy()
     expected = (flat - flat.mean(1, keepdims=True)) / (flat.std(1, keepdims=True) + 4)
-    np.testing.assert_allclose(contrast_normalised(image), expected, atol=1e-5)
+    np.testing.assert_allclose(contrast_normalised(image, 4.0), expected, atol=1e-5)
 
 
 def test_frequencies_are_numpys_wherever_a_pattern_sits():
@@ -105,7 +105,7 @@ def test_frequencies_are_numpys_wherever_a_pattern_sits():
     window = np.outer(*[0.5 - 0.5 * np.cos(2 * np.pi * np.arange(16) / 16)] * 2)
     centred = (image - image.mean((2, 3), keepdim=True)).double().numpy() * window
     expected = np.log(np.abs(np.fft.rfft2(centred)) + 4).reshape(3, -1)
-    np.testing.assert_allclose(frequencies(image), expected, atol=1e-4)
+    np.testing.assert_allclose(frequencies(image, 4.0), expected, atol=1e-4)
 
 
 def test_energies_of_a_cell_are_numpys():

@@ -16,6 +16,7 @@ from foretaste.explain.detection_limits import needed, power
 from foretaste.types.findings import Kind
 
 DECIDE = Decide()
+PLAN = {"spectral-signature": SpectralSignature()}
 
 
 def run_tests(check, groups):
@@ -58,7 +59,7 @@ def test_a_suspected_class_reaches_what_is_needed_and_a_clean_one_does_not(tmp_p
     world = backdoored(1, poison=30, shift=10.0)
     dataset = vectors(tmp_path / "rows.parquet", world.batch)
     table = significance(looked(world), DECIDE)
-    said = power(table, dataset, DECIDE)
+    said = power(table, dataset, DECIDE, PLAN)
     suspected = {dataset.classes[one] for one in table.filter("suspicious")["label"]}
     assert suspected
     assert {one["class"] for one in said["classes"] if one["reached"] > one["needed"]} == suspected
@@ -80,11 +81,11 @@ def test_classes_too_small_are_named(tmp_path):
     dataset = vectors(tmp_path / "rows.parquet", batch)
     scorer = learned(SpectralSignature(), batch)
     tested = [run_tests("spectral-signature", scorer.groups)]
-    (small,) = power(significance(tested, DECIDE), dataset, DECIDE)["untested"]
+    (small,) = power(significance(tested, DECIDE), dataset, DECIDE, PLAN)["untested"]
     assert small["class"] == dataset.classes[2]
     assert small["rows"] < 32
 
 
 def test_a_look_without_a_law_says_nothing(tmp_path):
     dataset = vectors(tmp_path / "rows.parquet", clean(0).batch)
-    assert power(significance([], DECIDE), dataset, DECIDE) == {}
+    assert power(significance([], DECIDE), dataset, DECIDE, PLAN) == {}

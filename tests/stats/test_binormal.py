@@ -13,7 +13,7 @@ def test_the_mixture_is_the_one_that_maximises_the_likelihood() -> None:
     score = np.concatenate([generator.normal(size=60), generator.normal(2.2, 1, size=400)])
     spot = quantiles.bin_of(torch.from_numpy(score))
     normal = quantiles.centres()[None]
-    share, place, gain = mixed(normal, torch.bincount(spot, minlength=quantiles.BINS)[None])
+    share, place, gain = mixed(normal, torch.bincount(spot, minlength=quantiles.BINS)[None], fewest=20)
     score = quantiles.centres()[spot].numpy()
 
     def loss(at: np.ndarray) -> float:

@@ -27,10 +27,10 @@ def counted(value):
     return histogram(value, torch.zeros(len(value), dtype=torch.int64), 1)
 
 
-def held(own, *nulls, median=0.0, scale=1.0, fewest=FEWEST, **how):
+def held(own, *nulls, median=0.0, scale=1.0, fewest=FEWEST, most=0.25):
     place, unit = (torch.tensor([one], dtype=torch.float64) for one in (median, scale))
     nulls = [counted(one) for one in nulls]
-    return side(counted(own), nulls, median=place, scale=unit, fewest=fewest, **how)
+    return side(counted(own), nulls, median=place, scale=unit, fewest=fewest, most=most)
 
 
 def sorted_out(own, *nulls, median=0.0, scale=1.0, fewest=FEWEST, most=0.25):
@@ -138,7 +138,8 @@ def test_the_side_that_reaches_farther_out_is_chosen():
     own, null = (torch.cat([counted(one) for one in many]) for many in (rows, [drawn(9, 2000)] * 4))
     middle, unit = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
     right, left = (
-        side(a, [b], median=middle, scale=unit, fewest=FEWEST) for a, b in ((own, null), (own.flip(-1), null.flip(-1)))
+        side(a, [b], median=middle, scale=unit, fewest=FEWEST, most=0.25)
+        for a, b in ((own, null), (own.flip(-1), null.flip(-1)))
     )
     far, first = chosen([right, left])
     assert first[:3].tolist() == [True, False, False]

@@ -9,18 +9,34 @@ import torch
 from torch import Tensor
 
 from foretaste.detectors.contract import Aggregator
-from foretaste.detectors.sweeps.two_component import FEWEST
+from foretaste.settings import threshold
 from foretaste.stats import quantiles
+from foretaste.stats.mixture import LIKELIER
 from foretaste.stats.significance import gumbel_tail
 from foretaste.stats.tails import Side, side
 from foretaste.types.batch import Batch, GroupTests, Scores
 
-MOST = 0.5  # share of a class's contradicted rows that may be planted, for the comparison of tails
-TRAIT = 0.25  # share of honest rows among those that stand apart, from which on nobody is accused
-ALONE = 2 / 3  # posterior from which on a row is accused by its form alone
-# Datasets of two classes have no peers: the statistic of classes of clean texts lies about here.
-PLACE = torch.tensor([0.03], dtype=torch.float64)
-SCALE = 0.06
+
+@dataclass(frozen=True)
+class FormLine:
+    """When rows of another form are a group, and which of them are accused.
+
+    fewest  contradicted rows that must stand out; classes with fewer than four times as many are not tested
+    most    share of a class's contradicted rows that may be planted, for the comparison of tails
+    tail    share of its agreeing rows up to which the most extreme ones are compared
+    trait   share of honest rows among those that stand apart, above which nobody is accused
+    alone   posterior from which on a row is accused by its form alone
+    place   where the statistic lies in clean texts: datasets of two classes have no peers
+    scale   how far it scatters there
+    """
+
+    fewest: int = threshold(8, "as for spectral-signature")
+    most: float = threshold(0.5, "most of the contradicted rows are honest mistakes")
+    tail: float = threshold(0.25, "not tuned")
+    trait: float = threshold(0.25, "as for doubted-signature")
+    alone: float = threshold(2 / 3, "not tuned")
+    place: float = threshold(0.03, "classes of clean texts; of how many corpora was not recorded")
+    scale: float = threshold(0.06, "the same clean texts")
 
 
 def meant(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -95,10 +111,10 @@ def counted(state: Counts, batch: Batch, along: Tensor, part: Tensor, weight: Te
     )
 
 
-def held(own: Tensor, others: Tensor, agreeing: Tensor) -> Side:
+def held(own: Tensor, others: Tensor, agreeing: Tensor, settings: FormLine) -> Side:
     """The upper tail of the contradicted rows against both kinds of honest rows, where those lie."""
     median, scale = quantiles.robust_scale(others)
-    return side(own, [others, agreeing], median=median, scale=scale, fewest=FEWEST, most=MOST)
+    return side(own, [others, agreeing], median=median, scale=scale, fewest=settings.fewest, most=settings.most)
 
 
 class Finder(Protocol):
@@ -121,6 +137,7 @@ class Gap:
 class Members:
     """A sweep for how the rows that stand apart differ from rows of their meaning."""
 
+    settings: FormLine
     space: Space
     finder: Finder
     excess: Tensor  # [K], of the weaker half
@@ -173,21 +190,23 @@ class Line:
         return Counts(left.own + right.own, left.others + right.others, left.agreeing + right.agreeing)
 
     def finish(self, state: Counts) -> Aggregator | FormScorer:
-        against = held(state.own, state.others, state.agreeing)
+        settings = self.found.settings
+        against = held(state.own, state.others, state.agreeing, settings)
         # Where a row of this meaning and another label lies, an agreeing row of the class may not: its meaning shifts
         # it along the line. Its nulls are the rows of other classes about their own middle, and its class's mirror.
         median, scale = quantiles.robust_scale(state.agreeing)
         place, spread = against.median, against.scale
         foreign = quantiles.moved(state.others, median - scale / spread * place, scale / spread)
         mirror = quantiles.moved(state.agreeing, 2 * median, -torch.ones_like(median))
-        agreeing = side(state.agreeing, [foreign, mirror], median=median, scale=scale, fewest=FEWEST)
+        where = {"median": median, "scale": scale}
+        agreeing = side(state.agreeing, [foreign, mirror], **where, fewest=settings.fewest, most=settings.tail)
         parts = (agreeing, against)
         posterior = torch.stack([one.posterior for one in parts])  # [2, K, BINS]
         # What honest rows show as well, only less often, is a trait, and accuses nobody.
-        apart = posterior >= 0.5
+        apart = posterior >= LIKELIER
         rows = torch.stack([(one.own * apart[k]).sum(-1) for k, one in enumerate(parts)]).sum(0)
         innocent = torch.stack([(one.expected * apart[k]).sum(-1) for k, one in enumerate(parts)]).sum(0)
-        enough = (rows >= FEWEST) & (innocent <= TRAIT * rows)
+        enough = (rows >= settings.fewest) & (innocent <= settings.trait * rows)
         scorer = FormScorer(
             self,
             torch.stack([one.median for one in parts]),
@@ -199,7 +218,7 @@ class Line:
         )
         if not self.found.again:
             return scorer
-        return Members(self.found.space, scorer, scorer.excess, self.found.tested & enough, again=False)
+        return Members(settings, self.found.space, scorer, scorer.excess, self.found.tested & enough, again=False)
 
 
 @dataclass(frozen=True)
@@ -217,13 +236,14 @@ class FormScorer:
     def members(self, batch: Batch) -> Tensor:
         number = torch.arange(len(self.excess), device=batch.label.device)
         kind, spot = contradicted(batch).long()[:, None], quantiles.bin_of(self.line.along(batch))
-        return (batch.label[:, None] == number) & (self.posterior[kind, number, spot] >= 0.5)
+        return (batch.label[:, None] == number) & (self.posterior[kind, number, spot] >= LIKELIER)
 
     @property
     def groups(self) -> GroupTests:
         """How far out the contradicted rows reach along the direction that the other half of them showed."""
         tested = self.line.found.tested & self.enough
-        p_value = gumbel_tail(self.excess, PLACE.to(self.excess), least_scale=SCALE)
+        law = self.line.found.settings
+        p_value = gumbel_tail(self.excess, self.excess.new_tensor([law.place]), least_scale=law.scale)
         label = torch.arange(len(self.excess), device=self.excess.device)
         p_value = torch.where(tested, p_value, 1.0)
         return GroupTests(label, self.excess, p_value, {"times_farther_out": self.excess.exp()})
@@ -237,7 +257,8 @@ class FormScorer:
         strength = 1 - self.groups.p_value[label]
         posterior = self.posterior[kind, label, spot]
         # Nothing but its form speaks against a row that means what its label says.
-        posterior = torch.where((kind == 0) & (posterior < ALONE), posterior * 0.49 / ALONE, posterior)
+        alone = self.line.found.settings.alone
+        posterior = torch.where((kind == 0) & (posterior < alone), posterior * 0.49 / alone, posterior)
         return Scores(
             value=torch.where(known, z, 0.0).float(),
             p_value=torch.where(known, self.p_row[kind, label, spot], 1.0),

@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from foretaste.settings import threshold
 from foretaste.stats import quantiles
+from foretaste.stats.mixture import LIKELIER
 from foretaste.stats.tails import Side, side
 from foretaste.types.batch import Batch, GroupTests, Scores
 
-PART = 0.5  # of a class: more rows than that are the class
-FEWEST = 8  # rows that must stand out before a group is suspected; single odd rows are no attack
+
+@dataclass(frozen=True)
+class TwoComponent:
+    """When the second component of a class is a group of its own.
+
+    fewest  rows that must stand out before a group is suspected; classes of fewer than four times as many rows are not
+            tested
+    part    share of the class above which the second component is the class itself
+    tail    share of the rows up to which the most extreme ones are compared with those of the nulls
+    """
+
+    fewest: int = threshold(8, "single odd rows are no attack; 12 planted rows in 8,000 were found with it")
+    part: float = threshold(0.5, "most of a class is the class")
+    tail: float = threshold(0.25, "not tuned")
+
+
+@runtime_checkable
+class Decomposes(Protocol):
+    """A detector that decomposes its groups."""
+
+    @property
+    def decomposition(self) -> TwoComponent: ...
 
 
 class Seed(Protocol):
     """What a detector knows once it has found where its groups stand apart."""
+
+    @property
+    def settings(self) -> TwoComponent: ...
 
     @property
     def trait(self) -> float:
@@ -151,6 +176,7 @@ class Line:
 
     def finish(self, state: Counts) -> DecompositionScorer:
         # The rest alone says where the class lies: a large planted group would move its median towards itself.
+        settings = self.seed.settings
         rest, other = state.rest.sum(0), state.other.sum(0)
         median, scale = quantiles.robust_scale(rest)  # [G]
         foreign_median, foreign_scale = quantiles.robust_scale(other)
@@ -161,7 +187,8 @@ class Line:
             foreign = quantiles.moved(other, median - factor * foreign_median, factor)
             foreign = torch.where(other.sum(-1, keepdim=True) > 0, foreign, mirror)
             nulls = [foreign[:, None], mirror[:, None]]
-            return side(own[:, None], nulls, median=median[:, None], scale=scale[:, None], fewest=FEWEST)
+            where = {"median": median[:, None], "scale": scale[:, None]}
+            return side(own[:, None], nulls, **where, fewest=settings.fewest, most=settings.tail)
 
         own = state.member + state.rest  # [2, G, BINS]
         whole = held(own.sum(0), rest, other)
@@ -169,9 +196,9 @@ class Line:
         posterior = torch.stack([one.posterior[:, 0] for one in parts])  # [2, G, BINS]
         # A long tail that no row stands out of is a lumpy distribution, not a group. What other classes show as well,
         # only less often, is a trait: there are rich people in every class.
-        apart = posterior >= 0.5
+        apart = posterior >= LIKELIER
         rows = (own * apart).sum((0, 2))  # [G]
-        few = (rows >= FEWEST) & (rows <= PART * own.sum((0, 2)))
+        few = (rows >= settings.fewest) & (rows <= settings.part * own.sum((0, 2)))
         innocent = sum((one.expected[:, 0] * apart[k]).sum(-1) for k, one in enumerate(parts)) / rows.clamp_min(1)
         rows = torch.where(innocent <= self.seed.trait, rows, 0)
         moved = median - factor * foreign_median
@@ -204,13 +231,15 @@ class DecompositionScorer:
         group = torch.arange(len(self.few), device=along.device)
         own = home(batch, self.line.seed.label.to(along.device))
         along = torch.where(own, along, self.moved + self.factor * along)
-        second = self.posterior[likely[:, None], group, quantiles.bin_of(along)] >= 0.5  # [B, G]
+        second = self.posterior[likely[:, None], group, quantiles.bin_of(along)] >= LIKELIER  # [B, G]
         return second & self.few & (batch.label >= 0)[:, None]
 
     @property
     def groups(self) -> GroupTests:
         found = self.line.seed.judged(self.excess)
-        p_value = torch.where(self.rows >= FEWEST, found.p_value, torch.ones_like(found.p_value))
+        p_value = torch.where(
+            self.rows >= self.line.seed.settings.fewest, found.p_value, torch.ones_like(found.p_value)
+        )
         return GroupTests(found.label, found.statistic, p_value, found.evidence)
 
     def score(self, batch: Batch) -> Scores:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,13 +10,14 @@ import pytest
 import torch
 from worlds import learned
 
-from foretaste.detectors.sweeps.two_component import FEWEST, Decomposition
+from foretaste.detectors.sweeps.two_component import Decomposition, TwoComponent
 from foretaste.stats.quantiles import bin_of, centres
 from foretaste.stats.spectrum import spatial_sign
 from foretaste.types.batch import Batch, GroupTests
 
 NONE = torch.zeros(0, dtype=torch.int64)
 SUSPECTED = 1e-3
+FEWEST = TwoComponent().fewest
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Told:
     likely: torch.Tensor = NONE
     p_values: tuple[float, ...] = ()
     trait: float = 0.2
+    settings: TwoComponent = field(default_factory=TwoComponent)
 
     @property
     def label(self):
