@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -13,9 +13,10 @@ from foretaste.dataset.payload import Payload
 from foretaste.embedders.contract import embedder
 from foretaste.errors import PlanError
 from foretaste.text import near_duplicates
-from foretaste.text.minhash import Sketch
-from foretaste.text.near_duplicates import Cluster, Index
+from foretaste.text.minhash import MinHash, Sketch
+from foretaste.text.near_duplicates import Cluster, DuplicateLaw, Index
 from foretaste.text.ngrams import Array, Words, key
+from foretaste.text.scattered_edits import ScatteredEdits
 from foretaste.types.batch import Batch
 from foretaste.types.dataset import Dataset, Modality
 from foretaste.types.digests import recipe
@@ -32,6 +33,9 @@ class Copies:
 
     clusters  columns, at most: the most surprising
     limit     characters read of one text, half from its start, half from its end
+    minhash   how texts are sketched, and when two of them are copies
+    law       which clusters are looked at, and the law of their sizes
+    edits     when words were exchanged here and there in the copies of a cluster
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
@@ -39,6 +43,9 @@ class Copies:
 
     clusters: int = 32
     limit: int = 20_000
+    minhash: MinHash = field(default_factory=MinHash)
+    law: DuplicateLaw = field(default_factory=DuplicateLaw)
+    edits: ScatteredEdits = field(default_factory=ScatteredEdits)
 
     def __post_init__(self) -> None:
         if self.clusters < 1 or self.limit < 2:
@@ -46,9 +53,13 @@ class Copies:
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> CopiesEncoder:  # noqa: ARG002
         rows = dataset.rows or sum(dataset.class_rows)
-        frame = near_duplicates.frame(payloads, self.read, rows=rows)
-        kept = near_duplicates.kept(payloads, self.read, sources, rows=rows, frame=frame)
-        found, index = near_duplicates.gathered(kept, payloads, self.read, most=self.clusters)
+        frame = near_duplicates.frame(payloads, self.read, rows=rows, minhash=self.minhash, law=self.law)
+        kept = near_duplicates.kept(
+            payloads, self.read, sources, rows=rows, frame=frame, minhash=self.minhash, law=self.law
+        )
+        found, index = near_duplicates.gathered(
+            kept, payloads, self.read, most=self.clusters, minhash=self.minhash, law=self.law, edits=self.edits
+        )
         return CopiesEncoder(self, tuple(found), index, frame)
 
     def read(self, texts: Sequence[str]) -> Words:
@@ -75,7 +86,8 @@ class CopiesEncoder:
         return recipe("copies", 1, self.settings, self.clusters, [one.tobytes().hex() for one in known])
 
     def embed(self, payload: Payload) -> Batch:
-        which = self.index.find(Sketch.of(self.settings.read(payload.texts), self.frame))  # [B]
+        minhash = self.settings.minhash
+        which = self.index.find(Sketch.of(self.settings.read(payload.texts), self.frame, minhash), minhash)  # [B]
         out = np.zeros((len(payload), self.dim), dtype=np.float32)
         copy = (which >= 0).nonzero()[0]
         p_value = np.array([one.p_value for one in self.clusters], dtype=np.float32)

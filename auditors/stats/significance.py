@@ -55,6 +55,28 @@ def fisher(one: Tensor, other: Tensor) -> Tensor:
     return product * (1 - product.log())
 
 
+def first_or_both(one: Tensor, other: Tensor) -> Tensor:
+    """One p-value for the hypothesis that two hold, by the first alone or by both together, elementwise.
+
+    Of the two tests, that of `one` and Fisher's of both, the better one counts, as one of two (Bonferroni).
+    """
+    return (2 * torch.minimum(one.double(), fisher(one, other))).clamp(max=1.0)
+
+
+def predictive_tail(
+    excess: Tensor, *, total: Tensor | float, count: Tensor | float, prior_total: float, prior_count: float
+) -> Tensor:
+    """P(a further value is `excess` or more) by an exponential law of which `count` values are known, elementwise.
+
+    The law's rate is known as well as the values, which sum to `total`, tell it: under a Gamma prior, which counts as
+    `prior_count` values that sum to `prior_total`, a further value follows Lomax's law. Where values are logarithms of
+    how far others lie beyond a bar, these follow a power law (Hill 1975).
+    """
+    whole = torch.as_tensor(total, dtype=torch.float64, device=excess.device) + prior_total
+    number = torch.as_tensor(count, dtype=torch.float64, device=excess.device) + prior_count
+    return (1 + excess.double() / whole) ** -number
+
+
 def hypergeometric_tail(hits: int, drawn: int, marked: int, whole: int) -> float:
     """P(at least `hits` of `drawn` are marked) where `marked` of `whole` are, and any draw is as likely.
 

@@ -10,22 +10,43 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foretaste.errors import PlanError
+from foretaste.settings import threshold
 from foretaste.text.ngrams import Array, Words, mixed
 
-BANDS = 16
-HASHES = 4  # of a band: texts with similarity s share its key with probability s ** 4
-RUN = 3  # words of a run, the start and the end of the text among them
-AGREE = 6  # of 16 hashes that two copies must have in common; unrelated texts have 1 beside the band they share
 _STEP = np.uint64(0x9E3779B97F4A7C15)
-_TURN = (mixed(np.arange(1, 2 * BANDS * HASHES + 1)) >> np.uint64(32)).astype(np.uint32) | np.uint32(1)
+
+
+@dataclass(frozen=True)
+class MinHash:
+    """How texts are sketched, and when two of them are copies of each other.
+
+    run     words of a run, the start and the end of the text among them
+    bands   keys of a text; texts that share one are compared
+    hashes  of a band: texts with similarity s share its key with probability s ** hashes
+    agree   hashes, one of each band, that two copies must have in common
+    """
+
+    run: int = threshold(3, "not tuned")
+    bands: int = threshold(16, "with 4 hashes each: of pairs that share half of their runs two in three share a band")
+    hashes: int = threshold(4, "not tuned")
+    agree: int = threshold(
+        6,
+        "of 16: nine in ten pairs that share half of their runs agree so far, hardly any that share a tenth; unrelated "
+        "texts have 1 beside the band they share",
+    )
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.agree <= self.bands <= 256 or min(self.run, self.hashes) < 1:  # a band has a byte of a key
+            raise PlanError(f"minhash needs run, hashes, agree ≥ 1 and agree ≤ bands ≤ 256, got {self}")
 
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
     """What is kept of B texts.
 
-    band   [B, BANDS] uint32, keys of the bands
-    check  [B, BANDS] uint8, eight bits of one hash of every band
+    band   [B, bands] uint32, keys of the bands
+    check  [B, bands] uint8, eight bits of one hash of every band
     words  [B] int64; texts without words have nothing in common with any other
     """
 
@@ -34,48 +55,50 @@ class Sketch:
     words: Array
 
     @classmethod
-    def of(cls, words: Words, frame: Array) -> Sketch:
+    def of(cls, words: Words, frame: Array, minhash: MinHash) -> Sketch:
         """The sketch of every text of a batch, without the runs in `frame`, ascending, unless there are no others."""
-        rows = len(words.words)
-        run, row = runs(words)
+        rows, bands, hashes = len(words.words), minhash.bands, minhash.bands * minhash.hashes
+        run, row = runs(words, minhash.run)
         own = ~_among(run, frame)
         own |= (np.bincount(row[own], minlength=rows) == 0)[row]
         length = np.bincount(row, minlength=rows)
+        length = np.where(length > 0, length + minhash.run - 3, 0)  # START and END are no words
         run, row = run[own], row[own]
         count = np.bincount(row, minlength=rows)
         full = count.nonzero()[0]
-        least = np.zeros((rows, BANDS * HASHES), dtype=np.uint32)
+        least = np.zeros((rows, hashes), dtype=np.uint32)
         if len(full):
             start = (np.cumsum(count) - count)[full]
-            for at in range(BANDS * HASHES):
-                value = run * _TURN[2 * at]
+            turn = (mixed(np.arange(1, 2 * hashes + 1)) >> np.uint64(32)).astype(np.uint32) | np.uint32(1)
+            for at in range(hashes):
+                value = run * turn[2 * at]
                 value ^= value >> np.uint32(15)
-                value *= _TURN[2 * at + 1]
+                value *= turn[2 * at + 1]
                 value ^= value >> np.uint32(13)
                 least[full, at] = np.minimum.reduceat(value, start)
-        part = least.reshape(rows, BANDS, HASHES)
-        key = np.zeros((rows, BANDS), dtype=np.uint64)
-        for at in range(HASHES):
+        part = least.reshape(rows, bands, minhash.hashes)
+        key = np.zeros((rows, bands), dtype=np.uint64)
+        for at in range(minhash.hashes):
             key = key * _STEP + part[:, :, at] + np.uint64(1)
-        band = (mixed(key + np.arange(BANDS, dtype=np.uint64)) >> np.uint64(32)).astype(np.uint32)
+        band = (mixed(key + np.arange(bands, dtype=np.uint64)) >> np.uint64(32)).astype(np.uint32)
         return cls(band, (part[:, :, 0] & np.uint32(255)).astype(np.uint8), length)
 
 
-def agreeing(one: Array, other: Array) -> Array:
-    """Which pairs of checks [..., BANDS] belong to copies of each other [...] bool."""
-    alike: Array = (one == other).sum(-1) >= AGREE
+def agreeing(one: Array, other: Array, minhash: MinHash) -> Array:
+    """Which pairs of checks [..., bands] belong to copies of each other [...] bool."""
+    alike: Array = (one == other).sum(-1) >= minhash.agree
     return alike
 
 
-def runs(words: Words) -> tuple[Array, Array]:
-    """A number [R] for every run of RUN words, and its text [R]; a text of n words has n runs."""
-    if len(words.key) < RUN:
+def runs(words: Words, length: int) -> tuple[Array, Array]:
+    """A number [R] for every run of `length` words, and its text [R]; of length 3 a text of n words has n runs."""
+    if len(words.key) < length:
         return np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int64)
-    count = len(words.key) - RUN + 1
+    count = len(words.key) - length + 1
     key = np.zeros(count, dtype=np.uint64)
-    for step in range(RUN):
+    for step in range(length):
         key = key * _STEP + words.key[step : step + count]
-    inside = words.row[:count] == words.row[RUN - 1 :]
+    inside = words.row[:count] == words.row[length - 1 :]
     return (mixed(key[inside]) >> np.uint64(32)).astype(np.uint32), words.row[:count][inside]
 
 

@@ -12,26 +12,45 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from scipy.sparse.csgraph import connected_components
 
 from foretaste.dataset.payload import Payload
-from foretaste.text.minhash import BANDS, Sketch, agreeing, runs
+from foretaste.settings import threshold
+from foretaste.stats.significance import first_or_both, predictive_tail
+from foretaste.text.minhash import MinHash, Sketch, agreeing, runs
 from foretaste.text.ngrams import Array, Words, mixed
-from foretaste.text.scattered_edits import edited, unusual
-
-SAMPLE = 1 << 14  # rows in which runs of words are counted that are the frame of all texts
-FRAME = 0.05  # share of the rows that have such a run
-CELLS = 1 << 24  # keys kept of all rows together: of more than a million rows fewer bands, of more than 16 one
-FEWEST = 8  # rows of a cluster that is looked at
-MANY = 16  # rows from which on it is asked how the copies of a cluster differ
-LOOKED = 256  # clusters of which that is asked, the largest
-EDITED = 0.05  # probability up to which how they differ counts
-SHORT = 6  # words of a text, below which it says too little to teach anything, and repeats for many reasons
-TOP = 20  # clusters that the law is read from
-SHAPE = 1.5  # of the power law before any cluster was seen; ten real corpora have 1.0 to 1.9
-WEIGHT = 10.0  # clusters that this counts as much as
+from foretaste.text.scattered_edits import ScatteredEdits, edited, unusual
 
 Read = Callable[[Sequence[str]], Words]
+
+
+@dataclass(frozen=True)
+class DuplicateLaw:
+    """Which clusters of near copies are looked at, and the law of their sizes.
+
+    sample   rows in which runs of words are counted that are the frame of all texts
+    frame    share of the rows from which on a run is frame
+    keys     keys of bands kept of all rows together, at most: of more rows fewer bands are kept, and then fewer rows
+    fewest   rows of a cluster that is looked at, at least
+    short    words of a text, below which it says too little to teach anything, and repeats for many reasons
+    smaller  share of the rows of a cluster that others must have fewer than, to teach how large it may be
+    shorter  share of its words that others must have at least
+    top      clusters that the law is read from, the largest
+    shape    of the power law before any cluster was seen
+    weight   clusters that this, and the usual share of edited copies, count as much as
+    """
+
+    sample: int = threshold(1 << 14, "standard error of a share of .05: .2 %")
+    frame: float = threshold(0.05, "not tuned")
+    keys: int = threshold(1 << 24, "memory: a million rows have all 16 bands, 16 million have one")
+    fewest: int = threshold(8, "not tuned")
+    short: int = threshold(6, "not tuned")
+    smaller: float = threshold(0.5, "one flood must not excuse another; not tuned")
+    shorter: float = threshold(0.5, "short texts repeat more than long ones; not tuned")
+    top: int = threshold(20, "the many pairs say little of the few large clusters; not tuned")
+    shape: float = threshold(1.5, "ten real corpora have 1.0 to 1.9")
+    weight: float = threshold(10.0, "not tuned")
 
 
 @dataclass(frozen=True)
@@ -45,7 +64,7 @@ class Cluster:
     label     the commonest class among them
     purity    share of the rows that have it
     sources   different sources they come from; 0 where sources are not known
-    p_value   probability that the dataset's law of duplicates leaves any cluster as large, and as edited
+    p_value   probability that the dataset's laws of duplicates leave any cluster as large, or as large and as edited
     edited    share of the rows in which words were exchanged here and there (auditors/text/scattered_edits.py)
     foremost  share of the rows that come from the commonest source; 0 where sources are not known
     """
@@ -67,19 +86,19 @@ class Index:
     """Which texts belong to which cluster: keys of bands [M] uint64 ascending, with a check and a cluster each."""
 
     key: Array
-    check: Array  # [M, BANDS] uint8
+    check: Array  # [M, bands] uint8
     cluster: Array  # [M] int64
 
-    def find(self, sketch: Sketch) -> Array:
+    def find(self, sketch: Sketch, minhash: MinHash) -> Array:
         """The cluster of each text [B], -1 where it belongs to none."""
         out = np.full(len(sketch.band), -1, dtype=np.int64)
         if not len(self.key):
             return out
-        for band in range(BANDS):
+        for band in range(minhash.bands):
             key = placed(sketch.band[:, band], band)
             spot = np.searchsorted(self.key, key).clip(max=len(self.key) - 1)
             hit = (self.key[spot] == key) & (sketch.words > 0) & (out < 0)
-            hit[hit] = agreeing(self.check[spot[hit]], sketch.check[hit])
+            hit[hit] = agreeing(self.check[spot[hit]], sketch.check[hit], minhash)
             out[hit] = self.cluster[spot[hit]]
         return out
 
@@ -95,39 +114,40 @@ class Kept:
 
     row: Array  # [N] int64
     band: Array  # [N, b] uint32
-    check: Array  # [N, BANDS] uint8
+    check: Array  # [N, bands] uint8
     words: Array  # [N] int32
     text: Array  # [N] uint64, a key of the whole text
     label: Array  # [N] int32
     source: Array  # [N] uint64, 0 where there is none
 
 
-def frame(payloads: Iterable[Payload], read: Read, *, rows: int) -> Array:
-    """Numbers, ascending, of the runs of words in more than FRAME of all rows: templates of prompts, common idioms."""
-    step = max(1, rows // SAMPLE)
+def frame(payloads: Iterable[Payload], read: Read, *, rows: int, minhash: MinHash, law: DuplicateLaw) -> Array:
+    """Numbers, ascending, of the runs of words that frame many of the rows: templates of prompts, common idioms."""
+    step = max(1, rows // law.sample)
     parts, total = [], 0
     for payload in payloads:
         chosen = (payload.row.numpy() % step == 0).nonzero()[0]
         words = read([payload.texts[at] for at in chosen])
-        run, row = runs(words)
+        run, row = runs(words, minhash.run)
         parts.append(np.unique((run.astype(np.uint64) << np.uint64(32)) + row.astype(np.uint64)) >> np.uint64(32))
         total += len(chosen)
     run, count = np.unique(np.concatenate(parts), return_counts=True)
-    return run[count > max(FRAME * total, FEWEST)].astype(np.uint32)
+    return run[count > max(law.frame * total, law.fewest)].astype(np.uint32)
 
 
 def kept(
-    payloads: Iterable[Payload], read: Read, source: Callable[[Payload], Array], *, rows: int, frame: Array
-) -> Kept:
+    payloads: Iterable[Payload], read: Read, source: Callable[[Payload], Array], *, rows: int, frame: Array,
+    minhash: MinHash, law: DuplicateLaw,
+) -> Kept:  # fmt: skip
     """One pass over the rows; about 100 bytes stay of each.
 
-    Of more than CELLS rows every second, third, ... is left out, so that memory does not grow further.
+    Of more than `law.keys` rows every second, third, ... is left out, so that memory does not grow further.
     """
-    bands, step = max(1, min(BANDS, CELLS // max(rows, 1))), -(-rows // CELLS)
+    bands, step = max(1, min(minhash.bands, law.keys // max(rows, 1))), -(-rows // law.keys)
     parts = []
     for payload in payloads:
         words = read(payload.texts)
-        sketch = Sketch.of(words, frame)
+        sketch = Sketch.of(words, frame, minhash)
         use = (sketch.words > 0) & (payload.row.numpy() % max(step, 1) == 0)
         place = mixed(np.arange(len(words.key)) - words.start[words.row])
         whole = np.add.reduceat(mixed(words.key + place), words.start)
@@ -141,14 +161,14 @@ def kept(
     return Kept(*(np.concatenate([getattr(one, name) for one in parts]) for name in Kept.__dataclass_fields__))
 
 
-def clusters(rows: Kept) -> Array:
+def clusters(rows: Kept, minhash: MinHash) -> Array:
     """The cluster of each kept row [N]: rows linked, directly or through others, by a band and enough agreement."""
     count = len(rows.row)
     ones, others = [], []
     for band in range(rows.band.shape[1]):
         first = firsts(rows.band[:, band])
         linked = (first != np.arange(count)).nonzero()[0]
-        linked = linked[agreeing(rows.check[linked], rows.check[first[linked]])]
+        linked = linked[agreeing(rows.check[linked], rows.check[first[linked]], minhash)]
         ones.append(linked)
         others.append(first[linked])
     one, other = np.concatenate(ones), np.concatenate(others)
@@ -164,30 +184,32 @@ def firsts(key: Array) -> Array:
     return out
 
 
-def gathered(rows: Kept, payloads: Iterable[Payload], read: Read, *, most: int) -> tuple[list[Cluster], Index]:
-    """The clusters of FEWEST rows or more, at most `most`, the most surprising first, and how to know their rows.
+def gathered(
+    rows: Kept, payloads: Iterable[Payload], read: Read, *, most: int, minhash: MinHash, law: DuplicateLaw,
+    edits: ScatteredEdits,
+) -> tuple[list[Cluster], Index]:  # fmt: skip
+    """The clusters of enough rows, at most `most`, the most surprising first, and how to know their rows.
 
     One more pass over the rows, to see how the copies differ.
     """
-    cluster = clusters(rows)
+    cluster = clusters(rows, minhash)
     size = np.bincount(cluster, minlength=1)
     order = np.argsort(cluster, kind="stable")
     start = np.cumsum(size) - size
     large = (size >= 2).nonzero()[0]
     typical = np.array([np.median(rows.words[order[start[at] : start[at] + size[at]]]) for at in large])
-    p_value = surprising(size[large], typical)
-    told = ((size[large] >= MANY) & (typical >= SHORT)).nonzero()[0]
-    told = told[np.argsort(-size[large[told]], kind="stable")[:LOOKED]]
+    p_value = surprising(size[large], typical, law)
+    told = ((size[large] >= edits.rows) & (typical >= law.short)).nonzero()[0]
+    told = told[np.argsort(-size[large[told]], kind="stable")[: edits.clusters]]
     share = np.zeros(len(large))
-    share[told] = edited(payloads, read, [rows.row[order[start[one] : start[one] + size[one]]] for one in large[told]])
-    odd = np.ones(len(large))
-    odd[told] = unusual(share[told])
-    # Fisher (1932): both the size and the edits speak against what repeats by itself.
-    product = (p_value * odd).clip(min=1e-300)
-    p_value = np.where(odd <= EDITED, product * (1 - np.log(product)), p_value)
+    members = [rows.row[order[start[one] : start[one] + size[one]]] for one in large[told]]
+    share[told] = edited(payloads, read, members, edits)
+    odd = unusual(share[told], edits, weight=law.weight)
+    # Both the size and the edits may speak against what repeats by itself; of the other clusters it is the size alone.
+    p_value[told] = first_or_both(torch.from_numpy(p_value[told]), torch.from_numpy(odd)).numpy()
     found: list[tuple[Array, int, float, float]] = []
     for at in np.lexsort((large, -size[large], p_value)):
-        if size[large[at]] < FEWEST or len(found) == most:
+        if size[large[at]] < law.fewest or len(found) == most:
             continue
         mine = order[start[large[at]] : start[large[at]] + size[large[at]]]
         found.append((mine, int(typical[at]), float(p_value[at]), float(share[at])))
@@ -232,26 +254,31 @@ def _index(rows: Kept, members: list[Array]) -> Index:
     return Index(np.concatenate(key)[order], np.concatenate(check)[order], np.concatenate(which)[order])
 
 
-def surprising(size: Array, words: Array) -> Array:
+def surprising(size: Array, words: Array, law: DuplicateLaw) -> Array:
     """How rarely the law of duplicates leaves any cluster as large as each of N [N].
 
     size   [N] rows of a cluster, at least 2
     words  [N] of a typical row
 
-    The law is a power law through the TOP largest clusters of less than half the size, whose texts are at least half
-    as long: short texts repeat more than long ones, and one flood must not excuse another. The many pairs say little
-    of the few large clusters, which have causes of their own. Its shape is known as well as so many clusters tell
-    (Hill 1975; the predictive law under a Gamma prior), with SHAPE as if WEIGHT clusters had been seen.
+    The law is a power law through the largest clusters of less than half the size, whose texts are at least half as
+    long: short texts repeat more than long ones, and one flood must not excuse another. The many pairs say little of
+    the few large clusters, which have causes of their own. Its shape is known as well as so many clusters tell
+    (Hill 1975; the predictive law under a Gamma prior), with `law.shape` as if `law.weight` clusters had been seen.
     """
     out = np.ones(len(size))
-    rank = np.log(size - 0.5)
+    rank = np.log(size - 0.5)  # sizes are whole numbers
     order = np.argsort(-size, kind="stable")
-    for at in ((size >= FEWEST) & (words >= SHORT)).nonzero()[0]:
-        alike = order[(2 * words[order] >= words[at]) & (order != at)]
-        law = alike[2 * size[alike] < size[at]][:TOP]
-        beyond = int((2 * size[alike] >= size[at]).sum())
-        least = rank[law[-1]] if len(law) == TOP else np.log(1.5)
-        total = float((rank[law] - least).sum()) + WEIGHT / SHAPE
-        share = (1 + (rank[at] - least) / total) ** -(len(law) + WEIGHT)
-        out[at] = -np.expm1(-(len(law) + beyond + 1) * share)
+    for at in ((size >= law.fewest) & (words >= law.short)).nonzero()[0]:
+        alike = order[(words[order] >= law.shorter * words[at]) & (order != at)]
+        smaller = size[alike] < law.smaller * size[at]
+        known = alike[smaller][: law.top]
+        least = rank[known[-1]] if len(known) == law.top else np.log(2 - 0.5)  # a pair is the smallest cluster
+        share = predictive_tail(
+            torch.tensor(rank[at] - least),
+            total=float((rank[known] - least).sum()),
+            count=len(known),
+            prior_total=law.weight / law.shape,
+            prior_count=law.weight,
+        )
+        out[at] = -np.expm1(-(len(known) + int((~smaller).sum()) + 1) * float(share))
     return out

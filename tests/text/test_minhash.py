@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foretaste.text.minhash import Sketch, agreeing, runs
+from foretaste.errors import PlanError
+from foretaste.text.minhash import MinHash, Sketch, agreeing, runs
 from foretaste.text.ngrams import Words
 
 NONE = np.zeros(0, dtype=np.uint32)
+MINHASH = MinHash()
 
 
 def sketch(texts, frame=NONE):
-    return Sketch.of(Words.of(texts, limit=10_000), frame)
+    return Sketch.of(Words.of(texts, limit=10_000), frame, MINHASH)
 
 
 def text(seed, words=40):
@@ -41,10 +43,10 @@ def test_copies_with_few_edits_agree_and_strangers_do_not():
     texts = [text(seed) for seed in range(300)]
     own = sketch(texts)
     near = sketch([edited(one, 0.05, seed) for seed, one in enumerate(texts)])
-    assert agreeing(own.check, near.check).mean() > 0.9
+    assert agreeing(own.check, near.check, MINHASH).mean() > 0.9
     assert (own.band == near.band).any(1).mean() > 0.95
     strangers = np.roll(own.check, 1, axis=0)
-    assert agreeing(own.check, strangers).mean() == 0
+    assert agreeing(own.check, strangers, MINHASH).mean() == 0
 
 
 @pytest.mark.parametrize("shared", [0.2, 0.5, 0.8])
@@ -61,11 +63,23 @@ def test_hashes_agree_as_often_as_the_texts_share_runs(shared):
 def test_what_frames_every_text_does_not_make_copies_of_them():
     frame = "below is a question please answer it briefly and in one list " * 3
     texts = [f"{frame} {text(seed, 8)}" for seed in range(50)]
-    run, row = runs(Words.of(texts, limit=10_000))
+    run, row = runs(Words.of(texts, limit=10_000), MINHASH.run)
     counts = {one: len(set(row[run == one])) for one in np.unique(run)}
     framed = np.array(sorted(one for one, count in counts.items() if count > 25), dtype=np.uint32)
     bare, whole = sketch(texts, framed), sketch(texts)
-    assert agreeing(whole.check[1:], whole.check[:-1]).mean() > 0.5
-    assert agreeing(bare.check[1:], bare.check[:-1]).mean() == 0
+    assert agreeing(whole.check[1:], whole.check[:-1], MINHASH).mean() > 0.5
+    assert agreeing(bare.check[1:], bare.check[:-1], MINHASH).mean() == 0
     alone = sketch([frame], framed)  # a text that is nothing but frame is still like its copies
-    assert agreeing(alone.check, sketch([frame], framed).check).all()
+    assert agreeing(alone.check, sketch([frame], framed).check, MINHASH).all()
+
+
+def test_a_text_has_its_words_whatever_the_length_of_a_run():
+    texts = ["", "a b c d e"]
+    for run in (1, 2, 4):
+        assert Sketch.of(Words.of(texts, limit=100), NONE, MinHash(run=run)).words.tolist() == [0, 5]
+
+
+@pytest.mark.parametrize("settings", [{"agree": 17}, {"agree": 0}, {"bands": 257}, {"run": 0}, {"hashes": 0}])
+def test_settings_that_make_no_sense_are_refused(settings):
+    with pytest.raises(PlanError, match="minhash needs"):
+        MinHash(**settings)

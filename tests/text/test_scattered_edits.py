@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foretaste.text.scattered_edits import scattered, unusual
+from foretaste.text.scattered_edits import ScatteredEdits, scattered, unusual
 
+EDITS = ScatteredEdits()
 TEXT = [f"w{at}" for at in range(30)]
 
 
@@ -28,7 +29,7 @@ def filled(words, draw):
 
 
 def test_words_exchanged_here_and_there_are_seen():
-    assert scattered(copies(exchanged)) > 0.5
+    assert scattered(copies(exchanged), EDITS) > 0.5
 
 
 @pytest.mark.parametrize(
@@ -42,17 +43,20 @@ def test_words_exchanged_here_and_there_are_seen():
     ids=["as it is", "filled in", "cut short", "gone on from"],
 )
 def test_what_repeats_by_itself_is_not(change):
-    assert scattered(copies(change)) == 0
+    assert scattered(copies(change), EDITS) == 0
 
 
 def test_few_copies_say_nothing():
-    assert scattered([]) == scattered([TEXT]) == scattered(copies(exchanged, 2)) == 0
+    for few in ([], [TEXT], copies(exchanged, 2)):
+        assert scattered(few, EDITS) == 0
 
 
 def test_the_more_the_others_are_edited_the_less_it_is_unusual():
-    among_clean, among_edited = unusual(np.array([0.9, *[0.0] * 20])), unusual(np.array([0.9, *[0.3] * 20]))
-    assert among_clean[0] < 1e-3
-    assert among_edited[0] > 0.01
-    assert unusual(np.array([0.03, *[0.0] * 200]))[0] > 0.05  # a slip
-    assert unusual(np.zeros(0)).shape == (0,)
-    assert unusual(np.zeros(3)).tolist() == [1, 1, 1]
+    def chance(*share):
+        return unusual(np.array(share, dtype=float), EDITS, weight=10.0)
+
+    assert chance(0.9, *[0.0] * 20)[0] < 1e-3
+    assert chance(0.9, *[0.3] * 20)[0] > 0.01
+    assert chance(0.03, *[0.0] * 200)[0] > 0.05  # a slip
+    assert chance().shape == (0,)
+    assert chance(0, 0, 0).tolist() == [1, 1, 1]
