@@ -18,10 +18,12 @@ from torch import Tensor
 from foretaste.dataset.parquet import payloads
 from foretaste.embedders.contract import Encoder
 from foretaste.errors import DataError
+from foretaste.registry import HOME
 from foretaste.types import tables
 from foretaste.types.batch import Batch
 from foretaste.types.dataset import Dataset, Shard
 from foretaste.types.digests import recipe
+from foretaste.types.sources import sources
 
 OURS = re.compile(r"[0-9a-f]{32}\.arrow(\.partial-.*)?")
 
@@ -68,8 +70,22 @@ def prune(place: str, keep: int) -> None:
 ROWS = 2048  # of a batch: enough to keep a matrix product busy, and its products fit into a cache
 
 
+# Whatever decides what an encoder of this package computes.
+EMBEDS = ("types", "stats", "dataset", "image", "text", "embedders")
+
+
+def identity(encoder: Encoder) -> str:
+    """What names an encoder's stored embeddings: its own digest, and the sources that compute them.
+
+    The sources are those of this package that embed, and those of the plug-in where the encoder is of one.
+    """
+    package = type(encoder).__module__.partition(".")[0]
+    foreign = () if package == HOME else (str(sources(package)),)
+    return recipe(encoder.digest, str(sources(*(f"{HOME}.{name}" for name in EMBEDS))), *foreign)
+
+
 def stored(folder: str, dataset: Dataset, shard: Shard, digest: str) -> str:
-    """Path of the embeddings of a shard by the encoder with this digest."""
+    """Path of the embeddings of a shard by the encoder of this identity."""
     name = recipe("embedding", 1, str(shard.digest), dataset.roles, dataset.classes, digest)
     return os.path.join(folder, name + ".arrow")
 
@@ -82,7 +98,7 @@ def embed_shard(
     Returns the rows that cannot be read, as tables.BROKEN. Raises DataError where embeddings are not finite.
     """
     unread = stored(folder, dataset, shard, "unread")
-    paths = {stored(folder, dataset, shard, one.digest): one for one in encoders}
+    paths = {stored(folder, dataset, shard, identity(one)): one for one in encoders}
     # Without the list of unread rows all are read again: only who decodes a picture can say that it does not.
     known = os.path.exists(unread)
     missing = {path: one for path, one in paths.items() if not (known and os.path.exists(path))}

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from foretaste.embedders.store import read_shard, stored
+from foretaste.embedders.store import identity, read_shard, stored
 from foretaste.explain.audited import Audited
 from foretaste.stats.spectrum import top_directions
 from foretaste.types.dataset import Dataset, Shard
@@ -35,7 +35,7 @@ FEWEST = 8  # rows of a group that make an axis
 
 def projected(audited: Audited, findings: Sequence[Finding]) -> Atlas | None:
     """The map in the view of the strongest finding, else in the first that there is; None where there is none."""
-    ready = {name: one.digest for name, one in audited.encoders.items()}
+    ready = {name: identity(one) for name, one in audited.encoders.items()}
     seen = (test["embedder"] for one in findings for test in one.evidence.get("tests", ()))
     view = next((name for name in seen if name in ready), next(iter(ready), None))
     if view is None:

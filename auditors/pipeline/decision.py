@@ -27,7 +27,7 @@ from foretaste.decide.natural_clusters import (
 from foretaste.decide.settings import NaturalClusters
 from foretaste.decide.significance import RunTests
 from foretaste.detectors.contract import Scorer
-from foretaste.embedders.store import read_shard, stored
+from foretaste.embedders.store import identity, read_shard, stored
 from foretaste.pipeline.engine import Job, over_shards
 from foretaste.pipeline.fit import Encoders
 from foretaste.pipeline.plan import Plan
@@ -86,7 +86,7 @@ def neighbour_shares(job: Job, groups: Mapping[K, Candidate], encoders: Encoders
     if content is None or isinstance(content, Outcome) or not groups:
         return {}
     numbered = dict(enumerate(groups.values()))
-    place: dict[str, Any] = {"dataset": job.dataset, "folder": job.store, "digest": content.digest}
+    place: dict[str, Any] = {"dataset": job.dataset, "folder": job.store, "digest": identity(content)}
     settings = job.plan.decide.natural
     work: Any = partial(outline_shard, groups=numbered, sample=settings.sample, **place)
     outlines = _added(over_shards(job, "outline", work))

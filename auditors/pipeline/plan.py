@@ -11,8 +11,9 @@ from foretaste.decide.settings import Decide
 from foretaste.detectors.contract import DETECTORS, Detector
 from foretaste.embedders.contract import EMBEDDERS, Embedder
 from foretaste.errors import PlanError
-from foretaste.registry import near
+from foretaste.registry import Registry, near
 from foretaste.settings import kind_of, known, settings, table_of, tables
+from foretaste.types.sources import sources
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,31 @@ class Plan:
     decide: Decide = field(default_factory=Decide)
 
     def describe(self) -> dict[str, Any]:
-        """The plan with every default spelt out, as it stands in the report."""
-        return {
+        """The plan with every default spelt out, as it stands in the report.
+
+        `plugins` is there where components of other distributions are: what each comes from, sources included.
+        """
+        document: dict[str, Any] = {
             "embedders": {name: {"kind": kind, **asdict(one)} for name, (kind, one) in self.embedders.items()},  # type: ignore[call-overload]
             "detectors": {
                 one.name: {"kind": one.detector, "on": list(one.on), **asdict(one.settings)}  # type: ignore[call-overload]
                 for one in self.checks
             },
             "decide": asdict(self.decide),
+        }
+        plugins = self.plugins()
+        return document | ({"plugins": plugins} if plugins else {})
+
+    def plugins(self) -> dict[str, str]:
+        """The components that are not foretaste's own, with distribution, version and digest of their sources."""
+        named: list[tuple[Registry[Any], str, type]] = [
+            *((EMBEDDERS, kind, type(one)) for kind, one in self.embedders.values()),
+            *((DETECTORS, one.detector, type(one.settings)) for one in self.checks),
+        ]
+        return {
+            f"{registry.what} {kind}": f"{registry.origin(kind)} ({sources(cls.__module__.partition('.')[0])})"
+            for registry, kind, cls in named
+            if registry.origin(kind).foreign
         }
 
 

@@ -34,7 +34,7 @@ def score(
 ) -> tuple[list[tuple[int, int]], dict[RunKey, Outcome]]:
     """Write scores.parquet; the row groups of each shard in it, and the runs that broke while scoring.
 
-    `beliefs` is the digest of the encoder whose class probabilities go with every view, "" for none.
+    `beliefs` is the identity of the encoder whose class probabilities go with every view, "" for none.
     """
     work = partial(
         score_shard, scorers=scorers, dataset=job.dataset, folder=job.store, device=job.device, beliefs=beliefs

@@ -12,7 +12,7 @@ import torch
 from foretaste.detectors.contract import Aggregator, Detector, GroupFacts, Scorer, State
 from foretaste.detectors.states import moved
 from foretaste.embedders.contract import Encoder, EstimatesClasses
-from foretaste.embedders.store import read_shard, stored
+from foretaste.embedders.store import identity, read_shard, stored
 from foretaste.errors import DetectorError, PlanError
 from foretaste.pipeline.engine import Job, over_shards
 from foretaste.pipeline.fit import Encoders
@@ -57,7 +57,7 @@ def begin(job: Job, encoders: Encoders, *, believed: bool) -> tuple[dict[RunKey,
             if isinstance(encoder, Outcome):
                 stopped[RunKey(check.name, on, "")] = encoder
                 continue
-            run = RunKey(check.name, on, encoder.digest)
+            run = RunKey(check.name, on, identity(encoder))
             first = attempt(check.settings.begin, _schema(job.dataset, encoder, believed=believed))
             if isinstance(first, Outcome):
                 # What does not apply for want of beliefs that failed has failed: it could not say "clean".
@@ -72,7 +72,7 @@ def begin(job: Job, encoders: Encoders, *, believed: bool) -> tuple[dict[RunKey,
 def finish(job: Job, live: dict[RunKey, Aggregator], stage: str, *, beliefs: str) -> Swept:
     """Sweep by sweep, shared by all `live` runs, until each of them is through.
 
-    `beliefs` is the digest of the encoder whose class probabilities go with every view, "" for none.
+    `beliefs` is the identity of the encoder whose class probabilities go with every view, "" for none.
     """
     scorers: dict[RunKey, Scorer] = {}
     stopped: dict[RunKey, Outcome] = {}
@@ -104,14 +104,14 @@ def finish(job: Job, live: dict[RunKey, Aggregator], stage: str, *, beliefs: str
 
 
 def beliefs(job: Job, encoders: Encoders) -> str:
-    """Digest of the encoder whose class probabilities go with every view; "" where there is none."""
+    """Identity of the encoder whose class probabilities go with every view; "" where there is none."""
     name = job.plan.decide.beliefs
     encoder = encoders.get(name)
     if encoder is None or isinstance(encoder, Outcome):
         return ""
     if not isinstance(encoder, EstimatesClasses):
         raise PlanError(f"[decide] beliefs must name an embedder that estimates class probabilities, {name!r} does not")
-    return encoder.digest
+    return identity(encoder)
 
 
 def runs(plan: Plan, encoders: Encoders, swept: Swept) -> tuple[Run, ...]:
@@ -120,7 +120,7 @@ def runs(plan: Plan, encoders: Encoders, swept: Swept) -> tuple[Run, ...]:
     for check in plan.checks:
         for on in check.on:
             encoder = encoders[on]
-            run = RunKey(check.name, on, "" if isinstance(encoder, Outcome) else encoder.digest)
+            run = RunKey(check.name, on, "" if isinstance(encoder, Outcome) else identity(encoder))
             end = swept.stopped.get(run)
             if end is None and run not in swept.scorers:
                 end = Outcome(Status.FAILED, "it never finished")
@@ -140,7 +140,7 @@ def fold_shard(
 ) -> dict[RunKey, Any]:
     """The state of every live run after one shard. Each embedding is read once, however many runs look at it.
 
-    `beliefs` is the digest of the encoder whose class probabilities go with every view, "" for none.
+    `beliefs` is the identity of the encoder whose class probabilities go with every view, "" for none.
     """
     believed = stored(folder, dataset, shard, beliefs) if beliefs else None
     states: dict[RunKey, Any] = {run: moved(attempt(one.zero), device) for run, one in live.items()}

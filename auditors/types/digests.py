@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -50,3 +45,12 @@ def _plain(value: Any) -> Any:
 def canonical(value: Any) -> bytes:
     """The same JSON bytes for the same value."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+PLAN = ("embedders", "detectors", "decide", "plugins")  # what a plan consists of
+
+
+def plan_digest(plan: Mapping[str, Any]) -> Digest:
+    """Names a plan as report.json has it: every setting, and the distributions that its plug-ins come from."""
+    named = {name: plan[name] for name in PLAN if name in plan}
+    return Digest("sha256", hashlib.sha256(canonical(named)).hexdigest())

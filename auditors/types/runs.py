@@ -25,7 +25,7 @@ def ended(error: Exception) -> Outcome:
 
 @dataclass(frozen=True)
 class RunKey:
-    """One check of the plan on one embedder's vectors. `digest` is the encoder's, which names the stored files."""
+    """One check of the plan on one embedder's vectors; `digest` is the encoder's identity, which names stored files."""
 
     check: str
     embedder: str

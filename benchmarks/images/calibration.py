@@ -23,9 +23,10 @@ from benchmarks.measure import Measured, measure
 from foretaste.attacks.contract import Poisoned
 from foretaste.pipeline import default_plans
 from foretaste.pipeline import plan as plans
-from foretaste.pipeline.false_alarms import Series, digest
+from foretaste.pipeline.false_alarms import Series, code
 from foretaste.report.document import plain
 from foretaste.types.dataset import Modality
+from foretaste.types.digests import plan_digest
 
 # Kinds with a size of their own take no number of rows.
 KINDS = ("natural", "digits", "frames", "long-tailed", "two-class", "hundred-class", "small", "grey", "jpeg-mixed")
@@ -78,7 +79,8 @@ def series(kind: str, found: list[Measured], first: int) -> Series:
     """What these audits add to the record."""
     verdicts = [one.verdict for one in found]
     return Series(
-        plan=digest(plain(plans.parse(default_plans.DEFAULT[Modality.IMAGE]).describe())),
+        plan=str(plan_digest(plain(plans.parse(default_plans.DEFAULT[Modality.IMAGE]).describe()))),
+        code=code(),
         release=version("foretaste"),
         kind=NAMES.get(kind, kind),
         first=first,

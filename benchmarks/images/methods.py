@@ -42,7 +42,7 @@ from benchmarks.images.redraws import decided, prepared
 from benchmarks.images.victim import EPOCHS, activations, train
 from benchmarks.measure import ATTACK, above
 from foretaste.embedders.contract import Encoder
-from foretaste.embedders.store import read_shard, stored
+from foretaste.embedders.store import identity, read_shard, stored
 from foretaste.errors import ForetasteError, PlanError
 from foretaste.pipeline.cross_fitting import encode
 from foretaste.pipeline.engine import Job
@@ -163,7 +163,7 @@ def embedded(job: Job, encoders: Mapping[str, Encoder | Outcome]) -> tuple[dict[
         batches = [
             batch
             for shard in job.dataset.shards
-            for batch in read_shard(stored(job.store, job.dataset, shard, encoder.digest), shard, device=job.device)
+            for batch in read_shard(stored(job.store, job.dataset, shard, identity(encoder)), shard, device=job.device)
         ]
         order = torch.cat([batch.row for batch in batches]).argsort()
         vectors[name] = torch.cat([batch.embedding for batch in batches])[order].numpy()

@@ -82,10 +82,10 @@ def _reviewed(folder: str) -> dict[str, Any]:
 
 
 def _card(found: Mapping[str, Any]) -> int:
-    from foretaste.pipeline.false_alarms import digest
     from foretaste.report.formats.model_card import card
+    from foretaste.types.digests import plan_digest
 
-    print_text(card(found, plan=digest(found.get("plan", {}))))
+    print_text(card(found, plan=str(plan_digest(found.get("plan", {})))))
     return 0
 
 

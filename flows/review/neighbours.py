@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from foretaste.dataset.parquet import payloads, picked
 from foretaste.embedders import store
 from foretaste.embedders.contract import EMBEDDERS, Embedder, Encoder
-from foretaste.embedders.store import embed_shard, read_shard, stored
+from foretaste.embedders.store import embed_shard, identity, read_shard, stored
 from foretaste.errors import DataError
 from foretaste.pipeline import default_plans
 from foretaste.settings import kind_of, settings
@@ -47,7 +47,7 @@ class Vicinity:
         step = max(1, -(-sum(shard.rows for shard in shards) // most))
         parts = []
         for shard in shards:
-            path = stored(store.folder(), dataset, shard, encoder.digest)
+            path = stored(store.folder(), dataset, shard, identity(encoder))
             if not os.path.exists(path):
                 embed_shard(shard, dataset=dataset, encoders=[encoder], folder=store.folder())
             for batch in read_shard(path, shard, device=torch.device("cpu")):

@@ -24,7 +24,7 @@ from foretaste.decide.natural_clusters import (
 )
 from foretaste.decide.settings import NaturalClusters
 from foretaste.embedders.column import Column
-from foretaste.embedders.store import embed_shard
+from foretaste.embedders.store import embed_shard, identity
 from foretaste.pipeline.decision import neighbours_shard, outline_shard
 from foretaste.stats.neighbours import Neighbours
 from foretaste.types.batch import Batch
@@ -38,7 +38,7 @@ def prepared(batch, tmp_path, *, group=64):
     encoder = Column().fit(payloads(dataset), dataset, CPU)
     for shard in dataset.shards:
         embed_shard(shard, dataset=dataset, encoders=[encoder], folder=str(tmp_path))
-    return dataset, {"dataset": dataset, "folder": str(tmp_path), "digest": encoder.digest}
+    return dataset, {"dataset": dataset, "folder": str(tmp_path), "digest": identity(encoder)}
 
 
 def added(parts):

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from places import DATA
 
+from foretaste.attacks.contract import ATTACKS
 from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import Request
 from foretaste.errors import PlanError
 from foretaste.flows.cli import main
-from foretaste.pipeline.drill import ATTACKS, Trial, _labels, _power, drill, plant
+from foretaste.pipeline.drill import Trial, _labels, _power, drill, plant
 
 DIGITS = DATA / "digits.parquet"
 GREY = '[embedders.grey]\nkind = "pixels"\n[detectors.spectral-signature]\n'
@@ -22,7 +23,7 @@ GREY = '[embedders.grey]\nkind = "pixels"\n[detectors.spectral-signature]\n'
 def planted(places, attack, *, target, count, folder):
     dataset = open_dataset(places)
     label = torch.cat([_labels(dataset, shard) for shard in dataset.shards])
-    return plant(dataset, label, ATTACKS[attack], target=target, count=count, seed=0, folder=str(folder))
+    return plant(dataset, label, ATTACKS.find(attack), target=target, count=count, seed=0, folder=str(folder))
 
 
 def test_a_copy_differs_in_the_planted_rows_only(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from foretaste.decide.settings import Decide
 from foretaste.detectors.contract import DETECTORS
+from foretaste.detectors.sweeps.two_component import TwoComponent
 from foretaste.embedders.contract import EMBEDDERS
 from foretaste.errors import PlanError
 from foretaste.pipeline import default_plans
@@ -46,6 +47,31 @@ def test_reads_a_plan(tmp_path):
     assert found.decide == Decide(fdr=0.05, content="grey")
 
 
+def test_every_number_that_decides_can_be_set_and_one_that_is_none_is_refused(tmp_path):
+    text = GOOD + "\n[detectors.plain.decomposition]\nfewest = 12\n[decide.natural]\ncloser = 0.2\n"
+    found = load(written(tmp_path, text))
+    assert found.checks[1].settings.decomposition == TwoComponent(fewest=12)
+    assert found.decide.natural.closer == 0.2
+    for wrong, message in (
+        (
+            "[detectors.plain.decomposition]\nfewes = 12",
+            r"\[detectors.plain.decomposition\] has no setting 'fewes'; did",
+        ),
+        ("[decide.natural]\nclose = 1", r"\[decide.natural\] has no setting 'close'; did you mean 'closer'"),
+        ("[detectors.plain.whitening]\nfloor = 'low'", r"\[detectors.plain\] whitening.floor: "),
+    ):
+        with pytest.raises(PlanError, match=message):
+            load(written(tmp_path, f"{GOOD}\n{wrong}\n"))
+    with pytest.raises(PlanError, match=r"\[decide.natural\] must be a table, got 3"):
+        load(written(tmp_path, GOOD.replace("fdr = 0.05", "natural = 3")))
+
+
+@pytest.mark.parametrize("name", ["posterior", "label_posterior"])
+def test_nobody_is_accused_who_is_more_likely_innocent(tmp_path, name):
+    with pytest.raises(PlanError, match=rf"{name} must be at least 0.5, got 0.3: below it rows would be accused"):
+        load(written(tmp_path, GOOD.replace("[decide]", f"[decide]\n{name} = 0.3")))
+
+
 def test_a_plan_describes_itself_with_every_default(tmp_path):
     described = load(written(tmp_path, GOOD)).describe()
     assert described["detectors"]["plain"] == {
@@ -53,6 +79,10 @@ def test_a_plan_describes_itself_with_every_default(tmp_path):
         "on": ["grey", "probe"],
         "rank": 12,
         "whiten": False,
+        "least_scale": 0.1,
+        "trait": 0.1,
+        "whitening": {"floor": 1e-3, "rows_per_dimension": 8},
+        "decomposition": {"fewest": 8, "part": 0.5, "tail": 0.25},
     }
     assert described["embedders"]["grey"]["size"] == 32
     back = {"embedders": described["embedders"], "detectors": described["detectors"], "decide": described["decide"]}

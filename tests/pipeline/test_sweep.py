@@ -24,7 +24,7 @@ from foretaste.detectors.spectral_signature import SpectralSignature
 from foretaste.detectors.states import moved, restored, tensors
 from foretaste.embedders.column import Column
 from foretaste.embedders.pixels import Pixels
-from foretaste.embedders.store import embed_shard, read_shard, stored
+from foretaste.embedders.store import embed_shard, identity, read_shard, stored
 from foretaste.errors import DataError, NotApplicable
 from foretaste.pipeline.scoring import score_shard
 from foretaste.pipeline.sweep import attempt, fold_shard, merge
@@ -82,7 +82,7 @@ def test_stored_embeddings_are_read_back_as_they_were(world, place):
     assert len(dataset.shards) > 2
     back = [
         part for shard in dataset.shards
-        for part in read_shard(stored(place, dataset, shard, encoder.digest), shard, device=CPU, rows=50)
+        for part in read_shard(stored(place, dataset, shard, identity(encoder)), shard, device=CPU, rows=50)
     ]  # fmt: skip
     assert len(back) > len(dataset.shards)  # in batches
     assert torch.equal(torch.cat([part.row for part in back]), batch.row)
@@ -100,7 +100,7 @@ def test_probabilities_are_stored_beside(world, place):
 
     encoder, shard = Believing(column(dataset)), dataset.shards[1]
     embed_shard(shard, dataset=dataset, encoders=[encoder], folder=place)
-    (back,) = read_shard(stored(place, dataset, shard, "counting"), shard, device=CPU)
+    (back,) = read_shard(stored(place, dataset, shard, identity(encoder)), shard, device=CPU)
     assert torch.equal(back.prob, back.embedding[:, :6].softmax(1))
     assert int(back.row[0]) == shard.first_row
 
@@ -126,7 +126,7 @@ def test_beliefs_go_with_rows_that_have_none_of_their_own(world, place):
     plain, whole = column(dataset), Believing(column(dataset), "whole")
     embed_all(dataset, [plain, whole], place, rows=13)
     for shard in dataset.shards:
-        path, beliefs = stored(place, dataset, shard, plain.digest), stored(place, dataset, shard, "whole")
+        path, beliefs = stored(place, dataset, shard, identity(plain)), stored(place, dataset, shard, identity(whole))
         alone = list(read_shard(path, shard, device=CPU, rows=20))
         found = list(read_shard(path, shard, device=CPU, rows=20, beliefs=beliefs))
         assert [len(one) for one in found] == [len(one) for one in alone]
@@ -142,7 +142,7 @@ def test_all_classes_are_alike_to_a_row_nobody_has_beliefs_about(world, place):
     plain, some = column(dataset), Believing(column(dataset), "some", step=3)
     embed_all(dataset, [plain, some], place)
     for shard in dataset.shards:
-        path, beliefs = stored(place, dataset, shard, plain.digest), stored(place, dataset, shard, "some")
+        path, beliefs = stored(place, dataset, shard, identity(plain)), stored(place, dataset, shard, identity(some))
         (batch,) = read_shard(path, shard, device=CPU, beliefs=beliefs)
         expected = torch.where((batch.row % 3 == 0)[:, None], some.of(batch), torch.tensor(1 / 6))
         assert torch.equal(batch.prob, expected)
@@ -153,7 +153,7 @@ def test_rows_with_probabilities_of_their_own_keep_them(world, place):
     own, other = Believing(column(dataset), "own", first=6), Believing(column(dataset), "other")
     embed_all(dataset, [own, other], place)
     shard = dataset.shards[1]
-    paths = [stored(place, dataset, shard, name) for name in ("own", "other")]
+    paths = [stored(place, dataset, shard, name) for name in (identity(own), identity(other))]
     (batch,) = read_shard(paths[0], shard, device=CPU, beliefs=paths[1])
     assert torch.equal(batch.prob, own.of(batch))
 
@@ -162,7 +162,7 @@ def test_sweeps_and_scores_see_the_beliefs(world, place, device):
     _, dataset = world
     plain, whole = column(dataset), Believing(column(dataset), "whole")
     embed_all(dataset, [plain, whole], place)
-    look, shard, seen = RunKey("seeing", "column", plain.digest), dataset.shards[1], []
+    look, shard, seen = RunKey("seeing", "column", identity(plain)), dataset.shards[1], []
 
     class Seeing(Breaking):
         def reduce(self, state, batch):
@@ -175,7 +175,7 @@ def test_sweeps_and_scores_see_the_beliefs(world, place, device):
 
     seeing = Seeing("never", ValueError())
     how = {"dataset": dataset, "folder": place, "device": device}
-    for beliefs in ("whole", ""):
+    for beliefs in (identity(whole), ""):
         fold_shard(shard, live={look: seeing}, beliefs=beliefs, **how)
         score_shard(shard, scorers={look: seeing}, beliefs=beliefs, **how)
     assert len(seen) == 4
@@ -196,7 +196,7 @@ def test_what_is_there_is_not_embedded_again(world, place):
     embed_all(dataset, [one, other], place)
     assert (one.calls, other.calls) == (calls, calls)
     for shard in dataset.shards:
-        path = stored(place, dataset, shard, "one")
+        path = stored(place, dataset, shard, identity(one))
         assert os.stat(path).st_ino == before[os.path.basename(path)]
 
 
@@ -209,7 +209,7 @@ def test_what_is_of_use_is_not_the_longest_unused(world, place):
     embed_shard(dataset.shards[0], dataset=dataset, encoders=[encoder], folder=place)
     fresh = {name for name in os.listdir(place) if os.stat(f"{place}/{name}").st_mtime > 1}
     assert fresh == {
-        os.path.basename(stored(place, dataset, dataset.shards[0], one)) for one in (encoder.digest, "unread")
+        os.path.basename(stored(place, dataset, dataset.shards[0], one)) for one in (identity(encoder), "unread")
     }
 
 
@@ -298,7 +298,7 @@ def test_unread_rows_are_reported_again_by_whoever_comes_later(album, place):
     rows = [
         int(row)
         for shard in album.shards
-        for part in read_shard(stored(place, album, shard, encoder.digest), shard, device=CPU)
+        for part in read_shard(stored(place, album, shard, identity(encoder)), shard, device=CPU)
         for row in part.row
     ]
     assert rows == [0, 1, 3, 4, 5, 6, 8, 9]
@@ -351,7 +351,7 @@ def test_a_detector_that_breaks_ends_alone(world, place, verb, error, status):
     _, dataset = world
     encoder = column(dataset)
     embed_all(dataset, [encoder], place)
-    bad, good = RunKey("bad", "column", encoder.digest), RunKey("good", "column", encoder.digest)
+    bad, good = RunKey("bad", "column", identity(encoder)), RunKey("good", "column", identity(encoder))
     live = {bad: Breaking(verb, error), good: Breaking("never", error)}
     total = reduce(lambda left, right: merge(live, left, right), folded_states(dataset, live, place))
     assert isinstance(total[bad], Outcome)
@@ -362,7 +362,7 @@ def test_a_detector_that_breaks_ends_alone(world, place, verb, error, status):
 
 def sweep(detectors, dataset, encoder, place, device=CPU):
     live = {
-        RunKey(name, "column", encoder.digest): one.begin(schema_of(clean(rows=60).batch, rows=dataset.rows))
+        RunKey(name, "column", identity(encoder)): one.begin(schema_of(clean(rows=60).batch, rows=dataset.rows))
         for name, one in detectors.items()
     }
     scorers = {}
@@ -413,7 +413,7 @@ def test_scores_that_break_the_contract_end_the_run(world, place, how, reason):
     batch, dataset = world
     encoder = column(dataset)
     embed_all(dataset, [encoder], place)
-    look = RunKey("lying", "column", encoder.digest)
+    look = RunKey("lying", "column", identity(encoder))
     lying = Lying(learned(SpectralSignature(), batch), how)
     found = score_shard(dataset.shards[0], scorers={look: lying}, dataset=dataset, folder=place, device=CPU)[look]
     assert isinstance(found, Outcome)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from foretaste.errors import DataError, Refused
 from foretaste.gate.attestation.envelope import FILE, opened, read, seal
 from foretaste.gate.policy import AttestedFinding, AttestedRun, Facts, Policy, decide
-from foretaste.types.digests import Digest, canonical
+from foretaste.types.digests import PLAN, Digest, canonical
 from foretaste.types.findings import Kind, Verdict
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def statement(
         data = document["dataset"]
         root = Digest.parse(data["digest"])
         files = [{"name": one["name"], "digest": _set(Digest.parse(one["digest"]))} for one in data["files"]]
-        plan = {name: document["plan"][name] for name in ("embedders", "detectors", "decide")}
+        plan = {name: document["plan"][name] for name in PLAN if name != "plugins" or name in document["plan"]}
         told = _told(document, started, ended, afterwards)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"the report of the audit lacks what an attestation must say: {error!r}") from None

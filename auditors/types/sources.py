@@ -1,0 +1,80 @@
+"""Which code computed a result: a digest of the sources, or the release where the sources are not there."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import io
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from foretaste.registry import HOME, release
+from foretaste.types.digests import Digest
+
+RECIPE = "sha256-sources-1"  # everything that influences a digest; a change below is another recipe
+
+
+@cache
+def sources(*names: str) -> Digest:
+    """Digest of the sources of these modules and packages, inner ones included.
+
+    Comments, docstrings and blank lines compute nothing and do not count. Where a source is not there, as in a compiled
+    distribution, the release of its distribution stands for all of them.
+    """
+    whole = hashlib.sha256()
+    for module, path in sorted({one for name in names for one in _files(name)}, key=str):
+        if path is None:
+            return Digest("release", _release(module.partition(".")[0]))
+        whole.update(f"{module}\n{code(path.read_text(encoding='utf-8'))}\n".encode())
+    return Digest(RECIPE, whole.hexdigest())
+
+
+def code(source: str) -> str:
+    """What of a Python source computes: no comments, docstrings, blank lines, nor blanks at the end of a line."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                for row in range(first.lineno - 1, first.end_lineno or first.lineno):
+                    lines[row] = ""
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _release(package: str) -> str:
+    """The release of the distribution that a package belongs to."""
+    if package == HOME:
+        return release()
+    from importlib.metadata import packages_distributions, version
+
+    owners = packages_distributions().get(package, [])
+    return ", ".join(f"{owner} {version(owner)}" for owner in sorted(set(owners))) or "unknown"
+
+
+def _files(name: str) -> Iterator[tuple[str, Path | None]]:
+    """The modules below a name with their source files; None for what has none."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # a module that was made while the program runs
+        spec = None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        yield name, None
+        return
+    if spec.submodule_search_locations is None:
+        yield name, Path(spec.origin)
+        return
+    for folder in spec.submodule_search_locations:
+        for path in sorted(Path(folder).rglob("*.py")):
+            inner = ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+            yield f"{name}.{inner}" if inner else name, path
