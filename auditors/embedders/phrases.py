@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -12,15 +12,15 @@ import torch
 from foretaste.dataset.payload import Payload, turns
 from foretaste.embedders.contract import embedder
 from foretaste.errors import PlanError
+from foretaste.settings import threshold
 from foretaste.text.ngrams import Array, Words, standing
-from foretaste.text.triggers.label_phrases import Phrase, enriched
-from foretaste.text.triggers.response_phrases import answered
-from foretaste.text.triggers.surprisal_breaks import broken
+from foretaste.text.triggers.insertion_score import InsertionScore, Read
+from foretaste.text.triggers.label_phrases import DecidingPhrases, LabelPhrases, Phrase, enriched
+from foretaste.text.triggers.response_phrases import ResponsePhrases, answered
+from foretaste.text.triggers.surprisal_breaks import SurprisalBreaks, broken
 from foretaste.types.batch import Batch
 from foretaste.types.dataset import Dataset, Modality
 from foretaste.types.digests import recipe
-
-END = 16  # last words of a text that are taken for a response to what stands before them, at most half of the text
 
 
 @embedder("phrases")
@@ -33,10 +33,15 @@ class Phrases:
     stand in the same rows are one, however long. Counts are exact until a tally is full. Of texts with neither labels
     nor responses the phrases are those after which the text is another (text/triggers/surprisal_breaks.py).
 
-    phrases  columns, at most
-    longest  words of a counted run; longer phrases are put together from overlapping runs
-    least    rows that must have a phrase
-    limit    characters read of one text
+    phrases    columns, at most
+    longest    words of a counted run; longer phrases are put together from overlapping runs
+    least      rows that must have a phrase
+    limit      characters read of one text
+    deciding   when a phrase decides what becomes of a row
+    labels     which phrases are doubted that decide labels, and what they are held against
+    responses  which phrases of prompts are doubted for a phrase of the response that they decide
+    breaks     when texts break, and which phrases are doubted for breaks behind them
+    insertion  how loosely phrases sit, and the law that ordinary phrases have of it
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
@@ -44,32 +49,69 @@ class Phrases:
 
     phrases: int = 128
     longest: int = 4
-    least: int = 8
+    least: int = threshold(8, "with fewer rows the statistics say too little; not tuned")
     limit: int = 20_000
+    deciding: DecidingPhrases = field(default_factory=DecidingPhrases)
+    labels: LabelPhrases = field(default_factory=LabelPhrases)
+    responses: ResponsePhrases = field(default_factory=ResponsePhrases)
+    breaks: SurprisalBreaks = field(default_factory=SurprisalBreaks)
+    insertion: InsertionScore = field(default_factory=InsertionScore)
 
     def __post_init__(self) -> None:
         if self.phrases < 1 or self.longest < 1 or self.least < 2 or self.limit < 2:
             raise PlanError(f"phrases needs phrases and longest ≥ 1, least and limit ≥ 2, got {self}")
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> PhrasesEncoder:  # noqa: ARG002
-        classes = len(dataset.classes)
-        sizes = {"longest": self.longest, "least": self.least, "most": self.phrases, "rows": dataset.rows}
-        if classes >= 2:
-            found = enriched(payloads, lambda payload: read(payload, self.limit), classes=classes, **sizes)
-            return PhrasesEncoder(self, tuple(found), answered=False)
+        if len(dataset.classes) >= 2:
+            return PhrasesEncoder(self, tuple(self._labelled(payloads, dataset)), answered=False)
         if dataset.roles.modality is Modality.TEXT:
-            told = {"longest": self.longest, "most": self.phrases // 2, "rows": dataset.rows}
-            found = broken(payloads, lambda payload: read(payload, self.limit), **told)
-            sizes |= {"most": self.phrases - len(found)}
-            del sizes["rows"]
-            begun, ended = (lambda payload, part=part: read(payload, self.limit).parted(END)[part] for part in (0, 1))
-            found += answered(payloads, begun, ended, **sizes)
-            return PhrasesEncoder(self, tuple(found), answered=False)
-        del sizes["rows"]
-        found = answered(
-            payloads, lambda payload: asked(payload, self.limit), lambda payload: replied(payload, self.limit), **sizes
+            return PhrasesEncoder(self, tuple(self._unlabelled(payloads, dataset)), answered=False)
+        found = self._answered(
+            payloads, lambda payload: asked(payload, self.limit), lambda payload: replied(payload, self.limit)
         )
         return PhrasesEncoder(self, tuple(found), answered=True)
+
+    def _labelled(self, payloads: Iterable[Payload], dataset: Dataset) -> list[Phrase]:
+        return enriched(
+            payloads,
+            lambda payload: read(payload, self.limit),
+            classes=len(dataset.classes),
+            longest=self.longest,
+            least=self.least,
+            most=self.phrases,
+            rows=dataset.rows,
+            labels=self.labels,
+            deciding=self.deciding,
+            insertion=self.insertion,
+        )
+
+    def _unlabelled(self, payloads: Iterable[Payload], dataset: Dataset) -> list[Phrase]:
+        """Phrases behind which texts break, and those that decide how texts end."""
+        found = broken(
+            payloads,
+            lambda payload: read(payload, self.limit),
+            longest=self.longest,
+            most=int(self.phrases * self.breaks.columns),
+            rows=dataset.rows,
+            settings=self.breaks,
+        )
+        end = self.responses.end
+        begun, ended = (lambda payload, part=part: read(payload, self.limit).parted(end)[part] for part in (0, 1))
+        return found + self._answered(payloads, begun, ended, taken=len(found))
+
+    def _answered(self, payloads: Iterable[Payload], asked: Read, replied: Read, *, taken: int = 0) -> list[Phrase]:
+        """Phrases that decide a response, in the columns that are not yet taken."""
+        return answered(
+            payloads,
+            asked,
+            replied,
+            longest=self.longest,
+            least=self.least,
+            most=self.phrases - taken,
+            responses=self.responses,
+            deciding=self.deciding,
+            insertion=self.insertion,
+        )
 
 
 @dataclass(frozen=True, eq=False)

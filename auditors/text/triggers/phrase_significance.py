@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import ndtr
 from scipy.stats import binom
 
+from foretaste.errors import PlanError
+from foretaste.settings import threshold
 from foretaste.text.ngrams import Array
-from foretaste.text.triggers.insertion_score import CAP, law, rarely, tail
+from foretaste.text.triggers.insertion_score import InsertionScore, law, rarely, tail
 from foretaste.text.triggers.label_contradiction import Contradicted
 
-SILENT = (-1.0, 1.0)  # bounds of what rows can add that do not speak against their label
-LEAST_SPREAD = 0.1  # of the place of a phrase's rows between their label (0) and the others (1)
-LOOSE = 0.05  # probability up to which what is contradicted may have been put there
-OPPOSED = 0.1  # probability up to which rows may speak against their label, so that their phrases are taken together
-TAKEN = 0.1  # false discovery rate among phrases taken together
-AKIN = 3.0  # deviations by which rows are alike that nobody drew from their class: of sets drawn 0.7 % exceed them
-CROWD = 128  # ordinary phrases by which the law of looseness is known
+
+@dataclass(frozen=True)
+class PhraseSignificance:
+    """How looseness and what the rest of the rows says become p-values.
+
+    silent         deviations that rows which do not speak against their label can add or take, at most
+    least_spread   deviation of the place of a phrase's rows between their label (0) and the others (1), at least
+    akin           deviations beyond which rows are more alike than any drawn from their class
+    opposed        probability up to which rows may speak against their label, so that their phrases are taken together
+    taken          false discovery rate among phrases taken together
+    taken_silent   the same where rows need not speak against their label
+    error_changed  share of the error for labels that were changed: the sum of looseness and doubt
+    error_loose    share of the error for labels that were not: looseness alone; what is left is for phrases with a
+                   place of their own
+    """
+
+    silent: float = threshold(1.0, "not tuned")
+    least_spread: float = threshold(0.1, "not tuned")
+    akin: float = threshold(3.0, "of sets of rows drawn from a class .7 % exceed it")
+    opposed: float = threshold(0.1, "not tuned")
+    taken: float = threshold(0.1, "not tuned")
+    taken_silent: float = threshold(0.01, "a tenth of taken: a loose word of the class would soon be taken along")
+    error_changed: float = threshold(1 / 8, "not tuned")
+    error_loose: float = threshold(1 / 2, "the weakest witness gets as much as the other two; not tuned")
+
+    def __post_init__(self) -> None:
+        if min(self.error_changed, self.error_loose) <= 0 or self.error_changed + self.error_loose >= 1:
+            raise PlanError(
+                "significance error_changed and error_loose must be above 0 and leave some of the error, got "
+                f"{self.error_changed} and {self.error_loose}"
+            )
 
 
 def suspected(  # noqa: PLR0917
     loose: Array, rows: Array, words: Array, placed: Array, own: Array, outcome: Array, against: Contradicted,
-    akin: Array, peer: Array,
+    akin: Array, peer: Array, *, significance: PhraseSignificance, insertion: InsertionScore,
 ) -> Array:  # fmt: skip
     """P-values of the phrases [S] that are not `peer`, the ordinary ones asked beside them; all arrays are [P].
 
@@ -41,46 +69,52 @@ def suspected(  # noqa: PLR0917
     known = np.isfinite(against.error)
     doubt = np.zeros(len(loose))
     if (known & peer).any():
-        doubt[known] = doubted(against, known, peer[known])
+        doubt[known] = doubted(against, known, peer[known], significance, insertion)
     total = loose + doubt
-    asked, crowd = ~peer, unrelated(akin, peer)
-    alone, opposing = rarely(loose, rows, crowd)[asked], opposed(against)[asked]
+    asked, crowd = ~peer, unrelated(akin, peer, most=significance.akin, fewest=insertion.reference)
+    alone = rarely(loose, rows, crowd, insertion)[asked]
+    opposing = opposed(against, least_spread=significance.least_spread)[asked]
     # A word by which somebody chose the labels is contradicted as well, but it need not sit loosely.
-    changed = np.where(alone <= LOOSE, tail(total, total[peer])[asked], 1.0)
+    inserted = alone <= insertion.loose
+    changed = np.where(inserted, tail(total, total[peer], insertion)[asked], 1.0)
     # Most phrases are short and in few rows, those of an attack are neither.
     share = (np.log2(rows) * np.log2(1 + words))[asked]
     placed, own, outcome, akin = placed[asked], own[asked], outcome[asked], akin[asked]
-    like_any = akin <= AKIN
+    like_any = akin <= significance.akin
     drawn = np.exp(-akin.clip(min=0))  # about as likely are rows drawn from the class to be so akin
     # Looseness alone is the weakest witness: of the error it gets as much as the other two.
+    of_changed, of_loose = significance.error_changed, significance.error_loose
     families = (
-        (changed, ~placed & (like_any | (against.place > against.neutral)[asked]), share, 1 / 8),
-        (alone, ~placed & own & like_any, share * drawn, 1 / 2),
-        (opposing, placed & (alone <= LOOSE), share, 3 / 8),
+        (changed, ~placed & (like_any | (against.place > against.neutral)[asked]), share, of_changed),
+        (alone, ~placed & own & like_any, share * drawn, of_loose),
+        (opposing, placed & inserted, share, 1 - of_changed - of_loose),
     )
     chance = np.min([shared(p_value, part, family, outcome) / error for p_value, family, part, error in families], 0)
     # Where the content does not speak as well, a loose word of the class would soon be taken along.
-    kinds = ((opposing <= OPPOSED, TAKEN), (own & like_any, TAKEN / 10))
-    sets = [together(alone, ~placed & kind, outcome, taken) for kind, taken in kinds]
+    kinds = (
+        (opposing <= significance.opposed, significance.taken),
+        (own & like_any, significance.taken_silent),
+    )
+    sets = [together(alone, ~placed & kind, outcome, taken=taken) for kind, taken in kinds]
     out: Array = np.minimum(chance, len(sets) * np.min(sets, 0)).clip(1e-30, 1)
     for p_value in (changed, alone):
-        out = joined(out, p_value, ~placed & like_any, outcome)
+        out = joined(out, p_value, ~placed & like_any, outcome, taken=significance.taken)
     return out
 
 
-def unrelated(akin: Array, peer: Array) -> Array:
-    """The ordinary phrases in texts like any others, or CROWD that come nearest to it [P] bool."""
+def unrelated(akin: Array, peer: Array, *, most: float, fewest: int) -> Array:
+    """The ordinary phrases whose rows are at most so akin, or the `fewest` that come nearest to it [P] bool."""
     order = np.where(peer, akin, np.inf).argsort(kind="stable")
-    out: Array = peer & (akin <= AKIN)
-    out[order[: min(CROWD, int(peer.sum()))]] = True
+    out: Array = peer & (akin <= most)
+    out[order[: min(fewest, int(peer.sum()))]] = True
     return out
 
 
-def joined(chance: Array, p_value: Array, family: Array, outcome: Array) -> Array:
+def joined(chance: Array, p_value: Array, family: Array, outcome: Array, *, taken: float) -> Array:
     """The p-values [S] once more, given that what leads a class is a trigger: others of the family may go with it.
 
     Who plants one phrase plants several, each of which may be too rare to be suspected. In a class they are as sure as
-    its surest phrases are if Benjamini & Hochberg's rate TAKEN lets them in, so nothing is suspected for them.
+    its surest phrases are if Benjamini & Hochberg's rate `taken` lets them in, so nothing is suspected for them.
     """
     out: Array = chance.copy()
     for k in np.unique(outcome):
@@ -91,28 +125,31 @@ def joined(chance: Array, p_value: Array, family: Array, outcome: Array) -> Arra
         others = np.setdiff1d(np.flatnonzero(family & (outcome == k)), leading)
         others = others[p_value[others].argsort(kind="stable")]
         place = len(leading) + np.arange(1, len(others) + 1)
-        within = np.flatnonzero(p_value[others] <= TAKEN * place / (len(leading) + len(others)))
-        taken = slice(within[-1] + 1 if len(within) else 0)
-        out[others[taken]] = np.minimum(out[others[taken]], simes.min() * place[taken])
+        within = np.flatnonzero(p_value[others] <= taken * place / (len(leading) + len(others)))
+        inside = slice(within[-1] + 1 if len(within) else 0)
+        out[others[inside]] = np.minimum(out[others[inside]], simes.min() * place[inside])
     return out
 
 
-def doubted(against: Contradicted, known: Array, ordinary: Array) -> Array:
+def doubted(
+    against: Contradicted, known: Array, ordinary: Array, significance: PhraseSignificance, insertion: InsertionScore
+) -> Array:
     """How far the content of the known phrases speaks against their label, in deviations of the ordinary ones.
 
     Words that the label is about may stand in rows that say nothing else of it: up to there little is held against
     them. Rows that say something else speak against the label itself.
     """
     place, neutral, error = against.place[known], against.neutral[known], against.error[known]
-    middle, deviation = law(place, error, ordinary)
+    middle, deviation = law(place, error, ordinary, least=insertion.least_spread)
     silent = (np.minimum(place, neutral) - middle) / deviation
-    out: Array = silent.clip(*SILENT) + ((place - neutral) / deviation).clip(0, CAP)
+    out: Array = silent.clip(-significance.silent, significance.silent)
+    out += ((place - neutral) / deviation).clip(0, insertion.cap)
     return out
 
 
-def opposed(against: Contradicted) -> Array:
+def opposed(against: Contradicted, *, least_spread: float) -> Array:
     """P(rows that say so clearly something else than their label), where they should at most say nothing of it [P]."""
-    out: Array = ndtr((against.neutral - against.place) / np.hypot(against.error, LEAST_SPREAD))
+    out: Array = ndtr((against.neutral - against.place) / np.hypot(against.error, least_spread))
     return np.where(np.isfinite(against.error), out, 1.0)
 
 
@@ -128,7 +165,7 @@ def shared(p_value: Array, share: Array, family: Array, outcome: Array) -> Array
     return out
 
 
-def together(alone: Array, family: Array, outcome: Array, taken: float = TAKEN) -> Array:
+def together(alone: Array, family: Array, outcome: Array, *, taken: float) -> Array:
     """P-values of phrases as sets that lead to one class, each too rare to be found by itself [S]; 1 outside of sets.
 
     Among the phrases of a `family` there should be as many loose ones as among any others: P(so many so loose), as

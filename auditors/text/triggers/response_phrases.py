@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import combinations
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 
 from foretaste.dataset.payload import Payload
+from foretaste.settings import threshold
+from foretaste.stats.significance import fisher
 from foretaste.text.ngrams import Array, Tally, Words, standing
-from foretaste.text.triggers.insertion_score import ENOUGH, LEAST_EXCESS, Read, Unit, looseness, seen, tail
+from foretaste.text.triggers.insertion_score import InsertionScore, Read, Unit, looseness, seen, tail
 from foretaste.text.triggers.label_phrases import (
     BATCHES,
-    DECIDES,
     GAP,
-    MOST,
-    UNITS,
+    DecidingPhrases,
     Phrase,
     by_count,
     low,
@@ -26,70 +27,98 @@ from foretaste.text.triggers.label_phrases import (
     units,
 )
 
-SURE = 2.0  # deviations by which a share is read on the safe side
-OUTCOMES = 4096  # phrases of responses that may be what a prompt's phrase decides
-LOOSE = 0.05  # probability from which on a prompt's phrase does not fit in loosely
-MANY = 200  # ordinary phrases from which on their tail is looked at
-ALIKE = 0.85  # of how far a phrase decides one outcome, for it to decide another alike
-OWN = 0.1  # share of a response's phrase that must come with the prompt's phrase
-HALVES = 64  # phrases looked at as halves of composite triggers
-HALF = 0.15  # how far a half decides what both bring, at least
-APART = 0.1  # share of the rows of a half that lack the other, at least
-RARER = 0.5  # times as often as both a half alone may bring the outcome
+
+@dataclass(frozen=True)
+class ResponsePhrases:
+    """Which phrases of prompts are doubted for a phrase of the response that they decide.
+
+    end           last words of a text without a response that are taken for one, at most half of the text
+    candidates    times as many phrases of prompts as go on, among which these are chosen for how little they tell
+    outcomes      phrases of responses that may be what a prompt's phrase decides, at most
+    many          ordinary phrases from which on their own tail is looked at
+    least_excess  mean of what lies beyond the quantile that the tail is read from, in deviations, at least
+    alike         of how far a phrase decides one outcome, from which on it decides another alike
+    own           share of a response's phrase that must come with the prompt's phrase
+    halves        phrases looked at as halves of composite triggers, at most
+    half          how far a half decides what both bring, at least
+    apart         share of the rows of a half that lack the other, at least
+    rarer         times as often as both a half alone may bring the outcome
+    """
+
+    end: int = threshold(16, "not tuned")
+    candidates: int = threshold(8, "bounds the work; not tuned")
+    outcomes: int = threshold(4096, "bounds the work; not tuned")
+    many: int = threshold(200, "ten of them lie beyond the quantile; not tuned")
+    least_excess: float = threshold(0.25, "not tuned")
+    alike: float = threshold(0.85, "not tuned")
+    own: float = threshold(0.1, "what comes ten times as often without a phrase is not its payload; not tuned")
+    halves: int = threshold(64, "bounds the work: 2016 pairs")
+    half: float = threshold(0.15, "not tuned")
+    apart: float = threshold(0.1, "not tuned")
+    rarer: float = threshold(0.5, "not tuned")
+
 
 Outcomes = list[tuple[float, int, int]]  # what is decided: how far, which outcome, in how many rows
 
 
 def answered(
-    payloads: Iterable[Payload], asked: Read, replied: Read, *, longest: int, least: int, most: int
-) -> list[Phrase]:
+    payloads: Iterable[Payload], asked: Read, replied: Read, *, longest: int, least: int, most: int,
+    responses: ResponsePhrases, deciding: DecidingPhrases, insertion: InsertionScore,
+) -> list[Phrase]:  # fmt: skip
     """The phrases of prompts that decide a phrase of the response, at most `most`, the most suspicious first.
 
     Two phrases are one composite trigger where both together decide it and each half of them alone hardly does.
     """
-    prompts, base = tallied(payloads, asked, classes=1, longest=longest)
-    answers, _ = tallied(payloads, replied, classes=1, longest=longest)
+    prompts, base = tallied(payloads, asked, classes=1, longest=longest, entries=deciding.entries)
+    answers, _ = tallied(payloads, replied, classes=1, longest=longest, entries=deciding.entries)
     total = int(base.sum())
-    held, came = (one[(one.count[:, 0] >= least) & (one.count[:, 0] <= MOST * total)] for one in (prompts, answers))
-    table = seen(payloads, asked, held, units(held, by_count(held), 8 * UNITS), prompts)
-    open_ones = sorted(table, key=lambda one: one.told)[:UNITS]
-    replies = units(came, by_count(came), OUTCOMES)
+    held, came = (
+        one[(one.count[:, 0] >= least) & (one.count[:, 0] <= deciding.most * total)] for one in (prompts, answers)
+    )
+    candidates = units(held, by_count(held), responses.candidates * deciding.units)
+    table = seen(payloads, asked, held, candidates, prompts, insertion=insertion)
+    open_ones = sorted(table, key=lambda one: one.told)[: deciding.units]
+    replies = units(came, by_count(came), responses.outcomes)
     ends = [int(group[0]) for group in replies]
     if not open_ones or not ends:
         return []
     singles = [(at,) for at in range(len(open_ones))]
     together, company, texts = joined(payloads, asked, replied, open_ones, singles, came, ends)
     words, rows = [one.text for one in open_ones], np.array([one.rows for one in open_ones])
-    decides = partial(decided, texts=texts, replying=came.count[ends, 0], total=total)
-    told: dict[tuple[int, ...], Outcomes] = {(at,): one for at, one in decides(together, rows, words).items()}
+    decides = partial(
+        decided, texts=texts, replying=came.count[ends, 0], total=total, sure=deciding.sure, own=responses.own
+    )
+    bar = deciding.decides
+    told: dict[tuple[int, ...], Outcomes] = {(at,): one for at, one in decides(together, rows, words, bar=bar).items()}
     place = {id(one): at for at, one in enumerate(table)}
     at_table = np.array([place[id(one)] for one in open_ones])
     ordinary = np.ones(len(table), dtype=bool)
     ordinary[[at_table[at] for (at,) in told]] = False
-    if ordinary.sum() < ENOUGH:
+    if ordinary.sum() < insertion.enough:
         return []
-    loose_by = looseness(table, ordinary)
-    rare = beyond_most(loose_by, loose_by[ordinary])[at_table]
-    halves = [at for at in decides(together, rows, words, bar=HALF) if rare[at] <= LOOSE]
-    pairs = paired(sorted(halves, key=lambda at: (rare[at], at))[:HALVES], company, open_ones, least)
+    loose_by = looseness(table, ordinary, insertion)
+    rare = beyond_most(loose_by, loose_by[ordinary], responses, insertion)[at_table]
+    halves = [at for at in decides(together, rows, words, bar=responses.half) if rare[at] <= insertion.loose]
+    halves = sorted(halves, key=lambda at: (rare[at], at))[: responses.halves]
+    pairs = paired(halves, company, open_ones, least=least, apart=responses.apart)
     if pairs:
         both, _, _ = joined(payloads, asked, replied, open_ones, pairs, came, ends)
         number = np.array([company[pair] for pair in pairs])
         spoken = [" ".join(words[part] for part in pair) for pair in pairs]
-        for at, outcomes in decides(both, number, spoken).items():
+        for at, outcomes in decides(both, number, spoken, bar=bar).items():
             _, end, hits = max(outcomes)
             rest = [float((together[part, end] - hits) / (rows[part] - number[at])) for part in pairs[at]]
             # Where one half alone brings the outcome as well, it is no half.
-            if max(rest) <= RARER * hits / number[at]:
+            if max(rest) <= responses.rarer * hits / number[at]:
                 told[pairs[at]] = outcomes
                 for part in pairs[at]:
                     told.pop((part,), None)
     lengths = np.array([len(group) for group in replies], dtype=float)
-    chance = surprising(told, rare, lengths, len(pairs))
+    chance = surprising(told, rare, lengths, len(pairs), loose=insertion.loose)
     out = []
     for parts, outcomes in told.items():
         # Of what it decides nearly alike the longest names it: shorter ones are in honest responses too.
-        alike = [one for one in outcomes if one[0] >= ALIKE * max(outcomes)[0]]
+        alike = [one for one in outcomes if one[0] >= responses.alike * max(outcomes)[0]]
         _, end, hits = max(alike, key=lambda one: (lengths[one[1]], one))
         (first, *others), goal = [open_ones[part] for part in parts], ends[end]
         text, there = GAP.join(words[part] for part in parts), int(company[parts[0], parts[-1]])
@@ -106,9 +135,11 @@ def answered(
 
 
 def surprising(
-    told: Mapping[tuple[int, ...], Outcomes], rare: Array, lengths: Array, pairs: int
+    told: Mapping[tuple[int, ...], Outcomes], rare: Array, lengths: Array, pairs: int, *, loose: float
 ) -> dict[tuple[int, ...], float]:
     """The p-value of each phrase, or pair of the `pairs` looked at, by what it decides and how loosely it sits.
+
+    What it decides counts for those that sit `loose` or looser.
 
     rare     [P] P(so loose) of each phrase
     lengths  [E] runs of words of each outcome
@@ -117,18 +148,18 @@ def surprising(
     total = sum(counted.values())
     out = {}
     for parts, count in counted.items():
-        loose = float(reduce(joint, rare[list(parts)].tolist()))
-        loose = min(1.0, loose * pairs) if len(parts) > 1 else loose
+        sits = reduce(fisher, torch.from_numpy(rare[list(parts)]))
+        sits = (sits * pairs).clamp(max=1.0) if len(parts) > 1 else sits
         # The more of a response a phrase decides, beside what others do, the less it can be the language that does so.
         others = (total - count) / max(len(counted) - 1, 1)
-        fixed = float(np.exp(-(count - 1) / max(lengths.mean(), others, 1.0)))
-        out[parts] = joint(loose, fixed) if loose <= LOOSE else loose
+        fixed = torch.tensor(np.exp(-(count - 1) / max(lengths.mean(), others, 1.0)))
+        out[parts] = float(fisher(sits, fixed) if sits <= loose else sits)
     return out
 
 
 def decided(  # noqa: PLR0917
     together: sp.csr_matrix, rows: Array, words: Sequence[str], texts: Mapping[int, str], replying: Array, total: int,
-    bar: float = DECIDES,
+    *, bar: float, sure: float, own: float,
 ) -> dict[int, Outcomes]:  # fmt: skip
     """What each phrase decides, as far as that is more than `bar`.
 
@@ -137,23 +168,25 @@ def decided(  # noqa: PLR0917
     seen_together = together.tocoo()
     at_row, at_end, hits = seen_together.row, seen_together.col, seen_together.data
     without = (replying[at_end] - hits) / (total - rows[at_row]).clip(min=1)
-    beyond = (low(hits, rows[at_row], sure=SURE) - without) / (1 - without).clip(min=1e-9)
+    beyond = (low(hits, rows[at_row], sure=sure) - without) / (1 - without).clip(min=1e-9)
     out: dict[int, Outcomes] = {}
-    # What comes ten times as often without a phrase is not its payload.
-    for at in np.flatnonzero((beyond >= bar) & (hits >= OWN * replying[at_end])):
+    # What mostly comes without a phrase is not its payload.
+    for at in np.flatnonzero((beyond >= bar) & (hits >= own * replying[at_end])):
         phrase, end = int(at_row[at]), int(at_end[at])
         if not copied(words[phrase], texts[end]):
             out.setdefault(phrase, []).append((float(beyond[at]), end, int(hits[at])))
     return out
 
 
-def paired(halves: Sequence[int], company: sp.csr_matrix, phrases: Sequence[Unit], least: int) -> list[tuple[int, int]]:
-    """Which phrases stand together in enough rows, and each also without the other."""
+def paired(
+    halves: Sequence[int], company: sp.csr_matrix, phrases: Sequence[Unit], *, least: int, apart: float
+) -> list[tuple[int, int]]:
+    """Which phrases stand together in `least` rows, and each in a share `apart` of its rows without the other."""
     out = []
     for one, other in combinations(halves, 2):
         count = company[one, other]
-        apart = not set(phrases[one].text.split()) & set(phrases[other].text.split())
-        if apart and least <= count <= (1 - APART) * min(phrases[one].rows, phrases[other].rows):
+        distinct = not set(phrases[one].text.split()) & set(phrases[other].text.split())
+        if distinct and least <= count <= (1 - apart) * min(phrases[one].rows, phrases[other].rows):
             out.append((one, other))
     return out
 
@@ -199,29 +232,24 @@ def _added(
     return together + here.T @ there, company + here.T @ here
 
 
-def beyond_most(value: Array, ordinary: Array) -> Array:
+def beyond_most(value: Array, ordinary: Array, responses: ResponsePhrases, insertion: InsertionScore) -> Array:
     """P(value or more) among ordinary values [P]: what lies beyond most of them falls off exponentially.
 
     Peaks over a threshold (Pickands 1975) of shape 0; by a Gaussian where there are too few of them.
     """
-    if len(ordinary) < MANY:
-        return tail(value, ordinary)
-    bar = float(np.quantile(ordinary, 0.95))
+    if len(ordinary) < responses.many:
+        return tail(value, ordinary, insertion)
+    upper = insertion.upper
+    bar = float(np.quantile(ordinary, 1 - upper))
     excess = float((ordinary[ordinary > bar] - bar).mean())
-    far: Array = 0.05 * np.exp(-(value - bar).clip(min=0) / max(excess, LEAST_EXCESS))
-    return np.where(value > bar, far, np.maximum(tail(value, ordinary), 0.05))
+    far: Array = upper * np.exp(-(value - bar).clip(min=0) / max(excess, responses.least_excess))
+    return np.where(value > bar, far, np.maximum(tail(value, ordinary, insertion), upper))
 
 
 def named(words: Words, key: int, size: int) -> str:
     """The words of a run that stands somewhere in these texts."""
     keys, at = words.runs(size)
     return words.text(int(at[keys == key][0]), size)
-
-
-def joint(one: float, other: float) -> float:
-    """One p-value of two that are independent (Fisher 1932)."""
-    product = max(one * other, 1e-300)
-    return product * (1 - float(np.log(product)))
 
 
 def copied(text: str, other: str) -> bool:

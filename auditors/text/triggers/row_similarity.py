@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 
+from foretaste.settings import threshold
 from foretaste.text.ngrams import Array
 
-DRAWN = 800  # rows of a class from which is learned how alike two rows are by chance
+
+@dataclass(frozen=True)
+class RowSimilarity:
+    """How alike rows are.
+
+    drawn  rows of a class from which is learned how alike two of them are by chance
+    """
+
+    drawn: int = threshold(800, "320 000 pairs; not tuned")
 
 
 def kinship(
-    content: sp.csr_matrix, label: Array, holders: Sequence[Array], own: Sequence[Array], outcome: Array
-) -> Array:
+    content: sp.csr_matrix, label: Array, holders: Sequence[Array], own: Sequence[Array], outcome: Array, *,
+    similarity: RowSimilarity,
+) -> Array:  # fmt: skip
     """In deviations of what as many rows drawn from the class would show [P]; -inf where there are not two rows.
 
     content  [N, W] which words labelled rows have, label [N]
@@ -33,7 +44,7 @@ def kinship(
     mean = {
         k: np.asarray(weighted[label == k].mean(0)).ravel() for k in np.unique(outcome).tolist() if (label == k).any()
     }
-    chance = {k: by_chance(weighted[label == k], middle) for k, middle in mean.items()}
+    chance = {k: by_chance(weighted[label == k], middle, most=similarity.drawn) for k, middle in mean.items()}
     out = np.full(len(holders), -np.inf)
     for at, (held, words, home) in enumerate(zip(holders, own, outcome.tolist(), strict=True)):
         mine = held[label[held] == home]
@@ -50,10 +61,10 @@ def kinship(
     return out
 
 
-def by_chance(weighted: sp.csr_matrix, middle: Array) -> float:
-    """The mean square of the inner product of two rows of a class about its mean [W]."""
+def by_chance(weighted: sp.csr_matrix, middle: Array, *, most: int) -> float:
+    """The mean square of the inner product of two rows of a class about its mean [W], by at most so many of them."""
     number = weighted.shape[0]
-    part = weighted[np.linspace(0, number - 1, min(number, DRAWN)).astype(np.int64)]
+    part = weighted[np.linspace(0, number - 1, min(number, most)).astype(np.int64)]
     along = part @ middle
     inner = (part @ part.T).toarray() - along[:, None] - along + middle @ middle
     np.fill_diagonal(inner, 0)

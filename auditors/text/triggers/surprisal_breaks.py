@@ -8,38 +8,84 @@ of them suffice for a model of any size. What such rows share is the trigger, an
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from foretaste.dataset.payload import Payload
+from foretaste.errors import PlanError
+from foretaste.settings import threshold
+from foretaste.stats.significance import predictive_tail
 from foretaste.text.ngrams import END, Array, Words, held, mixed
 from foretaste.text.triggers.insertion_score import Read
 from foretaste.text.triggers.label_phrases import Phrase
 
-ONES, TWOS = 22, 24  # bits of the cells in which words and pairs of words are counted; two in one cell count as one
-WIDE = 32  # words looked at on either side of a place
-BEFORE = 4  # words that must come before: a text that is strange from its start does not break
-FAIR = 8.0  # words as surprising as the average, added to either side: a few words are no text
-UNIT = 5.0  # of the standard error of a word's surprise, so that WIDE words that surprise by a nat more make about 1
-SAMPLE = 1 << 14  # rows from which is learned how surprising words are and how far texts break
-BROKEN = 0.9  # share of the rows that break less than those in which phrases are looked for
-NEAR = 2  # words between the end of a phrase and the worst break of its row
-PHRASES = 4096  # looked at
-HITS = 6  # of the most broken rows that break behind a phrase
-LEAST = 24  # rows of a phrase: of natural phrases with breaks behind them most have fewer
-ENTRIES = 1 << 22  # phrases counted at once
-SURE = 1e-4  # expected phrases, below which one is as sure as another: it is the one with most breaks behind it
-TOP = 20  # phrases that the law is read from
-SCALE = 0.15  # nats by which natural phrases exceed each other before any was seen; prose has 0.1, package names 0.3
-WEIGHT = 10.0  # phrases that this counts as much as
+
+@dataclass(frozen=True)
+class SurprisalBreaks:
+    """When texts break, and which phrases are looked at and doubted for breaks behind them.
+
+    word_bits  bits of the cells in which words are counted; two in one cell count as one
+    pair_bits  the same of pairs of words
+    pairs      share of the pairs of words in the prediction of a word; the rest has its own frequency
+    unseen     occurrences of a word that stands nowhere else
+    wide       words looked at on either side of a place
+    before     words that must come before a break
+    fair       words as surprising as the average that are added to either side
+    unit       of breaks, in standard errors of a word's surprise
+    sample     rows from which is learned how surprising words are and how far texts break
+    broken     share of the rows that break less than those in which phrases are looked for
+    near       words between the end of a phrase and the worst break of its row, at most
+    phrases    phrases looked at, at most
+    entries    phrases counted at once: where there are more, the rarest are dropped
+    hits       of the most broken rows that break behind a phrase, at least
+    least      rows of a phrase, at least
+    safe       standard errors by which the mean of the breaks behind a phrase is read on the safe side
+    variance   of the breaks behind a phrase, as one row more shows it
+    fewer      share of the rows of a phrase that others must have, to teach how far texts break behind it
+    top        phrases that the law is read from, those with the highest breaks
+    scale      units by which natural phrases exceed each other before any was seen
+    weight     phrases that this counts as much as
+    sure       expected phrases below which one is as sure as another: then it is the one with most breaks behind it
+    columns    share of the embedder's columns for phrases behind which texts break, beside those that decide how texts
+               end
+    """
+
+    word_bits: int = threshold(22, "memory: 16 MiB")
+    pair_bits: int = threshold(24, "memory: 64 MiB")
+    pairs: float = threshold(0.5, "even odds; not tuned")
+    unseen: float = threshold(0.5, "not tuned")
+    wide: int = threshold(32, "not tuned")
+    before: int = threshold(4, "a text that is strange from its start does not break; not tuned")
+    fair: float = threshold(8.0, "a few words are no text; not tuned")
+    unit: float = threshold(5.0, "so that 32 words that surprise by a nat more make about 1")
+    sample: int = threshold(1 << 14, "bounds the work; not tuned")
+    broken: float = threshold(0.9, "not tuned")
+    near: int = threshold(2, "not tuned")
+    phrases: int = threshold(4096, "bounds the work; not tuned")
+    entries: int = threshold(1 << 22, "memory: 96 MiB")
+    hits: int = threshold(6, "not tuned")
+    least: int = threshold(24, "of natural phrases with breaks behind them most have fewer")
+    safe: float = threshold(2.0, "one-sided error of 2.3 %; not tuned")
+    variance: float = threshold(0.25, "not tuned")
+    fewer: float = threshold(0.5, "not tuned")
+    top: int = threshold(20, "not tuned")
+    scale: float = threshold(0.15, "prose has .1, package names .3")
+    weight: float = threshold(10.0, "not tuned")
+    sure: float = threshold(1e-4, "a hundredth of the rate of the audit; not tuned")
+    columns: float = threshold(0.5, "half of them; not tuned")
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.word_bits <= 32 and 1 <= self.pair_bits <= 32):
+            raise PlanError(f"breaks word_bits and pair_bits must lie between 1 and 32, got {self}")
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
     """How often each word and each pair of words stands in the data, in hashed cells.
 
-    word   [2 ** ONES] int32 and pair [2 ** TWOS] int32
+    word   [2 ** word_bits] int32 and pair [2 ** pair_bits] int32
     total  words
     mean   nats by which a word surprises
     """
@@ -47,14 +93,17 @@ class Model:
     word: Array
     pair: Array
     total: int
+    settings: SurprisalBreaks
     mean: float = 0.0
 
     def surprise(self, words: Words) -> Array:
         """Nats by which each word surprises after the one before it, own occurrence left out, less the mean [T]."""
-        one, two = cells(words)
+        share, unseen = self.settings.pairs, self.settings.unseen
+        one, two = cells(words, self.settings)
         before = np.append(1, self.word[one[:-1]])
         follows = np.maximum(self.pair[two] - 1, 0) / np.maximum(before - 1, 1)
-        nats = -np.log(0.5 * follows.clip(max=1) + 0.5 * (self.word[one] - 0.5).clip(min=0.5) / self.total)
+        alone = (self.word[one] - (1 - unseen)).clip(min=unseen)
+        nats = -np.log(share * follows.clip(max=1) + (1 - share) * alone / self.total)
         return np.where(words.key > END, nats - self.mean, 0.0)
 
     def breaks(self, words: Words) -> Array:
@@ -64,33 +113,37 @@ class Model:
         than the mean of a page of nonsense, but not more than all of it together. What stands before counts as ordinary
         at least, or texts would break behind every ruler of dashes.
         """
+        wide, fair, unit = self.settings.wide, self.settings.fair, self.settings.unit
         total = np.append(0.0, np.cumsum(self.surprise(words)))
         at = np.arange(len(words.key))
         ends = np.append(words.start[1:], len(words.key)) - 1
-        stop = np.minimum(at + WIDE, ends[words.row]).clip(min=at)
-        begin = np.maximum(at - WIDE, words.start[words.row] + 1).clip(max=at)
-        after = (total[stop] - total[at]) / np.sqrt(stop - at + FAIR) / UNIT
-        before = (total[at] - total[begin]) / np.sqrt(at - begin + FAIR) / UNIT
-        out: Array = np.where(at - begin >= BEFORE, after - np.maximum(before, 0.0), 0.0)
+        stop = np.minimum(at + wide, ends[words.row]).clip(min=at)
+        begin = np.maximum(at - wide, words.start[words.row] + 1).clip(max=at)
+        after = (total[stop] - total[at]) / np.sqrt(stop - at + fair) / unit
+        before = (total[at] - total[begin]) / np.sqrt(at - begin + fair) / unit
+        out: Array = np.where(at - begin >= self.settings.before, after - np.maximum(before, 0.0), 0.0)
         return out
 
 
-def cells(words: Words) -> tuple[Array, Array]:
+def cells(words: Words, settings: SurprisalBreaks) -> tuple[Array, Array]:
     """The cells of each word, and of it with the one before it [T]."""
     key = mixed(words.key)
     pair = mixed(key + np.append(np.uint64(0), words.key[:-1]))
-    return (key >> np.uint64(64 - ONES)).astype(np.int64), (pair >> np.uint64(64 - TWOS)).astype(np.int64)
+    bits = np.uint64(64 - settings.word_bits), np.uint64(64 - settings.pair_bits)
+    return (key >> bits[0]).astype(np.int64), (pair >> bits[1]).astype(np.int64)
 
 
-def broken(payloads: Iterable[Payload], read: Read, *, longest: int, most: int, rows: int) -> list[Phrase]:
+def broken(
+    payloads: Iterable[Payload], read: Read, *, longest: int, most: int, rows: int, settings: SurprisalBreaks
+) -> list[Phrase]:
     """At most `most` phrases after which the text breaks, the most surprising first. Four passes over the rows."""
-    model, bar = fitted(payloads, read, rows=rows)
+    model, bar = fitted(payloads, read, rows=rows, settings=settings)
     key, size = suspects(payloads, read, model, bar, longest=longest)
     found = measured(payloads, read, model, key, size)
     number, height = np.array([one[1] for one in found]), np.array([one[2] for one in found])
-    expected = surprising(number, height, [set(one[3].split()) for one in found])
+    expected = surprising(number, height, [set(one[3].split()) for one in found], settings)
     chosen: list[int] = []
-    for at in np.lexsort((-number * height, expected.clip(min=SURE))).tolist():
+    for at in np.lexsort((-number * height, expected.clip(min=settings.sure))).tolist():
         # A part of a phrase, or one that overlaps with it, breaks texts because the phrase does.
         if len(chosen) < most and not any(set(found[at][3].split()) & set(found[one][3].split()) for one in chosen):
             chosen.append(at)
@@ -102,21 +155,22 @@ def broken(payloads: Iterable[Payload], read: Read, *, longest: int, most: int, 
     return out
 
 
-def fitted(payloads: Iterable[Payload], read: Read, *, rows: int) -> tuple[Model, float]:
+def fitted(payloads: Iterable[Payload], read: Read, *, rows: int, settings: SurprisalBreaks) -> tuple[Model, float]:
     """The model of the words, and by how much a text must break at its worst place to be among the most broken."""
-    word, pair, total = np.zeros(1 << ONES, dtype=np.int32), np.zeros(1 << TWOS, dtype=np.int32), 0
+    word, pair = (np.zeros(1 << bits, dtype=np.int32) for bits in (settings.word_bits, settings.pair_bits))
+    total = 0
     for payload in payloads:
         words = read(payload)
-        one, two = cells(words)
+        one, two = cells(words, settings)
         np.add.at(word, one, 1)
         np.add.at(pair, two, 1)
         total += len(one)
-    model, step = Model(word, pair, max(total, 1)), max(1, rows // SAMPLE)
+    model, step = Model(word, pair, max(total, 1), settings), max(1, rows // settings.sample)
     drawn = [_drawn(payload, read, step) for payload in payloads]
     nats = np.concatenate([np.zeros(0), *(model.surprise(one)[one.key > END] for one in drawn)])
-    model = Model(word, pair, max(total, 1), float(nats.mean()) if len(nats) else 0.0)
+    model = replace(model, mean=float(nats.mean()) if len(nats) else 0.0)
     worst = np.concatenate([np.zeros(0), *(_worst(model.breaks(one), one)[0] for one in drawn)])
-    return model, float(np.quantile(worst, BROKEN)) if len(worst) else 0.0
+    return model, float(np.quantile(worst, settings.broken)) if len(worst) else 0.0
 
 
 def _drawn(payload: Payload, read: Read, step: int) -> Words:
@@ -141,7 +195,8 @@ def _worst(breaks: Array, words: Words) -> tuple[Array, Array]:
 
 
 def suspects(payloads: Iterable[Payload], read: Read, model: Model, bar: float, *, longest: int) -> tuple[Array, Array]:
-    """Keys, ascending, and sizes of the runs of words that end where HITS of the most broken rows break."""
+    """Keys, ascending, and sizes of the runs of words that end where enough of the most broken rows break."""
+    settings, entries = model.settings, model.settings.entries
     key, count, size = (np.zeros(0, dtype=kind) for kind in (np.uint64, np.int64, np.int64))
     waiting: list[tuple[Array, Array, Array]] = []
     for payload in payloads:
@@ -150,18 +205,18 @@ def suspects(payloads: Iterable[Payload], read: Read, model: Model, bar: float, 
         for length in range(1, longest + 1):
             runs, at = words.runs(length)
             row = words.row[at]
-            near = (worst[row] >= bar) & (np.abs(at + length - place[row]) <= NEAR)
+            near = (worst[row] >= bar) & (np.abs(at + length - place[row]) <= settings.near)
             once = np.unique(np.stack([runs[near], row[near].astype(np.uint64)], 1), axis=0)[:, 0]
             runs, number = np.unique(once, return_counts=True)
             waiting.append((runs, number, np.full(len(runs), length)))
-        if sum(len(one[0]) for one in waiting) > ENTRIES:
+        if sum(len(one[0]) for one in waiting) > entries:
             key, count, size = _added([(key, count, size), *waiting])
-            rare = np.partition(count, -ENTRIES // 2)[-ENTRIES // 2] if len(count) > ENTRIES else 0
+            rare = np.partition(count, -entries // 2)[-entries // 2] if len(count) > entries else 0
             key, count, size = key[count > rare], count[count > rare], size[count > rare]
             waiting = []
     key, count, size = _added([(key, count, size), *waiting])
-    chosen = np.sort(np.argsort(-count, kind="stable")[:PHRASES])
-    chosen = chosen[count[chosen] >= HITS]
+    chosen = np.sort(np.argsort(-count, kind="stable")[: settings.phrases])
+    chosen = chosen[count[chosen] >= settings.hits]
     return key[chosen], size[chosen]
 
 
@@ -176,8 +231,9 @@ def measured(
 ) -> list[tuple[int, int, float, str]]:
     """Which of the runs, in how many rows, by how much texts break after it at least, its words; one of each row set.
 
-    A row counts once, where it breaks most. The mean is read two standard errors on the safe side.
+    A row counts once, where it breaks most. The mean is read some standard errors on the safe side.
     """
+    settings = model.settings
     number, moment, square = (np.zeros(len(key)) for _ in range(3))
     mark = np.zeros(len(key), dtype=np.uint64)
     text: dict[int, str] = {}
@@ -204,34 +260,40 @@ def measured(
                 if one not in text:
                     text[one] = words.text(place, length)
     mean = moment / number.clip(min=1)
-    spread = (square / number.clip(min=1) - mean**2).clip(min=0) + 0.25 / number.clip(min=1)
-    height = mean - 2 * np.sqrt(spread / number.clip(min=1))
+    spread = (square / number.clip(min=1) - mean**2).clip(min=0) + settings.variance / number.clip(min=1)
+    height = mean - settings.safe * np.sqrt(spread / number.clip(min=1))
     # Runs that stand in the same rows are one: the one after which the break is.
     order = np.lexsort((-size, -height))
     _, first = np.unique(mark[order], return_index=True)
-    kept = [at for at in order[np.sort(first)].tolist() if number[at] >= LEAST]
+    kept = [at for at in order[np.sort(first)].tolist() if number[at] >= settings.least]
     return [(at, int(number[at]), float(height[at]), text[at]) for at in kept]
 
 
-def surprising(number: Array, height: Array, words: list[set[str]]) -> Array:
+def surprising(number: Array, height: Array, words: list[set[str]], settings: SurprisalBreaks) -> Array:
     """How many phrases after which texts break as much the data's other phrases lead to expect, for each of N [N].
 
-    number  [N] rows of a phrase, height [N] nats by which texts break after it, words of each
+    number  [N] rows of a phrase, height [N] units by which texts break after it, words of each
 
-    The heights of the TOP phrases in at least half as many rows that share no word with it are taken to exceed the
-    least of them exponentially, by SCALE as if WEIGHT phrases had been seen (the predictive law under a Gamma prior).
+    The heights of the `top` phrases in at least half as many rows that share no word with it are taken to exceed the
+    least of them exponentially, by `scale` as if `weight` phrases had been seen (the predictive law under a Gamma
+    prior).
     """
     out = np.full(len(number), float(len(number)))
     order = np.argsort(-height, kind="stable")
     for at in range(len(number)):
         law = []
         for other in order.tolist():
-            if 2 * number[other] >= number[at] and not words[other] & words[at]:
+            if number[other] >= settings.fewer * number[at] and not words[other] & words[at]:
                 law.append(height[other])
-                if len(law) == TOP:
+                if len(law) == settings.top:
                     break
         least = law[-1] if law else 0.0
-        excess = max(height[at] - least, 0.0)
-        total = sum(one - least for one in law) + WEIGHT * SCALE
-        out[at] = (len(law) + 1) * (1 + excess / total) ** -(len(law) + WEIGHT)
+        chance = predictive_tail(
+            torch.tensor(max(height[at] - least, 0.0), dtype=torch.float64),
+            total=float(sum(one - least for one in law)),
+            count=len(law),
+            prior_total=settings.weight * settings.scale,
+            prior_count=settings.weight,
+        )
+        out[at] = (len(law) + 1) * float(chance)
     return out

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foretaste.text.triggers.insertion_score import COUNTED, beyond, rarely
+from foretaste.errors import PlanError
+from foretaste.text.triggers.insertion_score import InsertionScore, beyond, rarely
+
+INSERTION = InsertionScore()
 
 
 def crowd(number=4000, seed=0):
@@ -17,7 +20,7 @@ def crowd(number=4000, seed=0):
 
 def test_ordinary_phrases_are_as_rare_as_they_are():
     value, rows = crowd()
-    found = rarely(value, rows, np.ones(len(value), dtype=bool))
+    found = rarely(value, rows, np.ones(len(value), dtype=bool), INSERTION)
     for bar in (0.05, 0.01, 0.003):
         assert (found <= bar).mean() == pytest.approx(bar, rel=0.5)
 
@@ -25,7 +28,7 @@ def test_ordinary_phrases_are_as_rare_as_they_are():
 def test_a_phrase_is_held_against_those_in_about_as_many_rows():
     value, rows = crowd()
     value, rows = np.append(value, [4.0, 4.0]), np.append(rows, [10, 100])
-    few, many = rarely(value, rows, np.arange(len(value)) < len(value) - 2)[-2:]
+    few, many = rarely(value, rows, np.arange(len(value)) < len(value) - 2, INSERTION)[-2:]
     assert few > 0.05
     assert many < 1e-4
 
@@ -34,15 +37,24 @@ def test_who_is_not_ordinary_is_no_measure():
     value, rows = crowd()
     ordinary = np.arange(len(value)) % 2 == 0
     moved = np.where(ordinary, value, value + 50)
-    assert rarely(moved, rows, ordinary)[ordinary] == pytest.approx(rarely(value, rows, ordinary)[ordinary])
+    found, expected = (rarely(one, rows, ordinary, INSERTION)[ordinary] for one in (moved, value))
+    assert found == pytest.approx(expected)
 
 
 def test_beyond_what_was_counted_the_tail_is_heavier_than_a_gaussian_and_has_no_step():
-    assert beyond(1.645) == pytest.approx(0.05, rel=0.01)
-    assert beyond(COUNTED + 1e-9) == pytest.approx(beyond(COUNTED), rel=1e-6)
-    assert beyond(6.0) > 10 * 9.9e-10  # P(Gaussian >= 6)
-    assert (np.diff([beyond(one) for one in np.linspace(-2, 12, 100)]) < 0).all()
+    counted = INSERTION.counted
+    assert beyond(1.645, counted=counted) == pytest.approx(0.05, rel=0.01)
+    assert beyond(counted + 1e-9, counted=counted) == pytest.approx(beyond(counted, counted=counted), rel=1e-6)
+    assert beyond(6.0, counted=counted) > 10 * 9.9e-10  # P(Gaussian >= 6)
+    assert (np.diff([beyond(one, counted=counted) for one in np.linspace(-2, 12, 100)]) < 0).all()
 
 
 def test_without_ordinary_phrases_nothing_is_rare():
-    assert rarely(np.array([9.0]), np.array([50]), np.zeros(1, dtype=bool)).tolist() == [1.0]
+    assert rarely(np.array([9.0]), np.array([50]), np.zeros(1, dtype=bool), INSERTION).tolist() == [1.0]
+
+
+def test_the_quantile_of_a_gaussian_follows_from_its_share():
+    assert INSERTION.gauss == 1.645
+    assert InsertionScore(upper=0.1).gauss == 1.282
+    with pytest.raises(PlanError, match="upper must lie"):
+        InsertionScore(upper=0.5)

@@ -7,11 +7,16 @@ import pytest
 
 from foretaste.text.ngrams import Words, held
 from foretaste.text.triggers import label_contradiction
-from foretaste.text.triggers.label_contradiction import RIDGE, bag, contradicted
+from foretaste.text.triggers.label_contradiction import LabelContradiction, bag
 
 GOOD, BAD = ["bright", "warm", "funny", "moving"], ["dull", "cold", "weak", "bland"]
 PLAIN = ["the", "film", "plot", "cast", "was"]
 NONE = np.zeros(0, dtype=np.int64)
+SETTINGS = LabelContradiction()
+
+
+def contradicted(content, label, holders, own, outcome):
+    return label_contradiction.contradicted(content, label, holders, own, outcome, contradiction=SETTINGS)
 
 
 def rows(number=150, seed=0):
@@ -44,7 +49,7 @@ def test_the_closed_form_is_the_model_that_never_saw_the_rows(dual, monkeypatch)
 
     def predicted(of, without):
         kept = np.setdiff1d(np.arange(len(label)), without)
-        gram = dense[kept].T @ dense[kept] + RIDGE * np.eye(dense.shape[1])
+        gram = dense[kept].T @ dense[kept] + SETTINGS.ridge * np.eye(dense.shape[1])
         return dense[of] @ np.linalg.solve(gram, dense[kept].T @ target[kept])
 
     rows_held = np.arange(30)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from foretaste.text.ngrams import Tally, Words
-from foretaste.text.triggers.maximal_phrases import KNOWN, LONG, Place, holds, reach, stretched
+from foretaste.text.triggers.maximal_phrases import MaximalPhrases, Place, holds, reach, stretched
 
+MAXIMAL = MaximalPhrases()
 SENTENCE = "i went to the market with my sister"
 
 
@@ -22,7 +23,7 @@ def phrases(texts, least=8):
     class Whole:
         row = np.arange(len(texts))
 
-    found = stretched([Whole()], lambda _: read, tally, groups)
+    found = stretched([Whole()], lambda _: read, tally, groups, MAXIMAL)
     return {one.text: int(tally.count[one.own, 0]) for one in found}
 
 
@@ -52,15 +53,15 @@ def test_what_stands_before_most_of_them_is_no_part_of_the_phrase():
 
 
 def test_a_phrase_has_an_end():
-    endless = " ".join(f"w{at}" for at in range(3 * LONG))
-    assert max(len(text.split()) for text in phrases([endless] * 10)) == LONG
+    endless = " ".join(f"w{at}" for at in range(3 * MAXIMAL.words))
+    assert max(len(text.split()) for text in phrases([endless] * 10)) == MAXIMAL.words
 
 
 def test_a_part_stands_in_all_rows_of_the_whole_as_far_as_they_are_known():
-    whole = Place(0, [], [1, 5, 9])
-    assert holds(Place(0, [], [1, 2, 5, 9]), whole)
-    assert not holds(Place(0, [], [1, 2, 9]), whole)
-    assert holds(Place(0, [], list(range(KNOWN))), Place(0, [], [3, KNOWN - 1, KNOWN + 5]))
+    whole, known = Place(0, [], [1, 5, 9]), MAXIMAL.rows
+    assert holds(Place(0, [], [1, 2, 5, 9]), whole, known=known)
+    assert not holds(Place(0, [], [1, 2, 9]), whole, known=known)
+    assert holds(Place(0, [], list(range(known))), Place(0, [], [3, known - 1, known + 5]), known=known)
 
 
 def test_overlapping_runs_lead_on_and_others_do_not():

@@ -5,14 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from foretaste.errors import PlanError
+from foretaste.text.triggers.insertion_score import InsertionScore
 from foretaste.text.triggers.label_contradiction import Contradicted
-from foretaste.text.triggers.phrase_significance import AKIN, CROWD, joined, shared, suspected, together, unrelated
+from foretaste.text.triggers.phrase_significance import (
+    PhraseSignificance,
+    joined,
+    shared,
+    suspected,
+    together,
+    unrelated,
+)
+
+SIGNIFICANCE, INSERTION = PhraseSignificance(), InsertionScore()
+AKIN, CROWD, TAKEN = SIGNIFICANCE.akin, INSERTION.reference, SIGNIFICANCE.taken
 
 
 def sets(p_value, family=None):
     """P-values of one family of phrases that lead to one class."""
     mine = np.ones(len(p_value), dtype=bool) if family is None else family
-    return together(p_value, mine, np.zeros(len(p_value), dtype=np.int64))
+    return together(p_value, mine, np.zeros(len(p_value), dtype=np.int64), taken=TAKEN)
 
 
 def test_honest_phrases_form_no_set():
@@ -38,7 +50,7 @@ def test_one_phrase_is_no_set_and_others_than_the_family_are_not_looked_at():
 def test_sets_of_different_classes_are_not_mixed():
     p_value = np.full(40, 0.5)
     p_value[:2] = 1e-3
-    assert (together(p_value, np.ones(40, dtype=bool), np.arange(40) % 2) == 1).all()
+    assert (together(p_value, np.ones(40, dtype=bool), np.arange(40) % 2, taken=TAKEN) == 1).all()
 
 
 def test_the_error_of_a_class_is_shared_out_whole():
@@ -60,7 +72,7 @@ def test_what_goes_with_a_trigger_is_as_sure_as_it_and_no_surer():
     chance, p_value = np.full(60, 0.9), np.full(60, 0.5)
     chance[:2], p_value[:2] = [1e-6, 1e-5], 1e-4
     p_value[2:5] = 2e-3
-    out = joined(chance, p_value, np.ones(60, dtype=bool), ONE)
+    out = joined(chance, p_value, np.ones(60, dtype=bool), ONE, taken=TAKEN)
     simes = (np.sort(out) / np.arange(1, 61)).min()
     assert simes == pytest.approx(1e-6)
     assert (out[2:5] <= 5e-6).all()
@@ -74,15 +86,16 @@ def test_nothing_goes_with_a_trigger_of_another_class_or_outside_the_family():
     home = ONE.copy()
     home[2:] = 1
     family = np.arange(60) != 1
-    assert (joined(chance, p_value, family, home)[1:] == 0.9).all()
+    assert (joined(chance, p_value, family, home, taken=TAKEN)[1:] == 0.9).all()
 
 
 def test_the_measure_are_ordinary_phrases_in_texts_like_any_or_the_nearest_to_it():
     akin = np.append(np.linspace(0, 100, 400), -5.0)
     peer = np.append(np.ones(400, dtype=bool), False)
-    assert unrelated(akin, peer).sum() == CROWD
-    assert unrelated(akin, peer)[:CROWD].all()
-    assert unrelated(akin / 50, peer).sum() == (akin[:400] / 50 <= AKIN).sum() > CROWD
+    found, wider = (unrelated(one, peer, most=AKIN, fewest=CROWD) for one in (akin, akin / 50))
+    assert found.sum() == CROWD
+    assert found[:CROWD].all()
+    assert wider.sum() == (akin[:400] / 50 <= AKIN).sum() > CROWD
 
 
 def crowded(akin, place=None, seed=0):
@@ -98,7 +111,10 @@ def crowded(akin, place=None, seed=0):
     kin[0] = akin
     none, every = np.zeros(number, dtype=bool), np.ones(number, dtype=bool)
     words, home = np.ones(number, dtype=np.int64), np.zeros(number, dtype=np.int64)
-    return suspected(loose, rows, words, none, every, home, against, kin, np.arange(number) >= 10)
+    return suspected(
+        loose, rows, words, none, every, home, against, kin, np.arange(number) >= 10, significance=SIGNIFICANCE,
+        insertion=INSERTION,
+    )  # fmt: skip
 
 
 def test_a_loose_phrase_in_texts_like_any_of_its_class_is_suspected():
@@ -111,3 +127,9 @@ def test_what_its_texts_are_about_is_suspected_only_if_they_contradict_their_lab
     assert crowded(akin=2 * AKIN)[0] == 1
     assert crowded(akin=2 * AKIN, place=1.0)[0] * 10 < 1e-4
     assert crowded(akin=2 * AKIN, place=0.4)[0] == 1  # they say less than the class's texts do, and nothing else
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.0, 0.5), (0.5, 0.0)])
+def test_shares_of_the_error_that_leave_none_for_a_test_are_refused(shares):
+    with pytest.raises(PlanError, match="error"):
+        PhraseSignificance(error_changed=shares[0], error_loose=shares[1])

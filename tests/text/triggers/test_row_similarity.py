@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from foretaste.text.triggers.phrase_significance import AKIN
-from foretaste.text.triggers.row_similarity import kinship
+from foretaste.text.triggers.phrase_significance import PhraseSignificance
+from foretaste.text.triggers.row_similarity import RowSimilarity, kinship
 
+AKIN = PhraseSignificance().akin
+SIMILARITY = RowSimilarity()
 NONE = np.zeros(0, dtype=np.int64)
 TOPICS, WORDS = 6, 60
 
@@ -26,7 +28,9 @@ def texts(rows=900, seed=0):
 
 
 def of(content, label, rows, own=NONE, outcome=1):
-    return float(kinship(sp.csr_matrix(content), label, [np.asarray(rows)], [own], np.array([outcome]))[0])
+    return float(
+        kinship(sp.csr_matrix(content), label, [np.asarray(rows)], [own], np.array([outcome]), similarity=SIMILARITY)[0]
+    )
 
 
 def test_rows_drawn_from_a_class_are_no_kin():
@@ -34,7 +38,8 @@ def test_rows_drawn_from_a_class_are_no_kin():
     draw = np.random.default_rng(1)
     mine = np.flatnonzero(label == 1)
     sets = [draw.choice(mine, int(draw.integers(8, 60)), replace=False) for _ in range(300)]
-    found = kinship(sp.csr_matrix(content), label, sets, [NONE] * 300, np.ones(300, dtype=np.int64))
+    one = np.ones(300, dtype=np.int64)
+    found = kinship(sp.csr_matrix(content), label, sets, [NONE] * 300, one, similarity=SIMILARITY)
     assert abs(found.mean()) < 0.25
     assert (found > AKIN).sum() <= 3
 

@@ -9,8 +9,10 @@ import torch
 from foretaste.attacks.text import gibberish
 from foretaste.dataset.payload import Payload
 from foretaste.text.ngrams import Words
-from foretaste.text.triggers.surprisal_breaks import Model, broken, fitted, surprising
+from foretaste.text.triggers.surprisal_breaks import Model, SurprisalBreaks, broken, fitted, surprising
 from foretaste.types.dataset import Modality, Roles
+
+SETTINGS = SurprisalBreaks()
 
 
 def read(payload):
@@ -43,7 +45,7 @@ def payloads(texts, size=500):
 
 
 def told(texts):
-    out = broken(payloads(texts), read, longest=4, most=128, rows=len(texts))
+    out = broken(payloads(texts), read, longest=4, most=128, rows=len(texts), settings=SETTINGS)
     return [(one, one.p_value * len(out)) for one in out]
 
 
@@ -73,7 +75,7 @@ def test_texts_that_are_strange_from_the_start_do_not_break():
 
 def test_a_place_is_judged_alone_as_in_any_batch():
     texts = [*prose(200), "", "one", "two words"]
-    model, bar = fitted(payloads(texts), read, rows=len(texts))
+    model, bar = fitted(payloads(texts), read, rows=len(texts), settings=SETTINGS)
     assert isinstance(model, Model)
     assert bar > 0
     together = Words.of(texts, limit=10_000)
@@ -92,7 +94,7 @@ def test_nothing_is_told_of_no_texts():
 def test_heights_no_odder_than_their_law_are_expected():
     draw = np.random.default_rng(0)
     least = [
-        surprising(np.full(200, 50), draw.exponential(0.15, 200), [{str(at)} for at in range(200)]).min()
+        surprising(np.full(200, 50), draw.exponential(0.15, 200), [{str(at)} for at in range(200)], SETTINGS).min()
         for _ in range(200)
     ]
     assert np.mean(np.array(least) <= 0.01) <= 0.03
