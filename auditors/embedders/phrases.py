@@ -49,7 +49,7 @@ class Phrases:
 
     phrases: int = 128
     longest: int = 4
-    least: int = threshold(8, "with fewer rows the statistics say too little; not tuned")
+    least: int = threshold(8, "not tuned")
     limit: int = 20_000
     deciding: DecidingPhrases = field(default_factory=DecidingPhrases)
     labels: LabelPhrases = field(default_factory=LabelPhrases)

@@ -34,11 +34,11 @@ class DuplicateLaw:
     keys     keys of bands kept of all rows together, at most: of more rows fewer bands are kept, and then fewer rows
     fewest   rows of a cluster that is looked at, at least
     short    words of a text, below which it says too little to teach anything, and repeats for many reasons
-    smaller  share of the rows of a cluster that others must have fewer than, to teach how large it may be
-    shorter  share of its words that others must have at least
+    smaller  share of the rows of a cluster below which others teach how large it may be
+    shorter  share of the words of a cluster's texts from which on others teach how large it may be
     top      clusters that the law is read from, the largest
-    shape    of the power law before any cluster was seen
-    weight   clusters that this, and the usual share of edited copies, count as much as
+    shape    exponent of the power law before any cluster was seen
+    weight   clusters that `shape`, and the usual share of edited copies, count as much as
     """
 
     sample: int = threshold(1 << 14, "standard error of a share of .05: .2 %")

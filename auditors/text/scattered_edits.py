@@ -24,7 +24,7 @@ class ScatteredEdits:
     """When words were exchanged here and there in the copies of a cluster.
 
     rows       rows of a cluster from which on it is asked how its copies differ
-    clusters   clusters of which that is asked, at most: the largest
+    clusters   clusters of which it is asked how their copies differ, at most: the largest
     copies     copies of a cluster that are compared, at most
     words      words of a copy that are compared
     exchanged  words exchanged for others at one place, at most
@@ -38,7 +38,7 @@ class ScatteredEdits:
     copies: int = threshold(32, "bounds the work; standard error of a share of at most 9 %")
     words: int = threshold(256, "bounds the work; not tuned")
     exchanged: int = threshold(2, "not tuned")
-    kept: float = threshold(0.6, "more than half; not tuned finely")
+    kept: float = threshold(0.6, "more than half; not tuned")
     places: int = threshold(2, "one may be a slip")
     usual: float = threshold(0.05, "of 358 natural clusters in five corpora one has .25, none more")
 

@@ -29,43 +29,41 @@ class InsertionScore:
     least_spread     deviation that ordinary phrases have at least in one kind of evidence, in roots of nats, nats and
                      shares
     cap              deviations beyond which one kind of evidence says no more
-    cap_told         the same of how little a phrase tells of its neighbours
+    cap_told         deviations beyond which it says no more that a phrase tells nothing of its neighbours
     reference        ordinary phrases that one is held against, at least
-    about            times as many rows, or as few, that those have that are in about as many rows
-    upper            share of the ordinary phrases beyond the quantile that their tail is read from
-    least_deviation  of the looseness of ordinary phrases
-    counted          deviations up to which their tail is taken for a Gaussian's
-    loose            probability among ordinary phrases up to which one sits loosely
+    about            factor within which the rows of two phrases are about as many
+    loose            share of the ordinary phrases that sit loosely; at its quantile their tail is read
+    least_deviation  deviation of the looseness of ordinary phrases, at least
+    counted          deviations up to which the tail of ordinary phrases is taken for a Gaussian's
     neighbours       how neighbours are counted and predicted
     maximal          when overlapping runs of words are one phrase
     """
 
     enough: int = threshold(20, "not tuned")
-    telling: float = threshold(1.0, "words of the language tell 1 nat or so, inserted ones about 0; not tuned finely")
+    telling: float = threshold(1.0, "words of the language tell 1 nat or so, inserted ones about 0; not tuned")
     least_spread: float = threshold(0.15, "not tuned")
     cap: float = threshold(4.0, "no law is known so far out")
     cap_told: float = threshold(6.0, "half as much again as cap; not tuned")
     reference: int = threshold(128, "standard error of a share of .05: 2 %; not tuned")
     about: float = threshold(2.0, "not tuned")
-    upper: float = threshold(0.05, "as usual; not tuned")
+    loose: float = threshold(0.05, "as usual; not tuned")
     least_deviation: float = threshold(1.0, "that of one kind of evidence, of which looseness adds two; not tuned")
     counted: float = threshold(
         3.0,
         "up to there natural phrases of ten corpora were as many as a Gaussian has; beyond it lie 7 of one half of the "
         "corpora and 5 of the other, 6 and 7 expected",
     )
-    loose: float = threshold(0.05, "as usual; not tuned")
     neighbours: NeighbourModel = field(default_factory=NeighbourModel)
     maximal: MaximalPhrases = field(default_factory=MaximalPhrases)
 
     def __post_init__(self) -> None:
-        if not 0 < self.upper < 0.5:
-            raise PlanError(f"insertion upper must lie between 0 and 0.5, got {self.upper}")
+        if not 0 < self.loose < 0.5:
+            raise PlanError(f"insertion loose must lie between 0 and 0.5, got {self.loose}")
 
     @property
     def gauss(self) -> float:
-        """Where a Gaussian has the quantile beyond which `upper` lie, in deviations, to three decimals as in tables."""
-        return round(float(ndtri(1 - self.upper)), 3)
+        """Deviations beyond which the share `loose` of a Gaussian lies, to three decimals, as in printed tables."""
+        return round(float(ndtri(1 - self.loose)), 3)
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def law(value: Array, error: Array, ordinary: Array, *, least: float) -> tuple[f
 
 def gaussian(ordinary: Array, insertion: InsertionScore) -> tuple[float, float]:
     """Middle and deviation of the Gaussian through the median and the upper quantile of ordinary values."""
-    middle, upper = np.quantile(ordinary, [0.5, 1 - insertion.upper])
+    middle, upper = np.quantile(ordinary, [0.5, 1 - insertion.loose])
     return middle, max((upper - middle) / insertion.gauss, insertion.least_deviation)
 
 

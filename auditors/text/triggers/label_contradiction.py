@@ -22,9 +22,9 @@ class LabelContradiction:
 
     words     words that the content of a text consists of, the commonest
     ridge     penalty of the classifier
-    residual  1 - leverage of a row, at least, by which what is predicted without it follows from what is with it
-    telling   how far the predictions of two classes lie apart from which on the words say anything of them
-    usual     rows that the usual variance of what rows say counts as much as
+    residual  least 1 - leverage of a row, by which what is predicted without it follows from what is with it
+    telling   distance of the mean margins of a class and the others, below which the words say nothing of the class
+    usual     rows that the median variance of what rows say counts as much as, beside those of the phrase
     """
 
     words: int = threshold(2048, "SST-2 is told apart at AUROC .85; at .75 by all words, hashed into 1024 cells")

@@ -24,10 +24,10 @@ BATCHES = 16  # tallied before they are merged: capacity, on which no result dep
 class DecidingPhrases:
     """When a phrase decides what becomes of a row, its label or a phrase of the response.
 
-    most     share of the rows in which a phrase may stand
+    most     share of the rows in which a phrase may stand, at most
     decides  share of its rows that a phrase must decide beyond what comes of rows without it
     sure     deviations by which that share is read on the safe side, where nothing else speaks
-    units    phrases whose neighbours are looked at, at most
+    units    phrases that are looked at, of texts or prompts and of responses, at most
     entries  numbers in a tally of runs of words: where there are more, runs in few rows are dropped
     """
 
@@ -44,16 +44,16 @@ class LabelPhrases:
 
     sure           deviations by which the share that a phrase decides is read on the safe side, where the content of
                    its rows speaks as well
-    part           of how far a phrase decides, from which on a part of it decides as well
-    part_rows      times as many rows as the phrase from beyond which on it only repeats that part
-    peers          ordinary phrases, where there are so many
-    peers_each     of them for each phrase that decides, at least
-    peers_near     times as many on either side among which those are that nobody else took
+    part           share of how far a phrase decides, from which on a part of it decides as well
+    part_rows      times as many rows as the phrase that such a part must exceed, so that the phrase only repeats it
+    peers          ordinary phrases that are looked at, where there are so many
+    peers_each     ordinary phrases for each phrase that decides, at least
+    peers_near     times as many ordinary phrases with nearly as many rows, on either side, among which they are chosen
     asked          times as many phrases as are returned whose content is looked at, and as many ordinary ones
     own            share of the rows of a phrase that have its label, from which on it hardly stands anywhere else
     apart          share of the ordinary phrases that sit less loosely than what may be a trigger beside others
     sample         rows that the content of texts is learned from
-    holders        further rows of each phrase
+    holders        further rows of each phrase that the content of texts is learned from
     contradiction  what the content of rows says of their label
     similarity     how alike rows are
     significance   how looseness and what the rest of the rows says become p-values

@@ -19,8 +19,8 @@ class MaximalPhrases:
     """When overlapping runs of words are one phrase.
 
     words   words of a phrase, at most
-    nearly  share of the rows of a run from which on a phrase that all its other rows have makes it a part of itself
-    rows    rows of a run that are remembered, by which it is known whether it stands in all rows of a phrase
+    nearly  share of the rows of a run that a phrase must have, so that the run is a part of it
+    rows    rows of a run that are remembered, by which is told whether it stands in all rows of a phrase
     """
 
     words: int = threshold(64, "bounds the work; not tuned")

@@ -19,9 +19,10 @@ class NeighbourModel:
     sample       places of a phrase of which both neighbours are remembered together, at most
     fixed        share of a phrase's places at the start or the end of a text or part, from which on it stands there
     placed       deviation of its place, in lengths of the text, up to which a phrase has a place
-    pairs        pairs that the law of all words counts as much as, where the neighbours are held against each other
-    smoothing    the same where one neighbour is predicted by the other
-    background   share that the law of all words has in that prediction, whatever was counted
+    pairs        pairs of words that the law of all words counts as much as, where both neighbours are held against
+                 each other
+    smoothing    pairs of words that the law of all words counts as much as, where one neighbour predicts the other
+    background   share that the law of all words has in that prediction, however many pairs were counted
     occurrences  share that the phrase's other occurrences have in the prediction of a neighbour; the rest has its other
                  neighbour
     """

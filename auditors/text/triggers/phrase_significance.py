@@ -24,10 +24,10 @@ class PhraseSignificance:
     akin           deviations beyond which rows are more alike than any drawn from their class
     opposed        probability up to which rows may speak against their label, so that their phrases are taken together
     taken          false discovery rate among phrases taken together
-    taken_silent   the same where rows need not speak against their label
+    taken_silent   false discovery rate among phrases taken together whose rows need not speak against their label
     error_changed  share of the error for labels that were changed: the sum of looseness and doubt
-    error_loose    share of the error for labels that were not: looseness alone; what is left is for phrases with a
-                   place of their own
+    error_loose    share of the error for labels that were not changed: looseness alone; what both leave is for phrases
+                   with a place of their own
     """
 
     silent: float = threshold(1.0, "not tuned")

@@ -33,12 +33,12 @@ class ResponsePhrases:
     """Which phrases of prompts are doubted for a phrase of the response that they decide.
 
     end           last words of a text without a response that are taken for one, at most half of the text
-    candidates    times as many phrases of prompts as go on, among which these are chosen for how little they tell
-    outcomes      phrases of responses that may be what a prompt's phrase decides, at most
+    candidates    times as many phrases of prompts as are looked at, among which those are chosen that tell least of
+                  their neighbours
     many          ordinary phrases from which on their own tail is looked at
-    least_excess  mean of what lies beyond the quantile that the tail is read from, in deviations, at least
-    alike         of how far a phrase decides one outcome, from which on it decides another alike
-    own           share of a response's phrase that must come with the prompt's phrase
+    least_excess  mean excess of the ordinary phrases that sit loosely, in deviations, at least
+    alike         share of how far a phrase decides one outcome, from which on it decides another alike
+    own           share of the rows with a response's phrase that must have the prompt's phrase
     halves        phrases looked at as halves of composite triggers, at most
     half          how far a half decides what both bring, at least
     apart         share of the rows of a half that lack the other, at least
@@ -47,7 +47,6 @@ class ResponsePhrases:
 
     end: int = threshold(16, "not tuned")
     candidates: int = threshold(8, "bounds the work; not tuned")
-    outcomes: int = threshold(4096, "bounds the work; not tuned")
     many: int = threshold(200, "ten of them lie beyond the quantile; not tuned")
     least_excess: float = threshold(0.25, "not tuned")
     alike: float = threshold(0.85, "not tuned")
@@ -78,7 +77,7 @@ def answered(
     candidates = units(held, by_count(held), responses.candidates * deciding.units)
     table = seen(payloads, asked, held, candidates, prompts, insertion=insertion)
     open_ones = sorted(table, key=lambda one: one.told)[: deciding.units]
-    replies = units(came, by_count(came), responses.outcomes)
+    replies = units(came, by_count(came), deciding.units)
     ends = [int(group[0]) for group in replies]
     if not open_ones or not ends:
         return []
@@ -239,11 +238,11 @@ def beyond_most(value: Array, ordinary: Array, responses: ResponsePhrases, inser
     """
     if len(ordinary) < responses.many:
         return tail(value, ordinary, insertion)
-    upper = insertion.upper
-    bar = float(np.quantile(ordinary, 1 - upper))
+    share = insertion.loose
+    bar = float(np.quantile(ordinary, 1 - share))
     excess = float((ordinary[ordinary > bar] - bar).mean())
-    far: Array = upper * np.exp(-(value - bar).clip(min=0) / max(excess, responses.least_excess))
-    return np.where(value > bar, far, np.maximum(tail(value, ordinary, insertion), upper))
+    far: Array = share * np.exp(-(value - bar).clip(min=0) / max(excess, responses.least_excess))
+    return np.where(value > bar, far, np.maximum(tail(value, ordinary, insertion), share))
 
 
 def named(words: Words, key: int, size: int) -> str:

@@ -27,13 +27,13 @@ class SurprisalBreaks:
     """When texts break, and which phrases are looked at and doubted for breaks behind them.
 
     word_bits  bits of the cells in which words are counted; two in one cell count as one
-    pair_bits  the same of pairs of words
-    pairs      share of the pairs of words in the prediction of a word; the rest has its own frequency
-    unseen     occurrences of a word that stands nowhere else
+    pair_bits  bits of the cells in which pairs of words are counted
+    pairs      share that the word before has in the prediction of a word; the rest has the word's frequency
+    unseen     occurrences that a word that stands nowhere else is taken to have
     wide       words looked at on either side of a place
     before     words that must come before a break
     fair       words as surprising as the average that are added to either side
-    unit       of breaks, in standard errors of a word's surprise
+    unit       standard errors of a word's surprise that make a break of 1
     sample     rows from which is learned how surprising words are and how far texts break
     broken     share of the rows that break less than those in which phrases are looked for
     near       words between the end of a phrase and the worst break of its row, at most
@@ -42,11 +42,11 @@ class SurprisalBreaks:
     hits       of the most broken rows that break behind a phrase, at least
     least      rows of a phrase, at least
     safe       standard errors by which the mean of the breaks behind a phrase is read on the safe side
-    variance   of the breaks behind a phrase, as one row more shows it
+    variance   what one row more adds to the variance of the breaks behind a phrase
     fewer      share of the rows of a phrase that others must have, to teach how far texts break behind it
     top        phrases that the law is read from, those with the highest breaks
-    scale      units by which natural phrases exceed each other before any was seen
-    weight     phrases that this counts as much as
+    scale      by how much the breaks behind natural phrases exceed each other, before any was seen
+    weight     phrases that `scale` counts as much as
     sure       expected phrases below which one is as sure as another: then it is the one with most breaks behind it
     columns    share of the embedder's columns for phrases behind which texts break, beside those that decide how texts
                end
@@ -78,7 +78,9 @@ class SurprisalBreaks:
 
     def __post_init__(self) -> None:
         if not (1 <= self.word_bits <= 32 and 1 <= self.pair_bits <= 32):
-            raise PlanError(f"breaks word_bits and pair_bits must lie between 1 and 32, got {self}")
+            raise PlanError(
+                f"breaks word_bits and pair_bits must lie between 1 and 32, got {self.word_bits} and {self.pair_bits}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +274,7 @@ def measured(
 def surprising(number: Array, height: Array, words: list[set[str]], settings: SurprisalBreaks) -> Array:
     """How many phrases after which texts break as much the data's other phrases lead to expect, for each of N [N].
 
-    number  [N] rows of a phrase, height [N] units by which texts break after it, words of each
+    number  [N] rows of a phrase, height [N] by how much texts break after it, words of each
 
     The heights of the `top` phrases in at least half as many rows that share no word with it are taken to exceed the
     least of them exponentially, by `scale` as if `weight` phrases had been seen (the predictive law under a Gamma

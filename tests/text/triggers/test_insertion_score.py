@@ -55,6 +55,6 @@ def test_without_ordinary_phrases_nothing_is_rare():
 
 def test_the_quantile_of_a_gaussian_follows_from_its_share():
     assert INSERTION.gauss == 1.645
-    assert InsertionScore(upper=0.1).gauss == 1.282
-    with pytest.raises(PlanError, match="upper must lie"):
-        InsertionScore(upper=0.5)
+    assert InsertionScore(loose=0.1).gauss == 1.282
+    with pytest.raises(PlanError, match="loose must lie"):
+        InsertionScore(loose=0.5)
