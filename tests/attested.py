@@ -29,6 +29,7 @@ PLAN: dict[str, Any] = {
     "seed": 0,
     "device": "cpu",
 }
+TWO = {"classes": ["cat", "dog"], "class_rows": [100, 100]}
 
 
 def run(detector: str = "spectral-signature", status: str = "completed", reason: str = "") -> dict[str, Any]:
@@ -54,7 +55,7 @@ def report(places: str | list[str], **changed: Any) -> dict[str, Any]:
         "reason": "nothing was found",
         "rows": 100 * len(files),
         "flagged": 0,
-        "dataset": {"root": root, "digest": str(digest), "files": files, "classes": [], "class_rows": []},
+        "dataset": {"root": root, "digest": str(digest), "files": files} | TWO,
         "roles": {"modality": "image", "payload": ["img"], "label": "label", "id": None, "source": None},
         "runs": [run(), run("labels")],
         "groups": [],

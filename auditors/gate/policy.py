@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind, Status, Verdict
@@ -44,7 +45,8 @@ class Waiver:
 class Policy:
     """What a gate asks of an audit.
 
-    required    registered detectors (or "detector on embedder") of which a run completed and none failed
+    required    of labelled data: registered detectors (or "detector on embedder") of which a run completed
+    unlabelled  the same of data without labels, or of a single class: no class can be held against another there
     plans       digests of the plans that count; any if empty
     limits      by kind; kinds without a limit are left to the audit's verdict
     warned      "allow" or "refuse" an audit that warned
@@ -55,6 +57,7 @@ class Policy:
     """
 
     required: tuple[str, ...] = ("spectral-signature",)
+    unlabelled: tuple[str, ...] = ("trigger-enrichment", "flood")
     plans: tuple[Digest, ...] = ()
     limits: Mapping[Kind, Limit] = field(
         default_factory=lambda: {Kind.BACKDOOR: Limit(rows=0), Kind.INTEGRITY: Limit(share=0.01)}
@@ -118,6 +121,8 @@ class Facts:
     plan: Digest
     ended: datetime
     afterwards: bool
+    classes: int | None = None  # None where the attestation does not say, as those of 0.1 do not
+    unknown: Mapping[str, Any] = field(default_factory=dict)  # what a later release says besides
 
 
 def decide(policy: Policy, facts: Facts, now: datetime) -> tuple[str, ...]:
@@ -169,7 +174,8 @@ def _looked(policy: Policy, facts: Facts) -> list[str]:
     """Whether enough was looked at: no waiver forgives this."""
     failed = [f"{run.name} on {run.embedder} crashed: {run.reason}" for run in facts.runs if run.status == FAILED]
     out = [*failed]
-    for required in policy.required:
+    compared = facts.classes is None or facts.classes > 1
+    for required in policy.required if compared else policy.unlabelled:
         detector, _, embedder = required.partition(" on ")
         runs = [
             run for run in facts.runs if run.kind == detector and (embedder in ("", run.embedder, run.embedder_kind))

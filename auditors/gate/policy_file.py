@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from foretaste.errors import PlanError
 from foretaste.gate.policy import DEFAULT, Limit, Policy, Waiver
+from foretaste.settings import known, table_of
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind
 
@@ -39,42 +39,40 @@ def load(path: str) -> Policy:
 
 def parse(document: Mapping[str, Any]) -> Policy:
     """A policy from its TOML document; what it leaves out is as in DEFAULT, kinds without a limit included."""
-    known = ("required", "plans", "limits", "warned", "min_fdr", "max_fdr", "max_age", "afterwards", "waiver")
-    _known(document, known, "the policy")
-    given = dict(document)
-    out: dict[str, Any] = {}
-    if "required" in given:
-        out["required"] = tuple(_texts(given["required"], "required"))
-    if "plans" in given:
-        out["plans"] = tuple(_digest(one, "sha256", "plans") for one in _texts(given["plans"], "plans"))
-    if "limits" in given:
-        out["limits"] = {**DEFAULT.limits, **_limits_of(given["limits"])}
-    for name in ("warned", "afterwards"):
-        if name in given:
-            if given[name] not in ("allow", "refuse"):
-                raise PlanError(f"{name} must be 'allow' or 'refuse', got {given[name]!r}")
-            out[name] = given[name]
-    for name in ("min_fdr", "max_fdr"):
-        if name in given:
-            out[name] = _share(given[name], name)
-    if "max_age" in given:
-        out["max_age"] = _length(given["max_age"])
-    if "waiver" in given:
-        if not isinstance(given["waiver"], list):
-            raise PlanError(f"waivers are written as [[waiver]] tables, got {given['waiver']!r}")
-        out["waivers"] = tuple(_waiver(one, f"[[waiver]] {n}") for n, one in enumerate(given["waiver"], 1))
-    policy = Policy(**out)
+    known(document, set(READERS), "the policy")
+    read: dict[str, Any] = {FIELDS.get(name, name): READERS[name](value, name) for name, value in document.items()}
+    policy = Policy(**read)
     if policy.min_fdr > policy.max_fdr:
         raise PlanError(f"min_fdr must not exceed max_fdr, got {policy.min_fdr:g} and {policy.max_fdr:g}")
     return policy
 
 
-def _limits_of(table: Any) -> dict[Kind, Limit]:
-    _known(_table(table, "[limits]"), [str(kind) for kind in Kind], "[limits]")
-    out = {}
-    for kind, limit in table.items():
+def _names(value: Any, where: str) -> tuple[str, ...]:
+    return tuple(_texts(value, where))
+
+
+def _plans(value: Any, where: str) -> tuple[Digest, ...]:
+    return tuple(_digest(one, "sha256", where) for one in _texts(value, where))
+
+
+def _choice(value: Any, where: str) -> str:
+    if value not in ("allow", "refuse"):
+        raise PlanError(f"{where} must be 'allow' or 'refuse', got {value!r}")
+    return str(value)
+
+
+def _waivers(value: Any, where: str) -> tuple[Waiver, ...]:
+    if not isinstance(value, list):
+        raise PlanError(f"waivers are written as [[{where}]] tables, got {value!r}")
+    return tuple(_waiver(one, f"[[{where}]] {n}") for n, one in enumerate(value, 1))
+
+
+def _limits(tables: Any, where: str) -> dict[Kind, Limit]:
+    known(table_of(tables, f"[{where}]"), {str(kind) for kind in Kind}, f"[{where}]")
+    out = dict(DEFAULT.limits)
+    for kind, limit in tables.items():
         where = f"[limits.{kind}]"
-        _known(_table(limit, where), ("rows", "share"), where)
+        known(table_of(limit, where), {"rows", "share"}, where)
         rows, share = limit.get("rows"), limit.get("share")
         if rows is not None and (not isinstance(rows, int) or isinstance(rows, bool) or rows < 0):
             raise PlanError(f"{where} rows must be a whole number of at least 0, got {rows!r}")
@@ -83,7 +81,7 @@ def _limits_of(table: Any) -> dict[Kind, Limit]:
 
 
 def _waiver(table: Any, where: str) -> Waiver:
-    _known(_table(table, where), ("dataset", "group", "by", "why", "until"), where)
+    known(table_of(table, where), {"dataset", "group", "by", "why", "until"}, where)
     for name in ("by", "why", "until"):
         if name not in table:
             raise PlanError(f"{where} must say {name!r}: a waiver names who takes it on, why, and until when")
@@ -96,8 +94,8 @@ def _waiver(table: Any, where: str) -> Waiver:
     if "dataset" in table:
         dataset = _digest(table["dataset"], "dirHash1", f"{where} dataset")
     if "group" in table:
-        group = _table(table["group"], f"{where} group")
-        _known(group, ("kind", "label"), f"{where} group")
+        group = table_of(table["group"], f"{where} group")
+        known(group, {"kind", "label"}, f"{where} group")
         if group.get("kind") not in list(Kind):
             raise PlanError(f"{where} group kind must be one of {', '.join(Kind)}, got {group.get('kind')!r}")
         kind, label = Kind(group["kind"]), group.get("label")
@@ -117,10 +115,10 @@ def _moment(value: Any, where: str) -> datetime:
     raise PlanError(f"{where} must be a date such as 2027-01-31 without quotes, got {value!r}")
 
 
-def _length(value: Any) -> timedelta:
+def _length(value: Any, where: str) -> timedelta:
     match = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", value) if isinstance(value, str) else None
     if not match:
-        raise PlanError(f"max_age must be a number and m, h, d or w, such as '7d' or '36h', got {value!r}")
+        raise PlanError(f"{where} must be a number and m, h, d or w, such as '7d' or '36h', got {value!r}")
     return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
@@ -142,15 +140,16 @@ def _texts(value: Any, where: str) -> list[str]:
     return value
 
 
-def _table(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise PlanError(f"{where} must be a table, got {value!r}")
-    return value
-
-
-def _known(table: Mapping[str, Any], names: Sequence[str], where: str) -> None:
-    for name in table:
-        if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
-            raise PlanError(f"{where} has no setting {name!r}; {hint}")
+FIELDS = {"waiver": "waivers"}  # where the file's name is not the policy's
+READERS: dict[str, Callable[[Any, str], Any]] = {
+    "required": _names,
+    "unlabelled": _names,
+    "plans": _plans,
+    "limits": _limits,
+    "warned": _choice,
+    "min_fdr": _share,
+    "max_fdr": _share,
+    "max_age": _length,
+    "afterwards": _choice,
+    "waiver": _waivers,
+}

@@ -266,7 +266,7 @@ def _notes(dataset: Dataset, recent: Recency | None, flagged: pl.DataFrame) -> t
 
 
 def _versions() -> dict[str, str]:
-    out = {"python": platform.python_version()}
+    out = {"code": false_alarms.code(), "python": platform.python_version()}
     for name in ("foretaste", "torch", "polars", "pyarrow", "cleanlab", "faiss-gpu", "faiss-cpu", "numpy"):
         try:
             out[name] = version(name)

@@ -116,6 +116,18 @@ def test_a_waiver_forgives_what_it_names_and_nothing_else(rules, facts, said):
     assert any(said in reason for reason in decide(rules, facts, NOW))
 
 
+@pytest.mark.parametrize(
+    ("classes", "asked"),
+    [(0, "trigger-enrichment"), (1, "trigger-enrichment"), (2, None), (None, None)],
+)
+def test_of_data_without_classes_other_detectors_are_required(classes, asked):
+    """A detector that compares classes answers nothing where there are none, so its run is no reason to let data in."""
+    said = decide(DEFAULT, replace(GOOD, classes=classes), NOW)
+    assert (said == ()) if asked is None else any(f"the policy requires {asked}" in one for one in said)
+    texts = tuple(replace(RAN, kind=kind) for kind in DEFAULT.unlabelled)
+    assert decide(DEFAULT, replace(GOOD, classes=0, runs=texts), NOW) == ()
+
+
 def test_an_expired_waiver_that_nobody_needs_refuses_nothing():
     assert decide(waived(waiver(kind=None, label=None, dataset=ROOT, until=NOW)), GOOD, NOW) == ()
 
@@ -128,6 +140,7 @@ def test_growing_older_never_helps(facts, later):
 
 TOML = """
 required = ["spectral-signature", "label-issue on patches"]
+unlabelled = ["flood"]
 plans = ["sha256:{b}"]
 warned = "refuse"
 min_fdr = 0.005
@@ -160,6 +173,7 @@ def test_a_policy_file(tmp_path):
     read = policy_file.load(str(path))
     assert read == Policy(
         required=("spectral-signature", "label-issue on patches"),
+        unlabelled=("flood",),
         plans=(Digest("sha256", "b" * 64),),
         limits={Kind.BACKDOOR: Limit(), Kind.INTEGRITY: Limit(share=0.01), Kind.LABEL: Limit(10, 0.02)},
         warned="refuse",

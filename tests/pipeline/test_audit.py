@@ -191,7 +191,7 @@ def test_report_json_has_what_other_tools_read(run):
         assert one["status"] == "completed"
     for group in report["groups"]:
         assert list(group) == ["kind", "label", "rows", "p_value", "detectors", "reason", "evidence"]
-    assert report["versions"].keys() >= {"python", "foretaste", "torch", "pyarrow", "polars"}
+    assert report["versions"].keys() >= {"code", "python", "foretaste", "torch", "pyarrow", "polars"}
     assert all(seconds >= 0 for seconds in report["seconds"].values())
 
 

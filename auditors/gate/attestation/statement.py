@@ -11,10 +11,10 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from foretaste.errors import DataError, Refused
 from foretaste.gate.attestation.envelope import FILE, opened, read, seal
@@ -29,6 +29,13 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://in-toto.io/attestation/test-result/v0.1"
 PAYLOAD = "application/vnd.in-toto+json"
 REPORT = "report.json"
+# What a statement says of an audit, of which the first are what a gate cannot do without.
+NEEDED = ("verdict", "reason", "rows", "counts", "groups", "runs", "fdr", "ended", "afterwards")
+KNOWN = (
+    *NEEDED,
+    *("classes", "modality", "flagged", "notes", "power", "versions", "seed", "device", "started"),
+)
+T = TypeVar("T")
 
 
 def statement(
@@ -122,13 +129,24 @@ def subjects(body: Mapping[str, Any]) -> tuple[Digest, dict[str, Digest]]:
 
 
 def facts(body: Mapping[str, Any]) -> Facts:
-    """What a statement says, for a policy to judge. Raises Refused where it does not say it."""
+    """What a statement says, for a policy to judge; what a later release says besides is kept in `unknown`.
+
+    Raises Refused, naming what, where it does not say what this release needs.
+    """
     try:
         predicate = body["predicate"]
         named = {one["name"]: one for one in predicate["configuration"]}
         told = named[REPORT]["annotations"]
-        rows, counts = told["rows"], told["counts"]
-        numbers = [rows, *counts.values(), *(one["rows"] for one in told["groups"])]
+        missing = [name for name in NEEDED if name not in told]
+        if missing:
+            raise ValueError(f"it does not say {', '.join(missing)}")
+        rows, counts, classes = told["rows"], told["counts"], told.get("classes")
+        numbers = [
+            rows,
+            *counts.values(),
+            *(one["rows"] for one in told["groups"]),
+            *([] if classes is None else [classes]),
+        ]
         if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in numbers):
             raise ValueError("numbers of rows must be whole")
         if not 0 <= told["fdr"] <= 1 or not all(isinstance(one["certain"], bool) for one in told["groups"]):
@@ -140,15 +158,26 @@ def facts(body: Mapping[str, Any]) -> Facts:
             reason=str(told["reason"]),
             rows=rows,
             counts=dict(counts),
-            groups=tuple(AttestedFinding(**one) for one in told["groups"]),
-            runs=tuple(AttestedRun(**one) for one in told["runs"]),
+            groups=tuple(_picked(AttestedFinding, one) for one in told["groups"]),
+            runs=tuple(_picked(AttestedRun, one) for one in told["runs"]),
             fdr=float(told["fdr"]),
             plan=Digest("sha256", named["plan"]["digest"]["sha256"]),
             ended=moment(told["ended"]),
             afterwards=told["afterwards"] is not False,
+            classes=classes,
+            unknown={name: value for name, value in told.items() if name not in KNOWN},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Refused(f"the attestation lacks what an audit says: {error!r}") from None
+        raise Refused(f"the attestation lacks what an audit says: {error}") from None
+
+
+def _picked(cls: type[T], told: Mapping[str, Any]) -> T:
+    """A part of the facts from what a statement says of it; what a later release says besides is no matter here."""
+    names = [one.name for one in fields(cls)]  # type: ignore[arg-type]
+    missing = [name for name in names if name not in told]
+    if missing:
+        raise ValueError(f"it does not say {', '.join(missing)} of a {cls.__name__.removeprefix('Attested').lower()}")
+    return cls(**{name: told[name] for name in names})
 
 
 def moment(text: str) -> datetime:
@@ -174,6 +203,8 @@ def _told(document: Mapping[str, Any], started: datetime, ended: datetime, after
         "verdict": document["verdict"],
         "reason": document["reason"],
         "rows": document["rows"],
+        "classes": len(document["dataset"]["classes"]) if "classes" in document["dataset"] else None,
+        "modality": document.get("roles", {}).get("modality"),
         "flagged": document["flagged"],
         "counts": dict(document["counts"]),
         "groups": [

@@ -62,7 +62,11 @@ def _how(document: Mapping[str, Any], plan: str) -> Iterator[str]:
     yield f"Audited by foretaste{release}, which needs no trusted rows, poison rate or target class."
     yield ""
     yield f"- Plan: {_code(plan)}, seed {_text(settings.get('seed', 'unknown'))}"
-    others = ", ".join(f"{_text(name)} {_text(number)}" for name, number in versions.items() if name != "foretaste")
+    if "code" in versions:
+        yield f"- Code that decides: {_code(versions['code'])}"
+    others = ", ".join(
+        f"{_text(name)} {_text(number)}" for name, number in versions.items() if name not in ("foretaste", "code")
+    )
     yield f"- Versions: {others or 'not recorded'}"
     kinds = settings.get("embedders", {})
     embedders = ", ".join(f"{_text(name)} ({_text(one.get('kind', name))})" for name, one in kinds.items())
