@@ -63,12 +63,12 @@ class Registry(Mapping[str, C], Generic[C]):
 
     what      one of them, for messages: "detector"
     packages  whose modules hold this package's own
-    group     the entry points of other distributions
+    group     the entry points of other distributions; none where it is empty
     """
 
     what: str
     packages: tuple[str, ...]
-    group: str
+    group: str = ""
     components: dict[str, C] = field(default_factory=dict, repr=False)
     _origin: dict[str, Origin] = field(default_factory=dict, repr=False)
 

@@ -1,1 +1,1 @@
-"""Prefect flows and the command line: the only place that imports Prefect."""
+"""Prefect flows and the command line. The only place that imports Prefect."""

@@ -14,43 +14,20 @@ from typing import Annotated
 import typer
 
 from foretaste.errors import ForetasteError, Refused
-from foretaste.flows.commands.attest import attest, keygen, verify
-from foretaste.flows.commands.audit import audit
-from foretaste.flows.commands.components import detectors, embedders
-from foretaste.flows.commands.diff import diff, manifest
-from foretaste.flows.commands.drill import drill
-from foretaste.flows.commands.export import export
-from foretaste.flows.commands.gate import gate
-from foretaste.flows.commands.handover import handover
-from foretaste.flows.commands.output import EXIT_CODES, print_text
-from foretaste.flows.commands.review import review
-from foretaste.flows.commands.schedule import schedule
-from foretaste.flows.commands.show import show
+from foretaste.flows.commands.contract import ordered
+from foretaste.flows.commands.output import print_text
 from foretaste.report.visible import visible
 
 app = typer.Typer(
     name="foretaste",
     help="Taste the training data before the model does.",
-    epilog=EXIT_CODES,
+    epilog="Exit code 0: passed or warned. 1: failed. 2: it could not be done.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(epilog=EXIT_CODES)(audit)
-app.command(epilog="Exit code 0 whatever the verdict. 2: there is no such audit.")(show)
-app.command(epilog="Exit code 0: ended. 2: it could not be done.")(review)
-app.command(epilog="Exit code 0: written. 2: it could not be done, and nothing was written.")(export)
-app.command(epilog="Exit code 0: written. 2: it could not be done, and nothing was written.")(handover)
-app.command(epilog="Exit code 0: done, whatever was found. 2: it could not be done.")(drill)
-app.command(epilog="Exit code 0: the same rows in the same order. 1: other rows. 2: it could not be done.")(diff)
-app.command(epilog="Exit code 0: written. 2: it could not be done, and nothing was written.")(manifest)
-app.command(epilog="Exit code 0: allowed. 1: refused, with the reasons. 2: something cannot be read.")(gate)
-app.command(epilog="Exit code 0: signed, and these bytes. 1: not so. 2: something cannot be read.")(verify)
-app.command(epilog="Exit code 0: signed. 2: it could not be done.")(attest)
-app.command(epilog="Exit code 0: written. 2: there is a key already, or it cannot be written.")(keygen)
-app.command(epilog="Exit code 0: stopped. 2: it could not be done.")(schedule)
-app.command()(detectors)
-app.command()(embedders)
+for found in ordered():
+    app.command(rich_help_panel=found.part, epilog=f"Exit code {found.exits}")(found.call)
 
 
 def _version(wanted: bool) -> None:

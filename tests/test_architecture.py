@@ -6,35 +6,25 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from places import ROOT
 
-# A module imports from its own line or from below; "x/*" are the package x and its modules.
-LEVELS = """
-7  flows/*
-6  auditors  auditing  trial  rowwise  drill
-5  acquittal  encoding  stages  handover  difference  recency  admission  gate  passage
-4  confusion  explaining  origins  power  runs  templates  witnesses
-4  floods  sweep  atlas  findings  suspects  judgement  natural  evidence  triggers  likeness  contrast
-4  manifest  export  signature  ledger  comparison  calibration
-3  detectors/*  embedders/*  attacks/*  report/*  source  plan  attachments  attest  gatefile  network
-2  hashing  enrichment  responses  governance  quarantine  decomposition  contract  roles  labels  policy  keys  held
-2  rows  looseness  suspicion  foreignness  filters
-1  ngrams  contexts  contradiction  kinship  errors  values  batch  payload  tables  cache  files  localise  wording
-1  decisions  results
-2  breaks
-1  stretches  minhash  edits  duplicates  oddities  skeletons
-0  stats/*
-"""
-LEVEL = {name: int(line[0]) for line in LEVELS.strip().splitlines() for name in line.split()[1:]}
-# Adding one touches one file: they do not know each other. What attacks have in common is in poisoned.
-SIBLINGS = ("detectors", "embedders", "attacks")
-SHARED = {"foretaste.attacks.contract"}
+from benchmarks import structure
+
+# Adding one touches one file: they do not know each other, but for what their folder has in common.
+SIBLINGS = {
+    "attacks/image": set(),
+    "attacks/text": set(),
+    "detectors": {"foretaste.detectors.contract", "foretaste.detectors.states"},
+    "embedders": {"foretaste.embedders.contract", "foretaste.embedders.store", "foretaste.embedders.model_file"},
+}
+SHAPE = structure.tree()
+DRAWN = structure.layers()
 
 
 @cache
@@ -44,13 +34,17 @@ def tree(module: str) -> ast.Module:
 
 @cache
 def modules() -> tuple[str, ...]:
-    files = sorted(file for top in ("auditors", "flows") for file in (ROOT / top).rglob("*.py"))
-    return tuple(".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in files)
+    return tuple(sorted(named(path) for path in SHAPE.imports))
+
+
+def named(path: str) -> str:
+    top, *inner = Path(path).with_suffix("").parts
+    return ".".join([structure.TOPS[top], *(part for part in inner if part != "__init__")])
 
 
 def path(module: str) -> Path:
-    base = ROOT.joinpath(*module.split("."))
-    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+    [found] = [path for path in SHAPE.imports if named(path) == module]
+    return ROOT / found
 
 
 def imports(module: str, *, anywhere: bool = True) -> Iterator[str]:
@@ -65,17 +59,7 @@ def imports(module: str, *, anywhere: bool = True) -> Iterator[str]:
 
 
 def ours(module: str) -> list[str]:
-    return [name for name in imports(module) if name.partition(".")[0] in ("auditors", "flows")]
-
-
-def place(module: str) -> str:
-    """How LEVELS writes a module."""
-    top, *inner = module.split(".")
-    if top == "flows":
-        return "flows/*"
-    if not inner:
-        return top
-    return f"{inner[0]}/*" if path(f"{top}.{inner[0]}").name == "__init__.py" else inner[0]
+    return [name for name in imports(module) if name.partition(".")[0] == "foretaste"]
 
 
 def calls(module: str) -> Iterator[tuple[int, str, ast.Call]]:
@@ -84,29 +68,56 @@ def calls(module: str) -> Iterator[tuple[int, str, ast.Call]]:
             yield node.lineno, ast.unparse(node.func), node
 
 
-def test_every_module_has_a_level() -> None:
-    assert {place(module) for module in modules()} == set(LEVEL)
+def test_imports_point_down_the_picture() -> None:
+    """docs/architecture.md draws the layers; a package that it does not draw is a KeyError here."""
+    assert structure.upward(SHAPE.arrows, DRAWN) == []
 
 
-@pytest.mark.parametrize("module", modules())
-def test_imports_point_down(module: str) -> None:
-    assert not [name for name in ours(module) if LEVEL[place(name)] > LEVEL[place(module)]]
+def test_the_picture_draws_no_package_that_is_not_there() -> None:
+    packages = {structure.package(path) for path in SHAPE.imports}
+    assert {name for line in DRAWN for name in line} <= packages
+
+
+def test_an_upward_import_would_be_seen() -> None:
+    assert structure.upward([("stats", "types"), ("text", "image"), ("pipeline", "stats")], DRAWN) == [
+        "stats → types",
+        "text → image",
+    ]
+
+
+def test_imports_form_no_circle() -> None:
+    assert set(SHAPE.floors) == set(SHAPE.imports)
+
+
+def test_no_folder_is_crowded() -> None:
+    assert {folder: count for folder, count in SHAPE.folders.items() if count > structure.MANY} == {}
+
+
+def test_every_package_is_installed() -> None:
+    """setuptools is told of each by name, since two folders go under one."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert sorted(told) == sorted({named(str(Path(path).parent / "__init__.py")) for path in SHAPE.imports})
+
+
+def test_one_name_in_code() -> None:
+    """`auditors` and `flows` are folders; what is imported is foretaste, or a user's own `flows` would be."""
+    assert not [(one, name) for one in modules() for name in imports(one) if name.split(".")[0] in structure.TOPS]
 
 
 def test_the_face_of_the_library_imports_only_what_is_asked_for() -> None:
-    assert not [name for name in imports("auditors", anywhere=False) if name.startswith("auditors")]
+    assert not [name for name in imports("foretaste", anywhere=False) if name.startswith("foretaste")]
 
 
 @pytest.mark.parametrize("package", SIBLINGS)
 def test_siblings_do_not_know_each_other(package: str) -> None:
-    siblings = [module for module in modules() if module.startswith(f"auditors.{package}.")]
-    known = {(one, name) for one in siblings for name in ours(one) if name in siblings and name not in SHARED}
-    assert not known
+    siblings = [named(path) for path in SHAPE.imports if structure.package(path) == package]
+    assert len(siblings) > 5
+    known = {(one, name) for one in siblings for name in ours(one) if name in siblings and name != one}
+    assert {pair for pair in known if pair[1] not in SIBLINGS[package]} == set()
 
 
-def test_imports_form_no_circle() -> None:
-    graph = {module: set(ours(module)) - {module, "auditors"} for module in modules()}
-    tuple(TopologicalSorter(graph).static_order())
+def test_who_decides_knows_nobody_who_speaks() -> None:
+    assert not {above for above, below in SHAPE.arrows if above == "decide" and below in ("detectors", "embedders")}
 
 
 @pytest.mark.parametrize("module", [name for name in modules() if name.startswith("foretaste.stats.")])
@@ -119,7 +130,7 @@ def test_the_ground_floor_needs_torch_only(module: str) -> None:
 def test_only_flows_imports_prefect() -> None:
     users = {module for module in modules() if any(name.partition(".")[0] == "prefect" for name in imports(module))}
     assert users
-    assert {module.partition(".")[0] for module in users} == {"flows"}
+    assert {module.split(".")[1] for module in users} == {"flows"}
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
@@ -127,27 +138,15 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
     assert not {module for module in modules() if empty & set(module.split("."))}
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        *(
-            "auditors",
-            "foretaste.errors",
-            "foretaste.types.findings",
-            "foretaste.dataset.files",
-            "foretaste.gate.policy",
-            "foretaste.gate.attestation.keys",
-        ),
-        *(
-            "foretaste.gate.attestation.statement",
-            "foretaste.gate.attestation.log",
-            "foretaste.gate.verified_file",
-            "foretaste.gate.require",
-            "foretaste.gate.attestation.signing",
-        ),
-        *("foretaste.gate.attestation.verify", "foretaste.gate.render"),
-    ],
-)
+LIGHT = [
+    *("foretaste", "foretaste.errors", "foretaste.registry", "foretaste.settings", "foretaste.atomic"),
+    *("foretaste.types.findings", "foretaste.types.digests", "foretaste.dataset.files"),
+    *(name for name in modules() if name.startswith("foretaste.gate")),
+]
+LATER = {"foretaste.gate.refusal_details", "foretaste.gate.attested_rows"}  # a gate that refuses, and who reads rows
+
+
+@pytest.mark.parametrize("module", [name for name in LIGHT if name not in LATER])
 def test_what_a_training_job_imports_first_is_light(module: str) -> None:
     heavy = {"torch", "prefect", "polars", "pyarrow", "numpy", "pandas", "pydantic", "cryptography", "securesystemslib"}
     code = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
@@ -170,7 +169,7 @@ def test_nothing_stored_or_given_is_run(module: str) -> None:
     assert not ran + allowed
 
 
-@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("auditors")])
+@pytest.mark.parametrize("module", [name for name in modules() if name.split(".")[1:2] != ["flows"]])
 def test_nothing_knows_where_the_truth_is(module: str) -> None:
     """Which rows are poisoned lies in data/truth, which no auditor opens."""
     prose = {
@@ -187,7 +186,7 @@ def test_nothing_knows_where_the_truth_is(module: str) -> None:
     assert not [text for text in said if re.search(r"truth|is_poisoned|original_label", text)]
 
 
-@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("auditors")])
+@pytest.mark.parametrize("module", [name for name in modules() if name.split(".")[1:2] != ["flows"]])
 def test_what_is_public_says_what_it_is(module: str) -> None:
     assert ast.get_docstring(tree(module))
     public = [

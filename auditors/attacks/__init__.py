@@ -1,1 +1,4 @@
-"""Published poisonings, one file each, for tests, benchmarks and the drill alike."""
+"""Published poisonings, one file for each, that tests, benchmarks and the drill plant alike.
+
+An attack sees types and its contract, and no other attack.
+"""

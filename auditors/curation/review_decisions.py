@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foretaste.errors import DataError, PlanError
+from foretaste.types.findings import Precision
 
 if TYPE_CHECKING:
     import polars as pl
@@ -203,14 +204,6 @@ def frame(audit: str | Path) -> pl.DataFrame:
     )
     rows = pl.scan_parquet(Path(audit) / "samples.parquet").filter(pl.col("row").is_in(told["row"].unique().implode()))
     return rows.collect().join(told, on="row", maintain_order="right")
-
-
-@dataclass(frozen=True)
-class Precision:
-    """Of the rows that a detector accused and people settled, how many they would drop."""
-
-    confirmed: int
-    reviewed: int
 
 
 def precision(settled: Mapping[int, Choice], accusers: Mapping[int, Sequence[str]]) -> dict[str, Precision]:

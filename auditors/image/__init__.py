@@ -1,1 +1,4 @@
-"""image"""
+"""Pictures as tensors: views, responses to random patches, and where in a picture a group is alike.
+
+Imports stats, settings and the decoder of dataset.
+"""

@@ -1,1 +1,1 @@
-"""Ground floor: statistics as functions of tensors. Imports torch only."""
+"""Statistics as functions of tensors, and states that merge. Imports torch and nothing else."""

@@ -109,3 +109,11 @@ class Report:
         import polars as pl
 
         return pl.read_parquet(os.path.join(self.folder, f"{name}.parquet"))
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Of the rows that a detector accused and people settled, how many they would drop."""
+
+    confirmed: int
+    reviewed: int

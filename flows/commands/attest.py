@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from foretaste.errors import PlanError, Refused
+from foretaste.flows.commands.contract import command
 from foretaste.flows.commands.gate import KEY
 from foretaste.flows.commands.output import print_text
 
 
+@command("Sign and gate", exits="0: written. 2: there is a key already, or it cannot be written.")
 def keygen(
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="The folder to write to; by default ~/.config/foretaste.")
@@ -30,6 +32,7 @@ def keygen(
     return 0
 
 
+@command("Sign and gate", exits="0: signed, and these bytes. 1: not so. 2: something cannot be read.")
 def verify(
     file: Annotated[str, typer.Argument(metavar="FILE", help="An attestation.")],
     dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="The data it must be about.")],
@@ -52,6 +55,7 @@ def verify(
     return 1 if different else 0
 
 
+@command("Sign and gate", exits="0: signed. 2: it could not be done.")
 def attest(
     audit: Annotated[str, typer.Argument(metavar="AUDIT", help="The folder of an audit that is not signed.")],
     key: Annotated[

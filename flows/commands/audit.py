@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from foretaste.flows.commands import column_options
+from foretaste.flows.commands.contract import command
 from foretaste.flows.commands.output import print_report
 from foretaste.flows.naming import name_of
 
@@ -29,6 +30,7 @@ class EngineName(StrEnum):
     RAY = "ray"
 
 
+@command("Audit", exits="0: passed or warned. 1: failed. 2: it could not be done.")
 def audit(  # noqa: PLR0917
     dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Parquet files, folders, globs or URLs.")],
     plan: Annotated[

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foretaste.flows.commands.contract import command
 from foretaste.flows.commands.output import print_text
 
 if TYPE_CHECKING:
     from foretaste.registry import Registry
 
 
+@command("Plan", exits="0: listed. 2: there is no such detector.")
 def detectors(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain this one.")] = None) -> int:
     """List what can be looked for, or explain one detector."""
     from foretaste.detectors.contract import DETECTORS
@@ -21,6 +23,7 @@ def detectors(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help=
     return _listed(DETECTORS) if name is None else _explained(DETECTORS, name)
 
 
+@command("Plan", exits="0: listed. 2: there is no such embedder.")
 def embedders(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain this one.")] = None) -> int:
     """List how rows become vectors, or explain one embedder."""
     from foretaste.embedders.contract import EMBEDDERS

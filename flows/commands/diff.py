@@ -9,6 +9,7 @@ import typer
 
 from foretaste.errors import PlanError
 from foretaste.flows.commands import column_options
+from foretaste.flows.commands.contract import command
 from foretaste.flows.commands.output import print_text
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 FETCH = "Read the URLs that rows name; nothing is fetched without it."
 
 
+@command("Compare", exits="0: written. 2: it could not be done, and nothing was written.")
 def manifest(  # noqa: PLR0917
     dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Parquet files, folders, globs or URLs.")],
     out: Annotated[str, typer.Option(metavar="FILE", help="The manifest to write, a new Parquet file.")],
@@ -42,6 +44,7 @@ def manifest(  # noqa: PLR0917
     return 0
 
 
+@command("Compare", exits="0: the same rows in the same order. 1: other rows. 2: it could not be done.")
 def diff(  # noqa: PLR0917
     old: Annotated[str, typer.Argument(metavar="OLD", help="An audit, a manifest or a dataset.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="Another, or the same dataset today.")],

@@ -8,9 +8,11 @@ import typer
 
 from foretaste.flows.commands import column_options
 from foretaste.flows.commands.audit import Device
+from foretaste.flows.commands.contract import command
 from foretaste.flows.commands.output import print_text
 
 
+@command("Audit", exits="0: done, whatever was found. 2: it could not be done.")
 def drill(  # noqa: PLR0917
     dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Parquet files, folders, globs or URLs.")],
     attack: Annotated[

@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from foretaste.errors import PlanError
+from foretaste.flows.commands.contract import command
 from foretaste.flows.commands.output import print_text
 
 KEY = "The public key to check with; by default FORETASTE_PUBLIC_KEY, else ~/.config/foretaste/key.pub."
 
 
+@command("Sign and gate", exits="0: allowed. 1: refused, with the reasons. 2: something cannot be read.")
 def gate(  # noqa: PLR0917
     dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="What a training job is about to read.")],
     policy: Annotated[str | None, typer.Option(metavar="FILE", help="gate.toml; by default a strict one.")] = None,

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from foretaste.flows.commands.contract import command
 from foretaste.flows.commands.output import print_text
 from foretaste.types.findings import Kind
 
 
+@command("Review", exits="0: written. 2: it could not be done, and nothing was written.")
 def handover(
     audit: Annotated[str, typer.Argument(metavar="AUDIT", help="The folder of an audit.")],
     folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder.")],

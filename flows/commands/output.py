@@ -7,8 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-EXIT_CODES = "Exit code 0: passed or warned. 1: failed. 2: it could not be done."
-
 
 def print_text(text: str) -> None:
     """To stdout, whole; a reader that has seen enough (head) is no failure and changes no exit code."""

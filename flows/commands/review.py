@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from foretaste.flows.commands.contract import command
 from foretaste.flows.commands.output import print_text
 
 
+@command("Review", exits="0: ended. 2: it could not be done.")
 def review(
     audit: Annotated[str, typer.Argument(metavar="AUDIT", help="The folder of an audit.")],
     reviewer: Annotated[

@@ -10,11 +10,13 @@ import typer
 
 from foretaste.flows.commands import column_options
 from foretaste.flows.commands.audit import Device
+from foretaste.flows.commands.contract import command
 
 if TYPE_CHECKING:
     from foretaste.flows.scheduling.alerts import Channels
 
 
+@command("Audit", exits="0: stopped. 2: it could not be done.")
 def schedule(  # noqa: PLR0917
     dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Parquet files, folders, globs or URLs.")],
     cron: Annotated[

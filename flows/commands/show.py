@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from foretaste.errors import PlanError
+from foretaste.flows.commands.contract import command
 from foretaste.flows.commands.output import print_report, print_text
 from foretaste.report.visible import visible
 from foretaste.types.findings import Kind
 
 
+@command("Audit", exits="0 whatever the verdict. 2: there is no such audit.")
 def show(  # noqa: PLR0917
     folder: Annotated[str, typer.Argument(metavar="AUDIT", help="The folder of an audit.")],
     top: Annotated[int | None, typer.Option(min=0, help="How many rows; by default 20 in a table, else all.")] = None,

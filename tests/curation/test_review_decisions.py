@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from foretaste.curation.review_decisions import (
     NAME,
     Choice,
-    Precision,
     Undone,
     agreed,
     decide,
@@ -27,6 +26,7 @@ from foretaste.curation.review_decisions import (
     undo,
 )
 from foretaste.errors import DataError, PlanError
+from foretaste.types.findings import Precision
 
 
 @pytest.fixture

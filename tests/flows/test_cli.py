@@ -195,7 +195,9 @@ def test_show_refuses(stored, tmp_path, capsys):
 @pytest.mark.parametrize("what", ["detectors", "embedders"])
 def test_components_explain_themselves(what, capsys):
     assert main([what]) == 0
-    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    origin, *lines = capsys.readouterr().out.splitlines()
+    assert origin.startswith("foretaste ")
+    listed = [line.split()[0] for line in lines]
     assert listed == sorted(listed)
     for name in listed:
         assert main([what, name]) == 0

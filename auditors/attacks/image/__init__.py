@@ -1,1 +1,1 @@
-"""image"""
+"""Attacks on pictures: one file for each, named as its paper names it."""

@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 
-from foretaste.curation.review_decisions import Precision
 from foretaste.errors import DataError
 from foretaste.report.html.page import environment
+from foretaste.types.findings import Precision
 
 PREFIX = "data:image/png;base64,"
 PLACE = "<!-- what people decided -->"  # text from a dataset is escaped, so nothing else can hold it

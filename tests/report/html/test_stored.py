@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from foretaste.curation.review_decisions import Precision
 from foretaste.errors import DataError
 from foretaste.flows.cli import main
 from foretaste.report.document import document, text
 from foretaste.report.html.page import page
 from foretaste.report.html.stored import PLACE, pictures, reviewed
+from foretaste.types.findings import Precision
 
 
 @pytest.fixture
