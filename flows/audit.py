@@ -14,8 +14,8 @@ from foretaste.flows.engine import here, runner
 from foretaste.flows.naming import name_of
 from foretaste.gate.attestation import keys
 from foretaste.pipeline.audit import audit as audit_here
-from foretaste.pipeline.engine import Progress, quiet
 from foretaste.report.document import document
+from foretaste.types.progress import Progress, quiet
 
 # Who watches a run is no parameter of it: a deployment's form would ask for it.
 _WATCHER: ContextVar[Progress] = ContextVar("watcher", default=quiet)

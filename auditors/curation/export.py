@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -31,6 +31,7 @@ from foretaste.errors import DataError
 from foretaste.report.document import read, text
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind
+from foretaste.types.progress import Progress, quiet
 
 ACCUSED = frozenset(kind for kind in Kind if kind.fails_audit)
 
@@ -38,7 +39,6 @@ CLEAN, QUARANTINED = "clean", "quarantined"
 PIECE = 1 << 28  # bytes: a row group that decodes to more is divided piece by piece
 
 Side = dict[str, Any]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,15 @@ def export(
     *,
     kinds: Collection[Kind] = ACCUSED,
     reviewed: bool = False,
-    progress: Progress = lambda *_: None,
+    progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Write the audited dataset to `out` as clean/ and quarantined/, with removed.parquet, removed.jsonl, export.json.
 
-    audit  the folder of an audit, whose dataset must still hold the audited bytes
-    out    a new or empty folder outside the dataset
-    kinds  rows flagged for any of these are quarantined; by default those that fail an audit
-    reviewed  what reviewers settled (see foretaste.curation.review_decisions) goes before what the audit says
+    audit     the folder of an audit, whose dataset must still hold the audited bytes
+    out       a new or empty folder outside the dataset
+    kinds     rows flagged for any of these are quarantined; by default those that fail an audit
+    reviewed  what reviewers settled goes before what the audit says
+    progress  called with (stage, done, total)
 
     Returns the content of export.json. Raises DataError where a file is not what was audited or the audit is damaged,
     PlanError where the call asks for what cannot be. Nothing is written then.
@@ -122,7 +123,7 @@ def _files(found: Mapping[str, Any], audit: str) -> list[Audited]:
     return files
 
 
-def _must_be_audited(files: list[Audited], progress: Progress = lambda *_: None) -> None:
+def _must_be_audited(files: list[Audited], progress: Progress = quiet) -> None:
     audited, lock, done = {file.name: file for file in files}, Lock(), count(1)
 
     def check(found: Found) -> None:

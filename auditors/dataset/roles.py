@@ -32,9 +32,18 @@ Types = Mapping[str, pa.DataType]
 
 @dataclass(frozen=True)
 class Request:
-    """What was said about the columns. None: not said, so look for it. "" for label, id or source: there is none.
+    """Which column means what. None: not said, so look for it. "" for label, id or source: there is none.
 
-    `prompt` may name several columns, separated by commas, which are read one after the other.
+    image      pictures, as bytes or as paths
+    text       texts
+    messages   conversations, as lists of messages with roles
+    prompt     what a model is asked; several columns, separated by commas, are read one after the other
+    response   what it is to answer
+    embedding  vectors that were computed elsewhere
+    features   columns of a table
+    label      classes
+    id         what a row is called
+    source     where a row came from
     """
 
     image: str | None = None

@@ -107,22 +107,31 @@ class AttestedFinding:
 
 @dataclass(frozen=True)
 class Facts:
-    """What an attestation says, once its signature has been checked."""
+    """What an attestation says, once its signature has been checked.
+
+    verdict     the audit's
+    result      the same after the policy that it was signed under
+    counts      flagged rows by kind
+    ended       when the audit ended
+    afterwards  whether somebody signed it later than the audit itself
+    classes     None where the attestation does not say, as those of 0.1 do not
+    unknown     what a later release says besides
+    """
 
     dataset: Digest
-    verdict: Verdict  # the audit's
-    result: Verdict  # after the policy that it was signed under
+    verdict: Verdict
+    result: Verdict
     reason: str
     rows: int
-    counts: Mapping[str, int]  # flagged rows by kind
+    counts: Mapping[str, int]
     groups: tuple[AttestedFinding, ...]
     runs: tuple[AttestedRun, ...]
     fdr: float
     plan: Digest
     ended: datetime
     afterwards: bool
-    classes: int | None = None  # None where the attestation does not say, as those of 0.1 do not
-    unknown: Mapping[str, Any] = field(default_factory=dict)  # what a later release says besides
+    classes: int | None = None
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
 
 def decide(policy: Policy, facts: Facts, now: datetime) -> tuple[str, ...]:

@@ -30,10 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Attested:
-    """Data that passed the gate. As a context manager it checks once more on leaving, and closes its files."""
+    """Data that passed the gate. As a context manager it checks once more on leaving, and closes its files.
+
+    decision  why it passed
+    paths     the files' names, for readers that want names; a snapshot's are the ones to rely on
+    """
 
     decision: GateDecision
-    paths: list[str]  # the files' names, for readers that want names; a snapshot's are the ones to rely on
+    paths: list[str]
     held: tuple[VerifiedFile, ...] = field(repr=False)
 
     def files(self) -> list[VerifiedFile]:
@@ -104,11 +108,15 @@ def require(
 ) -> Attested:
     """Let a training script go on with exactly the bytes that passed the gate.
 
-    snapshot    a new folder: the files are copied there while they are hashed, and the copies are what is handed out.
-                Without it the files stay open as they were hashed. Data behind a URL needs it.
+    places       what was audited: files, folders, globs or fsspec URLs
+    policy       a Policy or the path of a gate.toml; by default a strict one
+    attestation  its file; by default the newest one for these bytes in the log (FORETASTE_LEDGER, audits/ledger.jsonl)
+    key          the public key's file; by default FORETASTE_PUBLIC_KEY, else key.pub in ~/.config/foretaste
+    snapshot     a new folder: the files are copied there while they are hashed, and the copies are what is handed out.
+                 Without it the files stay open as they were hashed. Data behind a URL needs it.
 
-    The rest is as for `decide`, which also says what is raised where something cannot be read at all.
-    Raises Refused, with the reasons, where the gate does not open. Nothing is left of a snapshot then.
+    Raises Refused, with the reasons, where the gate does not open, and PlanError or DataError where something cannot be
+    read at all. Nothing is left of a snapshot then.
     """
     asked = Asked.of(places, policy, attestation, key, None)
     root, found = find(asked.places)

@@ -33,7 +33,7 @@ from foretaste.gate.policy import Policy
 from foretaste.pipeline import decision, default_plans, false_alarms, scoring, sweep
 from foretaste.pipeline import plan as plans
 from foretaste.pipeline.cross_fitting import encode
-from foretaste.pipeline.engine import Engine, InProcess, Job, Progress, over_shards, quiet
+from foretaste.pipeline.engine import Engine, InProcess, Job, over_shards
 from foretaste.pipeline.fit import Encoders, fitted
 from foretaste.pipeline.plan import Plan
 from foretaste.pipeline.sweep import Swept
@@ -42,6 +42,7 @@ from foretaste.report.html.notebook import cell
 from foretaste.report.html.page import page
 from foretaste.types.dataset import Dataset
 from foretaste.types.findings import Finding, Report, Verdict
+from foretaste.types.progress import Progress, quiet
 
 logger = logging.getLogger("foretaste")
 

@@ -32,11 +32,11 @@ from foretaste.dataset.roles import NOTHING_SAID, Request
 from foretaste.errors import PlanError
 from foretaste.pipeline import plan as plans
 from foretaste.pipeline.audit import audit
-from foretaste.pipeline.engine import Progress, quiet
 from foretaste.pipeline.plan import Plan
 from foretaste.registry import near
 from foretaste.types.dataset import Dataset, File, Modality, Shard
 from foretaste.types.findings import Kind
+from foretaste.types.progress import Progress, quiet
 
 logger = logging.getLogger("foretaste")
 
@@ -70,7 +70,7 @@ class Power:
 
 
 def drill(
-    places: Sequence[str],
+    places: str | Sequence[str],
     *,
     request: Request = NOTHING_SAID,
     plan: Plan | str | None = None,
@@ -91,7 +91,7 @@ def drill(
 
     Raises PlanError where nothing can be planted as asked, and whatever an audit raises.
     """
-    dataset = open_dataset(list(places), request=request)
+    dataset = open_dataset([places] if isinstance(places, str) else list(places), request=request)
     chosen = _fitting(dataset, attacks)
     counts = sorted(set(rows))
     if not counts or counts[0] < 1:

@@ -10,15 +10,10 @@ import torch
 
 from foretaste.pipeline.plan import Plan
 from foretaste.types.dataset import Dataset, Shard
+from foretaste.types.progress import Progress
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-Progress = Callable[[str, int, int], None]
-
-
-def quiet(stage: str, done: int, total: int) -> None:
-    """The progress of somebody who does not want to know."""
 
 
 class Engine(Protocol):

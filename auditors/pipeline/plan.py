@@ -28,7 +28,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an audit does. `embedders` maps a name to the registered embedder's name and its settings."""
+    """What an audit does.
+
+    embedders  by the plan's name for each: the registered embedder's name, and its settings
+    checks     detectors with their settings, and on which embedders they run
+    decide     what accuses and what acquits
+    """
 
     embedders: Mapping[str, tuple[str, Embedder]]
     checks: tuple[Check, ...]

@@ -1,4 +1,4 @@
-"""Frozen values without tensors: what travels between the rooms and into the report."""
+"""What an audit came to: verdict, runs and findings, as frozen values without tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """What a finding says is wrong with a row."""
+    """What a finding says is wrong with its rows.
+
+    BACKDOOR   a planted pattern that decides something: the label, or the response
+    LABEL      a label that the content contradicts
+    DUPLICATE  one content in more rows than the dataset's own duplicates explain
+    OUTLIER    rows unlike all others
+    INTEGRITY  rows that cannot be read
+    """
 
     BACKDOOR = "backdoor"
     LABEL = "label"
@@ -45,9 +52,9 @@ class Verdict(StrEnum):
     FAILED = "failed"
 
 
-def mostly_blind(completed: int, looks: int) -> bool:
-    """Whether so few of an audit's looks were possible that a pass says little."""
-    return 2 * completed < looks
+def mostly_blind(completed: int, checks: int) -> bool:
+    """Whether so few of an audit's checks could run that a pass says little."""
+    return 2 * completed < checks
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,12 @@ class Run:
 class Finding:
     """Rows that were found together, and why.
 
+    kind       what is wrong with them
+    label      their class; None for rows of no one class
+    rows       how many they are
+    p_value    of the test that found them; 1 for single rows that were listed without one
+    detectors  the plan's checks that saw them
+    reason     why, in a sentence
     evidence  what was measured and found out of them, in JSON types
     shown     what only a person looks at: pictures, drawings, marks
     """
@@ -81,7 +94,25 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of an audit; `folder` holds the tables of every row."""
+    """The result of an audit.
+
+    verdict       passed, warned or failed
+    reason        of the verdict, in a sentence
+    rows          how many rows were audited
+    flagged       how many of them are flagged
+    dataset       files, digests, roles of columns and classes
+    runs          how each check of the plan ended on each embedder
+    groups        what was found
+    counts        flagged rows of each kind
+    notes         what could not be looked at
+    versions      of foretaste, of the code that decides, and of the libraries beneath
+    seconds       by stage
+    plan          with every default spelt out
+    folder        where report.json, report.html and the tables of all rows are
+    power         how weak a pattern could have been found, by class
+    false_alarms  what this plan made of clean data; empty where that was not measured on this code
+    html          how a notebook shows it
+    """
 
     verdict: Verdict
     reason: str
@@ -90,15 +121,15 @@ class Report:
     dataset: Dataset
     runs: tuple[Run, ...]
     groups: tuple[Finding, ...]
-    counts: Mapping[str, int]  # flagged rows of each kind
-    notes: tuple[str, ...]  # what could not be looked at
+    counts: Mapping[str, int]
+    notes: tuple[str, ...]
     versions: Mapping[str, str]
     seconds: Mapping[str, float]
     plan: Mapping[str, Any]
     folder: str
     power: Mapping[str, Any] = field(default_factory=dict)
-    false_alarms: Mapping[str, Any] = field(default_factory=dict)  # of this plan on clean data; empty if not measured
-    html: str | None = field(default=None, repr=False, compare=False)  # for a notebook
+    false_alarms: Mapping[str, Any] = field(default_factory=dict)
+    html: str | None = field(default=None, repr=False, compare=False)
 
     def _repr_html_(self) -> str | None:
         """How a notebook shows it; None leaves it at the plain repr."""

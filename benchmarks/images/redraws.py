@@ -27,9 +27,10 @@ from foretaste.embedders.contract import Encoder
 from foretaste.pipeline import default_plans
 from foretaste.pipeline.audit import concluded, spoken
 from foretaste.pipeline.cross_fitting import encode
-from foretaste.pipeline.engine import InProcess, Job, quiet
+from foretaste.pipeline.engine import InProcess, Job
 from foretaste.pipeline.sweep import Swept
 from foretaste.types.findings import Kind, Verdict
+from foretaste.types.progress import quiet
 from foretaste.types.runs import Outcome
 
 # Rows of the pool, the files it is cut into, and how many of these make a dataset. None: as many rows as the kind has.

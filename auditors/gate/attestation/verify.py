@@ -7,9 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from foretaste.dataset.files import each, find, root_digest, sha256
-from foretaste.errors import DataError, Refused
-from foretaste.gate.attestation import statement
+from foretaste.errors import DataError, PlanError, Refused
+from foretaste.gate.attestation import keys, statement
+from foretaste.gate.policy import Facts
 from foretaste.types.digests import Digest
+
+
+def verify(attestation: str, places: str | Sequence[str], *, key: str | None = None) -> Facts:
+    """Check that an attestation was signed with a key and is about exactly these bytes; what it says of them.
+
+    attestation  its file
+    places       what it must be about: files, folders, globs or fsspec URLs
+    key          the public key's file; by default FORETASTE_PUBLIC_KEY, else key.pub in ~/.config/foretaste
+
+    Whether what it says is good enough is a policy's matter, and `require`'s.
+
+    Raises Refused, with the reasons, where another key signed it, where it was edited since, or where the data is not
+    what was audited; PlanError or DataError where something cannot be read at all.
+    """
+    key = key or keys.public()
+    if key is None:
+        raise PlanError("verify needs a public key, give key=FILE or FORETASTE_PUBLIC_KEY")
+    body, _, different = _beside_data(attestation, [places] if isinstance(places, str) else places, key)
+    if different:
+        raise Refused(*different)
+    return statement.facts(body)
 
 
 def compared(attestation: str, places: Sequence[str], key: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -17,22 +39,29 @@ def compared(attestation: str, places: Sequence[str], key: str) -> tuple[tuple[s
 
     Raises Refused where the signature does not hold, DataError or PlanError where something cannot be read.
     """
-    try:
-        envelope = Path(attestation).read_bytes()
-    except OSError as error:
-        raise DataError(f"{attestation}: the attestation cannot be read: {error.strerror}") from None
-    body = statement.verified(envelope, key, where=attestation)
+    body, files, different = _beside_data(attestation, places, key)
     root, signed = statement.subjects(body)
-    _, found = find(places)
-    read = each(found, lambda one: sha256(one.path))
-    files = {one.name: digest for one, (digest, _) in zip(found, read, strict=True)}
-    different = (*differences(body, files), *_beside(attestation, body))
     same = [f"{name}: {digest}" for name, digest in sorted(files.items()) if signed.get(name) == digest]
     said = [f"{attestation}: signed with {key}", *same]
     if not different:
         said.append(f"the dataset: {root}")
         said.append(f"the audit says {statement.facts(body).result}")
     return tuple(said), different
+
+
+def _beside_data(
+    attestation: str, places: Sequence[str], key: str
+) -> tuple[Mapping[str, Any], dict[str, Digest], tuple[str, ...]]:
+    """A statement whose signature holds, the files as they are now, and how they differ from what it says."""
+    try:
+        envelope = Path(attestation).read_bytes()
+    except OSError as error:
+        raise DataError(f"{attestation}: the attestation cannot be read: {error.strerror}") from None
+    body = statement.verified(envelope, key, where=attestation)
+    _, found = find(places)
+    read = each(found, lambda file: sha256(file.path))
+    files = {file.name: digest for file, (digest, _) in zip(found, read, strict=True)}
+    return body, files, (*differences(body, files), *_beside(attestation, body))
 
 
 def _beside(attestation: str, body: Mapping[str, Any]) -> list[str]:

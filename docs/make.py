@@ -1,0 +1,141 @@
+"""Write the pages that are made from the sources: docs/api.md and docs/thresholds.md.
+
+python docs/make.py           write them
+python docs/make.py --check   exit with 1 where one is not what it would be
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import foretaste
+from foretaste.gate.policy import Facts
+from foretaste.gate.require import Attested
+from foretaste.pipeline.drill import Power, Trial
+
+HERE = Path(__file__).parent
+ORDER = (
+    *("audit", "require", "verify", "drill", "export"),
+    *("Request", "Plan", "Policy", "Report", "Finding", "Kind", "Verdict"),
+)
+
+
+def api() -> str:
+    """docs/api.md: every public name with its signature and docstring."""
+    assert set(ORDER) | {"errors", "testing", "__version__"} == set(foretaste.__all__)
+    lines = [
+        "# Public names",
+        "",
+        "Made from the docstrings by `python docs/make.py`. `import foretaste` loads nothing heavy: each name is",
+        "imported when it is first asked for. `foretaste.__version__` is the installed release.",
+        "",
+    ]
+    for name in ORDER:
+        lines += _component(name, getattr(foretaste, name))
+    for component in (Attested, Facts, Power, Trial):
+        lines += _component(component.__name__, component)
+    lines += ["## errors", "", "```text", inspect.getdoc(foretaste.errors) or "", "```", ""]
+    lines += ["## testing", "", *_prose(inspect.getdoc(foretaste.testing) or "")]
+    for name in foretaste.testing.__all__:
+        component = getattr(foretaste.testing, name)
+        if isinstance(component, Mapping):
+            checks = ", ".join(f"`{check}`" for check in component)
+            lines += [f"### testing.{name}", "", f"{len(component)} checks by name: {checks}.", ""]
+        elif callable(component):
+            lines += _component(f"testing.{name}", component, level=3)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _component(name: str, component: Any, level: int = 2) -> Iterator[str]:
+    yield from (f"{'#' * level} {name}", "")
+    if inspect.isfunction(component):
+        yield from ("```python", _signature(name, component), "```", "")
+    elif inspect.isclass(component) and issubclass(component, Enum):
+        yield from (" · ".join(f"`{one.value}`" for one in component), "")
+    yield from _prose(inspect.getdoc(component) or "")
+    if is_dataclass(component):
+        fields = set(component.__dataclass_fields__)
+        for called, method in vars(component).items():
+            if inspect.isfunction(method) and not called.startswith("_") and called not in fields:
+                yield from ("```python", _signature(called, method), "```", "")
+                yield from _prose(inspect.getdoc(method) or "")
+
+
+def _signature(name: str, function: Any) -> str:
+    found = inspect.signature(function)
+    parts, star = [], False
+    for one in found.parameters.values():
+        if one.kind is one.KEYWORD_ONLY and not star:
+            parts.append("*")
+            star = True
+        mark = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
+        said = "" if one.annotation is one.empty else f": {one.annotation}"
+        default = "" if one.default is one.empty else f" = {_default(one.default, function)}"
+        parts.append(f"{mark}{one.name}{said}{default}")
+    whole = f"{name}({', '.join(parts)}) -> {found.return_annotation}"
+    if len(whole) <= 100:
+        return whole
+    return "\n".join([f"{name}(", *(f"    {part}," for part in parts), f") -> {found.return_annotation}"])
+
+
+def _default(value: Any, function: Any) -> str:
+    """A default as its author wrote it: a literal, or the name of a constant."""
+    if value is None or isinstance(value, (str, int, float)):
+        return repr(value)
+    names = [name for name, known in function.__globals__.items() if known is value]
+    return names[0] if names else repr(value)
+
+
+def _prose(docstring: str) -> Iterator[str]:
+    """A docstring as Markdown: lines "name  meaning" become a table, indented examples blocks of code."""
+    for block in re.split(r"\n\s*\n", docstring):
+        lines = block.splitlines()
+        if all(line.startswith("    ") for line in lines):
+            yield from ("```python", *(line[4:] for line in lines), "```", "")
+        elif re.match(r"[\w, ]*\w {2,}\S", lines[0]) or (len(lines) > 1 and re.match(r"\w+ {2,}\S", lines[1])):
+            rows: list[list[str]] = []
+            for line in lines:
+                found = re.match(r"(\w+(?:, \w+)*) +(\S.*)", line)
+                if found and not line.startswith(" "):
+                    rows.append([found[1], found[2]])
+                else:
+                    rows[-1][1] += f" {line.strip()}"
+            yield from (
+                "| | |",
+                "|---|---|",
+                *(f"| `{name}` | {said.replace('|', chr(92) + '|')} |" for name, said in rows),
+                "",
+            )
+        else:
+            yield from (*lines, "")
+
+
+PAGES = {"api.md": api}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    stale = []
+    for name, page in PAGES.items():
+        path, text = HERE / name, page()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if not check:
+                path.write_text(text, encoding="utf-8")
+    if stale:
+        print(f"{'stale' if check else 'written'}: {', '.join(stale)}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
