@@ -18,13 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
 import typer
 
-from foretaste.detectors.contract import Aggregator, detector
+from foretaste.detectors.contract import Aggregator, Claim, Family, GroupFacts, detector
 from foretaste.types.batch import Batch
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
@@ -43,11 +43,13 @@ CRASHING = PLAN + "[detectors.crashing]\n"
 class Crashing:
     """Raises on the first batch, as a detector with a bug does."""
 
-    kind = Kind.OUTLIER
-    family = "crashing"
+    claim: ClassVar[Claim] = Claim(Kind.OUTLIER, Family("crashing"))
 
-    def begin(self, _: Schema) -> Aggregator:
+    def begin(self, schema: Schema) -> Aggregator:  # noqa: ARG002
         return _Raises()
+
+    def describe(self, group: GroupFacts) -> str:
+        return f"{group.counted} crash"
 
 
 @dataclass(frozen=True)

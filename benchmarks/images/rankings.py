@@ -35,8 +35,9 @@ from scipy.stats import chi2
 from sklearn.cluster import KMeans
 from sklearn.utils.extmath import randomized_svd
 
+from foretaste.detectors.sweeps.whitening import Whitening
 from foretaste.stats.moments import ClassMoments
-from foretaste.stats.spectrum import spatial_sign, whitening
+from foretaste.stats.spectrum import spatial_sign
 
 Array = np.ndarray[Any, np.dtype[Any]]
 EPSILON = 0.05  # share of a class that the papers would be told is poisoned; they drop 1.5 times as much
@@ -100,7 +101,7 @@ def whitened(value: Array, label: Array) -> Array:
     """Rows [N, d] less their class's mean, whitened by the pooled within-class covariance, of length sqrt(d) each."""
     given, where = torch.from_numpy(value), torch.from_numpy(label)
     moments = ClassMoments.of(given, where, classes=int(label.max()) + 1, pooled=True)
-    turn = whitening(moments.scatter[0], float(len(value)), limit=value.shape[1])
+    turn = Whitening().turn(moments.scatter[0], float(len(value)), limit=value.shape[1])
     found: Array = spatial_sign((given - moments.mean[where]) @ turn).numpy()
     return found
 

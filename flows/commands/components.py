@@ -1,7 +1,8 @@
-"""foretaste detectors, foretaste embedders: what there is, where it comes from, and what each can be told."""
+"""foretaste detectors, embedders and attacks: what there is, where it comes from, and what each can be told."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,16 +32,36 @@ def embedders(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help=
     return _listed(EMBEDDERS) if name is None else _explained(EMBEDDERS, name)
 
 
+@command("Plan", exits="0: listed. 2: there is no such attack.")
+def attacks(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain this one.")] = None) -> int:
+    """List what can be planted, or explain one attack."""
+    from foretaste.attacks.contract import ATTACKS
+
+    if name is None:
+        return _listed(ATTACKS)
+    found = ATTACKS.find(name)
+    source = cleandoc(sys.modules[found.plant.__module__].__doc__ or "")
+    reads = "any rows" if found.modality is None else found.modality
+    lines = [name, "", source, "", f"does: {found.words}", f"reads: {reads}", f"comes from: {ATTACKS.origin(name)}"]
+    print_text("\n".join(lines) + "\n")
+    return 0
+
+
 def _listed(registry: Registry[Any]) -> int:
-    """Every component with the first line of its docstring, by the distribution that it comes from."""
+    """Every component in a line, by the distribution that it comes from."""
     installed = registry.installed()
     width = max(map(len, installed), default=0)
     for origin in sorted(set(installed.values()), key=lambda one: (one.foreign, str(one))):
         print_text(f"{origin}{', imported when a plan names it' if origin.foreign else ''}\n")
         for name in sorted(name for name, one in installed.items() if one == origin):
-            first = cleandoc(registry[name].__doc__ or "").partition("\n")[0] if name in registry else ""
-            print_text(f"  {name:<{width}}  {first}".rstrip() + "\n")
+            said = _line(registry[name]) if name in registry else ""
+            print_text(f"  {name:<{width}}  {said}".rstrip() + "\n")
     return 0
+
+
+def _line(component: Any) -> str:
+    """What a component is, in a line: an attack says it in words, a class in the first line of its docstring."""
+    return getattr(component, "words", None) or cleandoc(component.__doc__ or "").partition("\n")[0]
 
 
 def _explained(registry: Registry[Any], name: str) -> int:
@@ -63,7 +84,8 @@ def _explained(registry: Registry[Any], name: str) -> int:
         if part != table:
             lines += ["", f"[{registry.what}s.{name}.{part}]"]
             table = part
-        lines.append(f"{setting} = {_toml(one.default)}")
+        meaning = f"  # {one.meaning}" if one.meaning and table else ""  # those of the component stand above already
+        lines.append(f"{setting} = {_toml(one.default)}{meaning}")
     print_text("\n".join(lines) + "\n")
     return 0
 

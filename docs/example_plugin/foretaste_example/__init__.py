@@ -1,0 +1,1 @@
+"""Three plug-ins of foretaste, a file each."""
