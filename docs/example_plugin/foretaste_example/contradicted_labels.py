@@ -20,7 +20,7 @@ from foretaste.types.findings import Kind
 @detector("contradicted-labels")
 @dataclass(frozen=True)
 class ContradictedLabels:
-    """A binomial test of each class: are more of its labels contradicted than in an innocent one?
+    """More contradicted labels in a class than an innocent one has, by a binomial test.
 
     most  share of rows whose label is contradicted in an innocent class
     """
