@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from checkouts import copied, git
 from places import DATA, ROOT
 
 EXAMPLE = ROOT / "docs" / "example_plugin"
@@ -89,23 +90,10 @@ LISTED = {
 }
 
 
-def git(checkout: Path, *arguments: str) -> str:
-    who = ["-c", "user.name=toy", "-c", "user.email=toy@example.org"]
-    return subprocess.run(["git", *who, *arguments], cwd=checkout, capture_output=True, text=True, check=True).stdout
-
-
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what git knows of this tree, as a repository of its own."""
-    copy = tmp_path_factory.mktemp("checkout")
-    try:
-        known = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this tree is no git repository")
-    for name in filter(None, known):
-        if (ROOT / name).is_file() and not name.endswith(".webp"):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            (copy / name).write_bytes((ROOT / name).read_bytes())
+    copy = copied(tmp_path_factory.mktemp("checkout"))
     subprocess.run(["bash", copy / ".ci" / "types"], cwd=copy, check=True)
     git(copy, "init", "-q")
     git(copy, "add", ".")
