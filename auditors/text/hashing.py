@@ -10,16 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foretaste.errors import MissingPackage
-
 
 def hashed(features: Iterable[Iterable[str]], *, rows: int, dim: int) -> Tensor:
     """Signed sums of each row's features, [B, dim] float32; MurmurHash3 with seed 0, the same on every machine."""
     if not rows:
         return torch.empty(0, dim)
-    try:
-        from sklearn.feature_extraction import FeatureHasher
-    except ImportError as error:
-        raise MissingPackage("texts are hashed by scikit-learn: pip install scikit-learn") from error
+    from sklearn.feature_extraction import FeatureHasher  # takes as long to import as all the rest
+
     sparse = FeatureHasher(dim, input_type="string", dtype=np.float32).transform(features)
     return torch.from_numpy(sparse.toarray())
