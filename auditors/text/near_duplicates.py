@@ -204,7 +204,7 @@ def gathered(
     share = np.zeros(len(large))
     members = [rows.row[order[start[one] : start[one] + size[one]]] for one in large[told]]
     share[told] = edited(payloads, read, members, edits)
-    odd = unusual(share[told], edits, weight=law.weight)
+    odd = (unusual(share[told], edits, weight=law.weight) * len(told)).clip(max=1.0)  # of so many clusters one
     # Both the size and the edits may speak against what repeats by itself; of the other clusters it is the size alone.
     p_value[told] = first_or_both(torch.from_numpy(p_value[told]), torch.from_numpy(odd)).numpy()
     found: list[tuple[Array, int, float, float]] = []

@@ -152,6 +152,7 @@ def surprising(
         # The more of a response a phrase decides, beside what others do, the less it can be the language that does so.
         others = (total - count) / max(len(counted) - 1, 1)
         fixed = torch.tensor(np.exp(-(count - 1) / max(lengths.mean(), others, 1.0)))
+        # Never the better of two: what sits loosely is judged by both, so no more ordinary phrases pass than the level.
         out[parts] = float(fisher(sits, fixed) if sits <= loose else sits)
     return out
 
