@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,11 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import foretaste
+from foretaste.decide.settings import Decide
+from foretaste.detectors.contract import DETECTORS
+from foretaste.embedders.contract import EMBEDDERS
 from foretaste.gate.policy import Facts
 from foretaste.gate.require import Attested
 from foretaste.pipeline.drill import Power, Trial
+from foretaste.settings import declared
 
 HERE = Path(__file__).parent
+SENSITIVITY = HERE / "sensitivity.jsonl"
 ORDER = (
     *("audit", "require", "verify", "drill", "export"),
     *("Request", "Plan", "Policy", "Report", "Finding", "Kind", "Verdict"),
@@ -118,7 +124,102 @@ def _prose(docstring: str) -> Iterator[str]:
             yield from (*lines, "")
 
 
-PAGES = {"api.md": api}
+def thresholds() -> str:
+    """docs/thresholds.md: every number that decides, where it came from, and what a quarter more or less of it does."""
+    moved = [json.loads(line) for line in SENSITIVITY.read_text(encoding="utf-8").splitlines()]
+    as_is = {line["dataset"]: line for line in moved if not line["table"]}
+    components = [
+        ("decide", Decide),
+        *((f"detectors.{name}", cls) for name, cls in sorted(DETECTORS.scan().items())),
+        *((f"embedders.{name}", cls) for name, cls in sorted(EMBEDDERS.scan().items())),
+    ]
+    tables = {table: [one for one in declared(cls) if one.source] for table, cls in components}
+    total = sum(map(len, tables.values()))
+    still = sum(not _effects(moved, as_is, table, one.name) for table, found in tables.items() for one in found)
+    flips = [
+        line
+        for line in moved
+        if line["table"] and line["verdict"] not in ("refused", as_is[line["dataset"]]["verdict"])
+    ]
+    lines = [
+        "# Thresholds",
+        "",
+        "Made from the settings by `python docs/make.py`, and from what `python -m benchmarks.sensitivity` measured.",
+        "",
+        f"{total} numbers decide who is accused. Each is a setting of a detector, of an embedder or of `[decide]`: a plan can",
+        "set it, and it enters the plan's digest. Each was moved by a quarter down and up (a share above one half by a quarter",
+        f"of its distance from 1) on {len(as_is)} small datasets by the default plans, one at a time:",
+        "",
+        "| dataset | rows | poisoned | verdict | poisoned rows flagged | other rows flagged |",
+        "|---|---:|---:|---|---:|---:|",
+        *(
+            f"| {name} | {one['rows']} | {one['poisoned']} | {one['verdict']} | {one['found']} | {one['accused']} |"
+            for name, one in as_is.items()
+        ),
+        "",
+        f"{still} of them change nothing on any of these. **What changes a verdict** ({len(flips)} of "
+        f"{len(audits)} audits):",
+        "",
+        "| setting | value | dataset | verdict | poisoned rows flagged | other rows flagged |",
+        "|---|---:|---|---|---:|---:|",
+        *(_flip(line, as_is[line["dataset"]]) for line in flips),
+        "",
+        "In the tables below, *less* and *more* say what became of all datasets together: poisoned rows flagged, other rows",
+        "flagged, and verdicts changed; – is nothing.",
+        "",
+    ]
+    for table, found in tables.items():
+        if found:
+            lines += [f"## {table}", "", "| setting | default | what it is | where it came from | less | more |"]
+            lines += ["|---|---:|---|---|---|---|"]
+            for one in found:
+                less, more = (_summed(moved, as_is, table, one.name, below=below) for below in (True, False))
+                cells = (f"`{one.name}`", _number(one.default), one.meaning, one.source, less, more)
+                lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+Line = dict[str, Any]  # of benchmarks.sensitivity
+
+
+def _effects(moved: list[Line], as_is: dict[str, Line], table: str, setting: str) -> list[Line]:
+    """The audits with this setting moved that came to something else."""
+    said = ("verdict", "found", "accused")
+    return [
+        line
+        for line in moved
+        if (line["table"], line["setting"]) == (table, setting)
+        and [line[name] for name in said] != [as_is[line["dataset"]][name] for name in said]
+    ]
+
+
+def _summed(moved: list[Line], as_is: dict[str, Line], table: str, setting: str, *, below: bool) -> str:
+    mine = [line for line in moved if (line["table"], line["setting"]) == (table, setting)]
+    side = [line for line in mine if (line["factor"] < 1) == below]
+    if not side:
+        return "not measured"
+    if all(line["verdict"] == "refused" for line in side):
+        return "refused"
+    found, accused = (sum(line[what] - as_is[line["dataset"]][what] for line in side) for what in ("found", "accused"))
+    flips = sum(line["verdict"] != as_is[line["dataset"]]["verdict"] for line in side)
+    changed = any(line in side for line in _effects(moved, as_is, table, setting))
+    return f"{found:+d}, {accused:+d}{f', {flips} verdicts' if flips else ''}" if changed else "–"
+
+
+def _flip(line: Line, before: Line) -> str:
+    counts = (f"{before[what]} → {line[what]}" for what in ("found", "accused"))
+    name = f"`{line['table']}` {line['setting']}"
+    return f"| {name} | {line['value']} | {line['dataset']} | {before['verdict']} → {line['verdict']} | {' | '.join(counts)} |"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(_number, value))}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+PAGES = {"api.md": api, "thresholds.md": thresholds}
 
 
 def main() -> int:
