@@ -136,19 +136,16 @@ def thresholds() -> str:
     tables = {table: [one for one in declared(cls) if one.source] for table, cls in components}
     total = sum(map(len, tables.values()))
     still = sum(not _effects(moved, as_is, table, one.name) for table, found in tables.items() for one in found)
-    flips = [
-        line
-        for line in moved
-        if line["table"] and line["verdict"] not in ("refused", as_is[line["dataset"]]["verdict"])
-    ]
+    audits = [line for line in moved if line["table"] and line["verdict"] != "refused"]
+    flips = [line for line in audits if line["verdict"] != as_is[line["dataset"]]["verdict"]]
     lines = [
         "# Thresholds",
         "",
         "Made from the settings by `python docs/make.py`, and from what `python -m benchmarks.sensitivity` measured.",
         "",
-        f"{total} numbers decide who is accused. Each is a setting of a detector, of an embedder or of `[decide]`: a plan can",
-        "set it, and it enters the plan's digest. Each was moved by a quarter down and up (a share above one half by a quarter",
-        f"of its distance from 1) on {len(as_is)} small datasets by the default plans, one at a time:",
+        f"{total} numbers decide who is accused. Each is a setting of a detector, of an embedder or of `[decide]`: a plan",
+        "can set it, and it enters the plan's digest. Each was moved by a quarter down and up (a share above one half by a",
+        f"quarter of its distance from 1) on {len(as_is)} small datasets by the default plans, one at a time:",
         "",
         "| dataset | rows | poisoned | verdict | poisoned rows flagged | other rows flagged |",
         "|---|---:|---:|---|---:|---:|",
@@ -164,8 +161,8 @@ def thresholds() -> str:
         "|---|---:|---|---|---:|---:|",
         *(_flip(line, as_is[line["dataset"]]) for line in flips),
         "",
-        "In the tables below, *less* and *more* say what became of all datasets together: poisoned rows flagged, other rows",
-        "flagged, and verdicts changed; – is nothing.",
+        "In the tables below, *less* and *more* say what became of all datasets together: poisoned rows flagged, other",
+        "rows flagged, and verdicts changed; – is nothing.",
         "",
     ]
     for table, found in tables.items():
@@ -210,7 +207,8 @@ def _summed(moved: list[Line], as_is: dict[str, Line], table: str, setting: str,
 def _flip(line: Line, before: Line) -> str:
     counts = (f"{before[what]} → {line[what]}" for what in ("found", "accused"))
     name = f"`{line['table']}` {line['setting']}"
-    return f"| {name} | {line['value']} | {line['dataset']} | {before['verdict']} → {line['verdict']} | {' | '.join(counts)} |"
+    verdict = f"{before['verdict']} → {line['verdict']}"
+    return f"| {' | '.join((name, str(line['value']), line['dataset'], verdict, *counts))} |"
 
 
 def _number(value: Any) -> str:
