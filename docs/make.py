@@ -143,8 +143,8 @@ def thresholds() -> str:
         "",
         "Made from the settings by `python docs/make.py`, and from what `python -m benchmarks.sensitivity` measured.",
         "",
-        f"{total} numbers decide who is accused. Each is a setting of a detector, of an embedder or of `[decide]`: a plan",
-        "can set it, and it enters the plan's digest. Each was moved by a quarter down and up (a share above one half by a",
+        f"{total} numbers decide who is accused. Each is a setting of a detector, an embedder or `[decide]`: plans can",
+        "set it, and it enters the plan's digest. Each was moved by a quarter down and up (a share above one half by a",
         f"quarter of its distance from 1) on {len(as_is)} small datasets by the default plans, one at a time:",
         "",
         "| dataset | rows | poisoned | verdict | poisoned rows flagged | other rows flagged |",
@@ -161,8 +161,8 @@ def thresholds() -> str:
         "|---|---:|---|---|---:|---:|",
         *(_flip(line, as_is[line["dataset"]]) for line in flips),
         "",
-        "In the tables below, *less* and *more* say what became of all datasets together: poisoned rows flagged, other",
-        "rows flagged, and verdicts changed; – is nothing.",
+        "In the tables below, *less* and *more* say what became of all datasets together: poisoned rows flagged,",
+        "other rows flagged, and verdicts changed; – is nothing.",
         "",
     ]
     for table, found in tables.items():
