@@ -1,4 +1,4 @@
-"""The values that hold tensors: a batch of embedded rows, and what a detector says of it."""
+"""The values that hold tensors: a batch of embedded rows, and a detector's scores and group tests for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foretaste.errors import DetectorError
 
-LEAST_PROBABILITY = 1e-35  # below what float32 sums to one can tell from nought, and still finite in it
+LEAST_PROBABILITY = 1e-35  # smaller than any difference from zero a float32 softmax resolves, but no float32 underflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Batch:
 
     @property
     def log_prob(self) -> Tensor:
-        """Logarithms [B, K] float64 of the class probabilities, finite.
+        """Logarithms [B, K] float64 of the class probabilities, clamped so that all are finite.
 
         Raises ValueError where the batch has none.
         """
@@ -67,11 +67,11 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a detector says of the B rows of a batch, in the batch's order.
+    """A detector's scores for the B rows of a batch, in the batch's order.
 
-    value      [B] float32, larger = more suspicious, always
-    p_value    [B] float64, probability of a value this large in an innocent row of an innocent group
-    posterior  [B] float32, 1 - local false discovery rate (Efron 2008), given that the row's group is suspicious
+    value      [B] float32, larger is always more suspicious
+    p_value    [B] float64, probability of a value this large for a clean row of a clean group
+    posterior  [B] float32, 1 - local false discovery rate (Efron 2008), given that the row's group is poisoned
     group      [B] int64, index into the scorer's groups; -1 where the row belongs to none
     evidence   [B] tensors by name
     """
@@ -97,8 +97,8 @@ class GroupTests:
     """The groups a detector tested for poison: classes, clusters or sources.
 
     label      [G] int64, class index of the group; -1 where it has none
-    statistic  [G] float64, larger = more suspicious
-    p_value    [G] float64, probability of such a statistic in an innocent group
+    statistic  [G] float64, larger is more suspicious
+    p_value    [G] float64, probability of a statistic this large for a clean group
     evidence   [G] tensors by name
     """
 

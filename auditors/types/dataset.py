@@ -1,15 +1,11 @@
-"""What a dataset is: its files, shards, columns and classes, as frozen values."""
+"""A dataset's files, shards, column roles and classes, as frozen values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from foretaste.types.digests import Digest
-
-if TYPE_CHECKING:
-    pass
 
 
 class Modality(StrEnum):
@@ -25,7 +21,7 @@ class Modality(StrEnum):
 
 @dataclass(frozen=True)
 class Roles:
-    """Which columns mean what. `payload` has one column, but for PAIR (prompt, response) and FEATURES (many)."""
+    """The role of each column. `payload` has one column, except for PAIR (prompt, response) and FEATURES (many)."""
 
     modality: Modality
     payload: tuple[str, ...]
@@ -53,7 +49,7 @@ class File:
 
 @dataclass(frozen=True)
 class Shard:
-    """A range of row groups of one file: the unit of work, of resume and of evidence."""
+    """A range of row groups of one file: the unit of work, of caching and of resumption."""
 
     file: File
     first_group: int
@@ -69,7 +65,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset whose bytes were read once, digested and whose columns have roles."""
+    """A dataset whose files were digested and whose columns have roles."""
 
     root: str
     files: tuple[File, ...]
@@ -87,10 +83,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Schema:
-    """What a detector may know of the embeddings before it sees a row."""
+    """What a detector is told about the embeddings before its first batch."""
 
     dim: int
-    classes: int  # 1 when unlabelled: every row is of class 0
+    classes: int  # 1 when unlabelled: every row has class 0
     labelled: bool
-    probs: bool  # out-of-fold class probabilities come along
+    probs: bool  # whether batches have out-of-fold class probabilities
     rows: int

@@ -11,10 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Digest:
-    """A digest that names its own recipe: `algorithm` records everything that influences `value`.
-
-    Law: Digest.parse(str(d)) == d.
-    """
+    """A digest whose `algorithm` names everything that influences `value`. Digest.parse(str(d)) == d."""
 
     algorithm: str
     value: str
@@ -29,7 +26,7 @@ class Digest:
 
 
 def recipe(*parts: Any) -> str:
-    """Name of a stored result: 32 hexadecimal digits that depend on every part (str, numbers, frozen dataclasses)."""
+    """Cache key of a stored result: 32 hexadecimal digits over all parts (str, numbers, frozen dataclasses)."""
     text = json.dumps(parts, sort_keys=True, default=_plain, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -43,14 +40,14 @@ def _plain(value: Any) -> Any:
 
 
 def canonical(value: Any) -> bytes:
-    """The same JSON bytes for the same value."""
+    """Canonical JSON: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-PLAN = ("embedders", "detectors", "decide", "plugins")  # what a plan consists of
+PLAN = ("embedders", "detectors", "decide", "plugins")  # sections of a plan in report.json
 
 
 def plan_digest(plan: Mapping[str, Any]) -> Digest:
-    """Names a plan as report.json has it: every setting, and the distributions that its plug-ins come from."""
+    """Digest of a plan as stored in report.json: every setting, and the distributions its plug-ins come from."""
     named = {name: plan[name] for name in PLAN if name in plan}
     return Digest("sha256", hashlib.sha256(canonical(named)).hexdigest())

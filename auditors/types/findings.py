@@ -1,4 +1,4 @@
-"""What an audit came to: verdict, runs and findings, as frozen values without tensors."""
+"""The result of an audit: verdict, runs and findings, as frozen values without tensors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """What a finding says is wrong with its rows.
+    """What is wrong with the rows of a finding.
 
-    BACKDOOR   a planted pattern that decides something: the label, or the response
-    LABEL      a label that the content contradicts
-    DUPLICATE  one content in more rows than the dataset's own duplicates explain
+    BACKDOOR   a planted pattern that determines the label or the response
+    LABEL      a label that contradicts the content
+    DUPLICATE  more copies of one content than the dataset's other duplicates explain
     OUTLIER    rows unlike all others
     INTEGRITY  rows that cannot be read
     """
@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
 
 class Status(StrEnum):
-    """How a run of one detector on one embedding ended. Only COMPLETED can speak for the data."""
+    """How a run of one detector on one embedding ended. Only a COMPLETED run is evidence that the data is clean."""
 
     COMPLETED = "completed"
     NOT_APPLICABLE = "not applicable"
@@ -45,7 +45,7 @@ class Status(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What an audit says of a dataset as a whole."""
+    """The result for the dataset as a whole."""
 
     PASSED = "passed"
     WARNED = "warned"
@@ -53,13 +53,13 @@ class Verdict(StrEnum):
 
 
 def mostly_blind(completed: int, checks: int) -> bool:
-    """Whether so few of an audit's checks could run that a pass says little."""
+    """Whether fewer than half of an audit's checks completed, so that a pass means little."""
     return 2 * completed < checks
 
 
 @dataclass(frozen=True)
 class Run:
-    """One detector on one embedder's vectors."""
+    """One run of a detector on one embedder's vectors."""
 
     detector: str
     embedder: str
@@ -70,16 +70,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Finding:
-    """Rows that were found together, and why.
+    """A group of rows that were found together, and why.
 
     kind       what is wrong with them
-    label      their class; None for rows of no one class
-    rows       how many they are
-    p_value    of the test that found them; 1 for single rows that were listed without one
-    detectors  the plan's checks that saw them
-    reason     why, in a sentence
-    evidence  what was measured and found out of them, in JSON types
-    shown     what only a person looks at: pictures, drawings, marks
+    label      their class; None where they are not of one class
+    rows       number of rows
+    p_value    of the test that found them; 1 for single rows that were listed without a group test
+    detectors  the plan's checks that found them
+    reason     why, in one sentence
+    evidence   the measurements, in JSON types
+    shown      what is only displayed: pictures, drawings, marked phrases
     """
 
     kind: Kind
@@ -97,21 +97,21 @@ class Report:
     """The result of an audit.
 
     verdict       passed, warned or failed
-    reason        of the verdict, in a sentence
-    rows          how many rows were audited
-    flagged       how many of them are flagged
-    dataset       files, digests, roles of columns and classes
+    reason        why, in one sentence
+    rows          number of rows audited
+    flagged       number of rows flagged
+    dataset       files, digests, column roles and classes
     runs          how each check of the plan ended on each embedder
-    groups        what was found
-    counts        flagged rows of each kind
-    notes         what could not be looked at
-    versions      of foretaste, of the code that decides, and of the libraries beneath
-    seconds       by stage
-    plan          with every default spelt out
+    groups        the findings, one for each group of rows
+    counts        number of flagged rows of each kind
+    notes         what could not be checked
+    versions      of foretaste, of the code that decides, and of the libraries it uses
+    seconds       time each stage took
+    plan          every setting, defaults included
     folder        where report.json, report.html and the tables of all rows are
-    power         how weak a pattern could have been found, by class
-    false_alarms  what this plan made of clean data; empty where that was not measured on this code
-    html          how a notebook shows it
+    power         for each class, the weakest pattern that would have been detected
+    false_alarms  this plan's false alarms on clean datasets; empty where not measured with this plan and code
+    html          the report as a notebook displays it
     """
 
     verdict: Verdict
@@ -132,11 +132,11 @@ class Report:
     html: str | None = field(default=None, repr=False, compare=False)
 
     def _repr_html_(self) -> str | None:
-        """How a notebook shows it; None leaves it at the plain repr."""
+        """The report as a notebook displays it; None falls back to the plain repr."""
         return self.html
 
     def table(self, name: str = "flagged") -> pl.DataFrame:
-        """The flagged rows, or all "samples" or "scores" of the audit, as a polars frame."""
+        """The table `name` of the audit as a polars frame: "flagged" rows, all "samples", or all "scores"."""
         import polars as pl
 
         return pl.read_parquet(os.path.join(self.folder, f"{name}.parquet"))
@@ -144,7 +144,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Precision:
-    """Of the rows that a detector accused and people settled, how many they would drop."""
+    """A detector's precision by review: of its flagged rows that reviewers decided on, how many they would drop."""
 
     confirmed: int
     reviewed: int

@@ -1,4 +1,4 @@
-"""How far an audit is: who wants to know is called."""
+"""The callback that reports an audit's progress: (stage, done, total)."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ Progress = Callable[[str, int, int], None]
 
 
 def quiet(stage: str, done: int, total: int) -> None:
-    """The progress of somebody who does not want to know."""
+    """Report nothing."""

@@ -1,4 +1,4 @@
-"""One check of the plan on one embedder: what names it, and how it ended."""
+"""One check of the plan on one embedder: its key, and the outcome of a run that gave no result."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from foretaste.types.findings import Status
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended that came to no result, and why."""
+    """Why a run gave no result."""
 
     status: Status
     reason: str
 
 
 def ended(error: Exception) -> Outcome:
-    """The status of a run that raised: an exception never becomes a clean result."""
+    """The outcome of a run that raised an exception, which never counts as a clean result."""
     if isinstance(error, NotApplicable):
         return Outcome(Status.NOT_APPLICABLE, str(error))
     return Outcome(Status.FAILED, f"{type(error).__name__}: {error}"[:500])
@@ -25,7 +25,7 @@ def ended(error: Exception) -> Outcome:
 
 @dataclass(frozen=True)
 class RunKey:
-    """One check of the plan on one embedder's vectors; `digest` is the encoder's identity, which names stored files."""
+    """One check of the plan on one embedder's vectors; `digest` is the encoder's identity, part of file names."""
 
     check: str
     embedder: str

@@ -1,4 +1,4 @@
-"""Which code computed a result: a digest of the sources, or the release where the sources are not there."""
+"""Which code computed a result: a digest of its sources, or the release where no sources are installed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pathlib import Path
 from foretaste.registry import HOME, release
 from foretaste.types.digests import Digest
 
-RECIPE = "sha256-sources-1"  # everything that influences a digest; a change below is another recipe
+RECIPE = "sha256-sources-1"  # version of the digest's definition: change it with any change below
 
 
 @cache
 def sources(*names: str) -> Digest:
-    """Digest of the sources of these modules and packages, inner ones included.
+    """Digest of the sources of these modules and packages, submodules included.
 
-    Comments, docstrings and blank lines compute nothing and do not count. Where a source is not there, as in a compiled
-    distribution, the release of its distribution stands for all of them.
+    Comments, docstrings and blank lines are ignored. If any source is missing, as in a compiled distribution, the
+    release of that distribution is the digest.
     """
     whole = hashlib.sha256()
-    for module, path in sorted({one for name in names for one in _files(name)}, key=str):
+    for module, path in sorted({found for name in names for found in _files(name)}, key=str):
         if path is None:
             return Digest("release", _release(module.partition(".")[0]))
         whole.update(f"{module}\n{code(path.read_text(encoding='utf-8'))}\n".encode())
@@ -33,7 +33,7 @@ def sources(*names: str) -> Digest:
 
 
 def code(source: str) -> str:
-    """What of a Python source computes: no comments, docstrings, blank lines, nor blanks at the end of a line."""
+    """A Python source without comments, docstrings, blank lines and trailing blanks."""
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -53,7 +53,7 @@ def code(source: str) -> str:
 
 
 def _release(package: str) -> str:
-    """The release of the distribution that a package belongs to."""
+    """The release of the distribution that provides a package."""
     if package == HOME:
         return release()
     from importlib.metadata import packages_distributions, version
@@ -63,10 +63,10 @@ def _release(package: str) -> str:
 
 
 def _files(name: str) -> Iterator[tuple[str, Path | None]]:
-    """The modules below a name with their source files; None for what has none."""
+    """The modules of a package, or the module itself, with their source files; None where a module has none."""
     try:
         spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # a module that was made while the program runs
+    except (ImportError, ValueError):  # a module created at run time
         spec = None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         yield name, None

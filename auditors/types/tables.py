@@ -6,7 +6,7 @@ import pyarrow as pa
 
 
 def embeddings(dim: int, probs: int) -> pa.Schema:
-    """One row per embedded row; `prob` only where the embedder estimates class probabilities."""
+    """One row per embedded row; `prob` only where the embedder provides class probabilities."""
     fields = [
         pa.field("row", pa.int64(), nullable=False),
         pa.field("label", pa.int64(), nullable=False),
@@ -17,7 +17,7 @@ def embeddings(dim: int, probs: int) -> pa.Schema:
     return pa.schema(fields)
 
 
-# Long: a new detector adds rows, never columns. `evidence` is a JSON object of numbers.
+# Long format: a new detector adds rows, never columns. `evidence` is a JSON object of numbers.
 SCORES = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
@@ -50,7 +50,7 @@ def samples(id_type: pa.DataType | None) -> pa.Schema:
 
 
 def manifest(id_type: pa.DataType | None) -> pa.Schema:
-    """Every row once with the digest of its payload, and of the file that a path in it reads, 16 bytes in two words."""
+    """Every row once with the 16-byte digests, each in two words, of its payload and of the file its path names."""
     fields = [
         *_identity(id_type),
         pa.field("payload_high", pa.uint64(), nullable=False),
@@ -62,7 +62,7 @@ def manifest(id_type: pa.DataType | None) -> pa.Schema:
 
 
 def _identity(id_type: pa.DataType | None) -> list[pa.Field]:
-    """Which row of which file, and what the dataset itself calls it."""
+    """The row's position, file, id and label."""
     return [
         pa.field("row", pa.int64(), nullable=False),
         pa.field("file", pa.string(), nullable=False),
