@@ -1,1 +1,1 @@
-"""Statistics as functions of tensors, and states that merge. Imports torch and nothing else."""
+"""Statistics as functions of tensors, and mergeable states (monoids) of them. Imports torch and nothing else."""

@@ -1,4 +1,4 @@
-"""Counts, means and scatter of the embeddings of each class, as values that merge."""
+"""Counts, means and scatter of the embeddings of each class, as a mergeable state."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ClassMoments:
 
     @classmethod
     def of(cls, value: Tensor, label: Tensor, *, classes: int, pooled: bool) -> ClassMoments:
-        """Moments of `value` [B, D]; rows whose `label` [B] is negative take no part."""
+        """Moments of `value` [B, D], without rows whose `label` [B] is negative."""
         if bool((label < 0).any()):
             value, label = value[label >= 0], label[label >= 0]
         given, value = value, value.double()
@@ -42,7 +42,8 @@ class ClassMoments:
         if sparse(given):
             parts = [given] if pooled else [given[label == k] for k in range(classes)]
             within = [mean.T @ (count[:, None] * mean)] if pooled else torch.einsum("k,kd,ke->kde", count, mean, mean)
-            return cls(count, mean, torch.stack([gram(one) - two for one, two in zip(parts, within, strict=True)]))
+            scatter = torch.stack([gram(part) - outer for part, outer in zip(parts, within, strict=True)])
+            return cls(count, mean, scatter)
         residual = value - mean[label]  # [B, D]
         if pooled:
             return cls(count, mean, (residual.T @ residual)[None])
@@ -54,15 +55,15 @@ class ClassMoments:
 
     def __add__(self, other: ClassMoments) -> ClassMoments:
         """Chan, Golub & LeVeque (1983), pairwise update of means and sums of squares."""
-        # With many classes the scatters are gigabytes: nothing is added to nought, and no copy made for the gaps.
-        for one, rest in ((self, other), (other, self)):
-            if not bool(rest.count.any()):
-                return one
+        # With many classes the scatters are gigabytes, so nothing is added to zero and no outer product is copied.
+        for filled, empty in ((self, other), (other, self)):
+            if not bool(empty.count.any()):
+                return filled
         count = self.count + other.count
         weight = other.count / count.clamp_min(1)  # [K]
         gap = other.mean - self.mean  # [K, D]
         mean = self.mean + weight[:, None] * gap
-        # A class that one side has not seen contributes no gap: its weight is 0 or its count is.
+        # A class that only one side has seen contributes nothing here: its weight or its count is 0.
         pull = (self.count * weight).sqrt()[:, None] * gap  # [K, D]
         if len(self.scatter) == 1 and len(count) > 1:
             return ClassMoments(count, mean, self.scatter + other.scatter + (pull.T @ pull)[None])

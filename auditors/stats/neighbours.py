@@ -1,4 +1,4 @@
-"""Exact nearest neighbours of a few rows among many, as values that merge."""
+"""Exact nearest neighbours of a few rows among many, as a mergeable state."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The k nearest rows found so far of Q queries, nearest first.
+    """The k nearest rows found so far for Q queries, nearest first.
 
     distance  [Q, k] float64, infinite where fewer than k rows were seen
-    row       [Q, k] int64, -1 there
-    label     [Q, k] int64, class index of that row, -1 there or where it has none
+    row       [Q, k] int64, row number, -1 where fewer than k rows were seen
+    label     [Q, k] int64, class index of that row, -1 where there is no row or no label
     """
 
     distance: Tensor
@@ -23,25 +23,25 @@ class Neighbours:
 
     @classmethod
     def none(cls, queries: int, k: int) -> Neighbours:
-        nobody = torch.full((queries, k), -1)
-        return cls(torch.full((queries, k), torch.inf, dtype=torch.float64), nobody, nobody)
+        missing = torch.full((queries, k), -1)
+        return cls(torch.full((queries, k), torch.inf, dtype=torch.float64), missing, missing)
 
     @classmethod
     def among(  # noqa: PLR0917
         cls, query: Tensor, own_row: Tensor, value: Tensor, row: Tensor, label: Tensor, k: int
     ) -> Neighbours:
-        """Nearest of `value` [B, D] with numbers `row` [B] and classes `label` [B] to `query` [Q, D].
+        """The k nearest of `value` [B, D], with row numbers `row` [B] and classes `label` [B], to `query` [Q, D].
 
-        A query is not its own neighbour.
+        Rows with a query's own row number `own_row` [Q] are not its neighbours.
         """
-        # In float64, because a matrix product in float32 cannot tell copies from near copies.
+        # In float64, because float32 products cannot distinguish exact copies from near copies.
         distance = torch.cdist(query.double(), value.double())  # [Q, B]
         distance[own_row[:, None] == row[None, :]] = torch.inf
         rows, labels = row.expand(len(query), -1), label.expand(len(query), -1)
         return cls(distance, rows, labels) + cls.none(len(query), k)
 
     def __add__(self, other: Neighbours) -> Neighbours:
-        """The nearest of both; as many as `other` holds. Equal distances go to the smaller row number."""
+        """The nearest of both, as many as `other` holds. Ties go to the smaller row number."""
         keep = other.row.shape[1]
         row = torch.cat([self.row, other.row.to(self.row.device)], 1)
         distance = torch.cat([self.distance, other.distance.to(self.distance.device)], 1)
@@ -49,5 +49,5 @@ class Neighbours:
         by_row = row.argsort(dim=1, stable=True)
         order = by_row.gather(1, distance.gather(1, by_row).argsort(dim=1, stable=True))[:, :keep]
         distance, row, label = distance.gather(1, order), row.gather(1, order), label.gather(1, order)
-        there = distance.isfinite()
-        return Neighbours(distance, torch.where(there, row, -1), torch.where(there, label, -1))
+        found = distance.isfinite()
+        return Neighbours(distance, torch.where(found, row, -1), torch.where(found, label, -1))

@@ -1,4 +1,4 @@
-"""Distributions as histograms: exact under any order of rows, small whatever their number."""
+"""Distributions as fixed-bin histograms: mergeable in any order of rows, of constant size."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import torch
 from torch import Tensor
 
 BINS = 2048
-# Bins are equal on asinh(8 x): 0.0009 wide around 0, 0.7 % of the value far out, up to 120 on either side.
+# Bins have equal width in asinh(8 x): 0.0009 around 0, 0.7 % of the value far out, up to 120 on either side.
 STRETCH = 8.0
 REACH = 7.56
 
 
 def bin_of(value: Tensor) -> Tensor:
-    """Bin index (int64) of each value; what lies beyond the reach falls into the outermost bins."""
+    """Bin index (int64) of each value; values out of range fall into the outermost bins."""
     position = (torch.asinh(STRETCH * value.double()) / REACH + 1) * (BINS / 2)
     return position.floor().clamp(0, BINS - 1).long()
 
 
 def centres(device: torch.device | None = None) -> Tensor:
-    """The value [BINS] float64 in the middle of each bin."""
+    """The value at the centre of each bin [BINS] float64."""
     middle = (torch.arange(BINS, dtype=torch.float64, device=device) + 0.5) / (BINS / 2) - 1
     return torch.sinh(REACH * middle) / STRETCH
 
 
 def histogram(value: Tensor, group: Tensor, groups: int) -> Tensor:
-    """Counts [groups, BINS] int64 of `value` by `group`, both of any one shape; negative groups are left out."""
+    """Counts [groups, BINS] int64 of `value` by `group`, tensors of the same shape; negative groups are left out."""
     inside = group >= 0
     index = group[inside] * BINS + bin_of(value[inside])
     return torch.bincount(index, minlength=groups * BINS).view(groups, BINS)
 
 
 def quantile(count: Tensor, at: Tensor | float) -> Tensor:
-    """Value below which a fraction `at` of the rows of each histogram `count` [..., BINS] lies; 0 when it is empty."""
+    """The quantile `at` of each histogram `count` [..., BINS]; 0 when it is empty."""
     total = count.sum(-1, keepdim=True).double()
     wanted = torch.as_tensor(at, dtype=torch.float64, device=count.device).expand(count.shape[:-1])[..., None] * total
     below = count.cumsum(-1).double()
@@ -43,7 +43,7 @@ def quantile(count: Tensor, at: Tensor | float) -> Tensor:
 def robust_scale(count: Tensor) -> tuple[Tensor, Tensor]:
     """Median and normalised median absolute deviation [...] of each histogram `count` [..., BINS].
 
-    The deviation is at least one bin's width, so that a constant column has a scale.
+    The deviation is at least one bin's width, so that the scale of a constant column is not 0.
     """
     median = quantile(count, 0.5)
     distance = (centres(count.device) - median[..., None]).abs()  # [..., BINS]
@@ -55,11 +55,11 @@ def robust_scale(count: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def tail(count: Tensor) -> Tensor:
-    """Rows in each bin or above it, [..., BINS] int64."""
+    """Number of rows in each bin or above it, [..., BINS] int64."""
     return count.flip(-1).cumsum(-1).flip(-1)
 
 
 def moved(count: Tensor, offset: Tensor, factor: Tensor) -> Tensor:
-    """Each histogram [..., BINS] as it would be if every value x were offset + factor * x (both [...])."""
+    """Each histogram [..., BINS] after the map x -> offset + factor * x of its values (both [...])."""
     image = offset[..., None] + factor[..., None] * centres(count.device)  # [..., BINS]
     return torch.zeros_like(count).scatter_add_(-1, bin_of(image), count)

@@ -1,4 +1,4 @@
-"""Ridge regression of class membership in closed form, from sums that merge, and honest probabilities from it."""
+"""Ridge regression of class membership in closed form from mergeable sums, and calibration of its probabilities."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn.functional import cross_entropy, one_hot
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over rows, from which a ridge classifier follows.
+    """Sufficient statistics of a ridge classifier.
 
     count  [K] rows of each class
-    label  [K, D] sums of values by class
-    gram   [D, D] sum of products of values
+    label  [K, D] sum of the values of each class
+    gram   [D, D] Gram matrix of the values
     """
 
     count: Tensor
@@ -33,7 +33,7 @@ class Totals:
     @classmethod
     def of(cls, value: Tensor, label: Tensor, classes: int) -> Totals:
         member = one_hot(label, classes).double()  # [B, K]
-        value = value.double()  # values that hardly vary differ in digits that float32 does not have
+        value = value.double()  # float32 sums lose the variation of nearly constant columns
         return cls(member.sum(0), member.T @ value, value.T @ value)
 
     def __add__(self, other: Totals) -> Totals:
@@ -44,8 +44,11 @@ class Totals:
 
 
 def solved(totals: list[Totals], *, without: int, penalty: float) -> tuple[Tensor, Tensor]:
-    """Weight [D, K] and offset [K] of the ridge regression of class membership on standardised values."""
-    total = sum((one for k, one in enumerate(totals) if k != without), start=totals[without] - totals[without])
+    """Weight [D, K] and offset [K] of the ridge regression of class membership on standardised values.
+
+    `totals` has one entry per fold; fold `without` is held out.
+    """
+    total = sum((fold for k, fold in enumerate(totals) if k != without), start=totals[without] - totals[without])
     rows = total.count.sum().clamp_min(1)
     mean = total.label.sum(0) / rows  # [D]
     gram = total.gram / rows - torch.outer(mean, mean)
@@ -59,9 +62,9 @@ def solved(totals: list[Totals], *, without: int, penalty: float) -> tuple[Tenso
 
 
 def scale(logit: Tensor, label: Tensor) -> float:
-    """What to multiply logits [S, K] by, so that the probabilities of rows a classifier never saw are honest.
+    """The factor on held-out logits [S, K] (an inverse temperature) that calibrates their softmax probabilities.
 
-    Source: Guo et al. (ICML 2017, arXiv 1706.04599), section 4.2: the least negative log likelihood.
+    Source: Guo et al. (ICML 2017, arXiv 1706.04599), section 4.2, minimising the negative log-likelihood on a grid.
     """
     grid = torch.logspace(-1, 2, 61)
     loss = torch.stack([cross_entropy(logit.double().cpu() * float(at), label) for at in grid])

@@ -1,4 +1,4 @@
-"""Samples and folds drawn by content: the same whatever the order, the shards or the machine."""
+"""Samples and folds drawn by a hash of the content: independent of row order, sharding and machine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def content_key(value: Tensor) -> Tensor:
-    """Key [B] int64 in [0, 2**62) of the content of each row of `value` [B, D, ...]; equal rows have equal keys.
+    """Hash [B] int64 in [0, 2**62) of the content of each row of `value` [B, D, ...]; equal rows have equal keys.
 
-    A random odd weight per position, summed modulo 2**64 (multilinear hashing, Carter & Wegman 1979), then mixed.
+    Multilinear hashing modulo 2**64 with a random odd weight per position (Carter & Wegman 1979), then bit mixing.
     """
     flat = value.flatten(1)
     flat = (flat + 0.0).view(torch.int32).long() if flat.dtype == torch.float32 else flat.long()  # -0.0 becomes 0.0
@@ -22,5 +22,5 @@ def content_key(value: Tensor) -> Tensor:
 
 
 def smallest(key: Tensor, count: int) -> Tensor:
-    """Positions of the `count` smallest keys, in ascending order of key: a sample without replacement that merges."""
+    """Positions of the `count` smallest keys, ascending: a mergeable sample without replacement (bottom-k sketch)."""
     return key.argsort(stable=True)[:count]

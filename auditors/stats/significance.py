@@ -1,4 +1,4 @@
-"""From statistics to p-values, and from p-values to discoveries."""
+"""P-values of statistics, combination of p-values, and false discovery rates."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ GUMBEL_UPPER = -math.log(-math.log(0.75))
 
 
 def gumbel_tail(statistic: Tensor, reference: Tensor, *, least_scale: float, weight: float = 0.0) -> Tensor:
-    """P(maximum >= statistic) under the Gumbel law that fits the median and upper quartile of `reference` [N].
+    """Upper tail probability of `statistic` under the Gumbel distribution fitted to `reference` [N] by `gumbel_fit`.
 
-    Statistics that are maxima of many nearly alike quantities follow it (Fisher & Tippett 1928). Median and
-    quartile do not move when a few of the reference values are themselves poisoned. `least_scale` is how far apart
-    innocent groups are taken to lie at least; it counts as much as `weight` reference values, since the quartile of
-    a few values is no good measure of their spread.
+    Maxima of many similar variables follow it (Fisher & Tippett 1928).
     """
-    place, scale = gumbel_fit(reference, least_scale=least_scale, weight=weight)
-    return -torch.expm1(-torch.exp(-(statistic.double() - place) / scale))
+    location, scale = gumbel_fit(reference, least_scale=least_scale, weight=weight)
+    return -torch.expm1(-torch.exp(-(statistic.double() - location) / scale))
 
 
 def gumbel_fit(reference: Tensor, *, least_scale: float, weight: float = 0.0) -> tuple[float, float]:
-    """Place and scale of that law. Far out, P(maximum >= x) is exp(-(x - place) / scale)."""
+    """Location and scale of the Gumbel distribution, from the median and upper quartile of `reference` [N].
+
+    Both are robust to a few poisoned reference values. The squared scale is averaged with that of a prior guess,
+    `least_scale`, which counts as much as `weight` reference values, and `least_scale` is also its lower bound: the
+    quartile of few values estimates their spread badly.
+    """
     at = torch.tensor([0.5, 0.75], dtype=torch.float64, device=reference.device)
     median, upper = torch.quantile(reference.double(), at)
     seen = float(upper - median) / (GUMBEL_UPPER - GUMBEL_MEDIAN)
@@ -43,34 +45,31 @@ def benjamini_hochberg(p_value: Tensor) -> Tensor:
 
 
 def simes(p_value: Tensor) -> Tensor:
-    """One p-value [...] for the hypothesis that all of several [..., N] hold; they may depend (Simes 1986)."""
+    """P-value [...] of the intersection of N hypotheses [..., N], also under positive dependence (Simes 1986)."""
     count = p_value.shape[-1]
     rank = torch.arange(1, count + 1, device=p_value.device)
     return (p_value.double().sort(-1).values * count / rank).amin(-1).clamp(max=1.0)
 
 
-def fisher(one: Tensor, other: Tensor) -> Tensor:
-    """One p-value for the hypothesis that two hold, which are independent, elementwise (Fisher 1932)."""
-    product = (one.double() * other.double()).clamp_min(1e-300)
+def fisher(first: Tensor, second: Tensor) -> Tensor:
+    """Combined p-value of two independent tests, elementwise (Fisher 1932)."""
+    product = (first.double() * second.double()).clamp_min(1e-300)
     return product * (1 - product.log())
 
 
-def first_or_both(one: Tensor, other: Tensor) -> Tensor:
-    """One p-value for the hypothesis that two hold, by the first alone or by both together, elementwise.
-
-    Of the two tests, that of `one` and Fisher's of both, the better one counts, as one of two (Bonferroni).
-    """
-    return (2 * torch.minimum(one.double(), fisher(one, other))).clamp(max=1.0)
+def first_or_both(first: Tensor, second: Tensor) -> Tensor:
+    """Combined p-value, elementwise: the smaller of `first` and Fisher's combination of both, times 2 (Bonferroni)."""
+    return (2 * torch.minimum(first.double(), fisher(first, second))).clamp(max=1.0)
 
 
 def predictive_tail(
     excess: Tensor, *, total: Tensor | float, count: Tensor | float, prior_total: float, prior_count: float
 ) -> Tensor:
-    """P(a further value is `excess` or more) by an exponential law of which `count` values are known, elementwise.
+    """Posterior predictive P(a new value >= `excess`) of an exponential distribution, elementwise.
 
-    The law's rate is known as well as the values, which sum to `total`, tell it: under a Gamma prior, which counts as
-    `prior_count` values that sum to `prior_total`, a further value follows Lomax's law. Where values are logarithms of
-    how far others lie beyond a bar, these follow a power law (Hill 1975).
+    The rate is estimated from `count` values that sum to `total`, under a Gamma prior worth `prior_count` values that
+    sum to `prior_total`; the predictive distribution is then Lomax. With values log(x / threshold) this is the tail of
+    a power law in x (Hill 1975).
     """
     whole = torch.as_tensor(total, dtype=torch.float64, device=excess.device) + prior_total
     number = torch.as_tensor(count, dtype=torch.float64, device=excess.device) + prior_count
@@ -78,9 +77,9 @@ def predictive_tail(
 
 
 def hypergeometric_tail(hits: int, drawn: int, marked: int, whole: int) -> float:
-    """P(at least `hits` of `drawn` are marked) where `marked` of `whole` are, and any draw is as likely.
+    """P(at least `hits` of `drawn` are marked), drawing without replacement from `whole` of which `marked` are.
 
-    One side of Fisher's exact test.
+    The one-sided p-value of Fisher's exact test.
     """
     count = torch.arange(max(hits, drawn + marked - whole, 0), min(drawn, marked) + 1, dtype=torch.float64)
     ways = [_log_choose(marked, count), _log_choose(whole - marked, drawn - count)]
@@ -94,9 +93,9 @@ def _log_choose(whole: int, part: Tensor) -> Tensor:
 
 
 def binomial_tail(hits: Tensor, trials: Tensor, rate: Tensor) -> Tensor:
-    """P(Binomial(trials, rate) >= hits), elementwise, through the Gaussian tail.
+    """P(Binomial(trials, rate) >= hits), elementwise, by a normal approximation.
 
-    Source: Peizer & Pratt (1968), equation 1.2. Good to a factor of two down to 1e-12.
+    Source: Peizer & Pratt (1968), equation 1.2. Within a factor of two down to 1e-12.
     """
     below, trials, rate = hits.double() - 1, trials.double(), rate.double()
     over, under = below + 0.5, trials - below - 0.5
@@ -104,7 +103,7 @@ def binomial_tail(hits: Tensor, trials: Tensor, rate: Tensor) -> Tensor:
     gap = over - mean
     shift = 0.02 * ((1 - rate) / (below + 1) - rate / (trials - below) + (0.5 - rate) / (trials + 1))
     information = torch.xlogy(over, over / mean) + torch.xlogy(under, under / miss)
-    # Close to the mean the ratio of two small numbers is known better by its limit.
+    # Close to the mean the quotient is 0 / 0, so its limit is used.
     unit = torch.where(gap.abs() > 1e-3 * spread, (2 * information).clamp_min(0).sqrt() / gap.abs(), 1 / spread)
     z = (below + 2 / 3 - (trials + 1 / 3) * rate + shift) * unit / (1 + 1 / (6 * trials)).sqrt()
     tail = 0.5 * torch.erfc(z / math.sqrt(2))

@@ -1,11 +1,11 @@
-"""Products with matrices of which most numbers are zero, as in hashed words: no others, in a third of the time."""
+"""Products with mostly zero matrices, such as hashed words, in a third of the time of dense ones."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-SPARSE = 1 / 16  # share of numbers that are not zero, up to which it pays to skip the others
+SPARSE = 1 / 16  # largest share of non-zeros at which sparse products are faster
 
 
 def product(value: Tensor, matrix: Tensor) -> Tensor:
@@ -21,5 +21,5 @@ def gram(value: Tensor) -> Tensor:
 
 
 def sparse(value: Tensor) -> bool:
-    """Whether most numbers are zero, where skipping them pays."""
+    """Whether a sparse product is faster: on a CPU, with few non-zeros."""
     return value.device.type == "cpu" and int(value.count_nonzero()) <= SPARSE * value.numel()

@@ -1,4 +1,4 @@
-"""Eigenvectors: whitening by a pooled covariance, and the top directions of each class."""
+"""Whitening by a pooled covariance, spatial signs, and the top eigenvectors of each class."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 def whitening(scatter: Tensor, rows: float, *, limit: int, floor: float) -> Tensor:
     """W [D, d], so that x @ W has about unit covariance when x has `scatter` [D, D] / `rows`.
 
-    d is the rank, but at most `limit`; the directions of least variance are left out first. `floor` times the mean
-    eigenvalue is added to each: dividing by the smallest would let rounding errors outvote content.
+    d is the numerical rank, at most `limit`, and keeps the directions of largest variance. `floor` times the mean
+    eigenvalue is added to each eigenvalue, lest the smallest ones amplify rounding errors.
     """
     value, vector = torch.linalg.eigh(scatter / max(rows, 1.0))
     rank = int((value > value[-1] * 1e-7).sum()) if float(value[-1]) > 0 else 0
@@ -22,7 +22,7 @@ def whitening(scatter: Tensor, rows: float, *, limit: int, floor: float) -> Tens
 
 
 def spatial_sign(value: Tensor) -> Tensor:
-    """Every row of `value` [B, d] scaled to length sqrt(d): single odd rows can then not own a direction.
+    """Every row of `value` [B, d] scaled to length sqrt(d), so that single outliers cannot determine a direction.
 
     Source: Visuri, Koivunen & Oja (2000), sign covariance matrices.
     """
@@ -34,8 +34,8 @@ def spatial_sign(value: Tensor) -> Tensor:
 def top_directions(covariance: Tensor, rank: int, *, sweeps: int = 24) -> Tensor:
     """Leading eigenvectors [K, d, rank] of `covariance` [K, d, d], by block power iteration.
 
-    Source: Halko, Martinsson & Tropp (2011), algorithm 4.4, with as many spare vectors as asked for. Directions whose
-    eigenvalues nearly coincide come mixed: what is asked of them is what stands out along them, not their order.
+    Source: Halko, Martinsson & Tropp (2011), algorithm 4.4, oversampled by `rank` vectors. Eigenvectors of nearly equal
+    eigenvalues may come out mixed, which does not matter to a search for outliers along them.
     """
     classes, dim, _ = covariance.shape
     if dim <= 4 * rank:
