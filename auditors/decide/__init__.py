@@ -1,5 +1,5 @@
-"""From p-values of many tests to groups that are accused, rows that are flagged, and a verdict.
+"""From the p-values of all runs to suspicious groups, flagged rows and a verdict.
 
-Knows neither detectors nor embedders: what a decision needs of them is in the facts that it is given. Imports stats,
+Knows neither detectors nor embedders: the properties of them that a decision depends on are passed in. Imports stats,
 dataset, types and settings.
 """

@@ -1,10 +1,10 @@
-"""Explaining away (Pearl 1988): what one finding accounts for is no evidence for another.
+"""Explaining away (Pearl 1988): evidence that one finding accounts for does not support another.
 
-Rows with a trigger and a false label look like rows of other classes as flipped labels do. Whoever counts such rows
-finds too many in the class; but to a model that has learned the trigger from the others they look right, and the rows
-that it doubts instead are innocent. Likewise the doubted rows of one class are among all doubted rows: what they share
-is no pattern of all classes, and the rows of other classes that come closest to it are innocent. A pattern of all
-classes shows in each about as often, or as clearly in rows of others.
+Two cases. First, relabelled rows with a trigger look like rows of other classes, as rows with flipped labels do. A
+detector that only counts such rows counts them as well, but a model that learned the trigger from the other folds gives
+them their label, and the rows whose labels it doubts instead are innocent. Second, a test over all classes pools the
+doubted rows of every class. If one class alone has a pattern, the pooled test finds it too, and flags the rows of other
+classes that come closest to it. A pattern of all classes is about as frequent in each, or as clear in rows of others.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from foretaste.decide.settings import ExplainingAway
 from foretaste.decide.significance import GROUP
 
 
-def away(
+def explained_away(
     groups: pl.DataFrame, members: pl.DataFrame, class_rows: Sequence[int], settings: ExplainingAway
 ) -> pl.DataFrame:
-    """The tested `groups` without the suspicion that a pattern in one class accounts for.
+    """`groups`, where those that a pattern in one class accounts for are neither suspicious nor watched any more.
 
-    groups      as `suspects.significance` gives them
-    members     as `suspects.members` gives them: the rows flagged in each suspicious group
-    class_rows  rows of each class
+    groups      as `significance.significance` returns them
+    members     as `significance.members` returns them: the rows flagged in each suspicious group
+    class_rows  number of rows of each class
     """
     suspicious = groups.filter("suspicious", "names_rows").select(*GROUP)
     flagged = members.join(suspicious, on=GROUP).explode("rows", "posterior")
@@ -33,38 +33,43 @@ def away(
     if patterned.is_empty():
         return groups
     out = groups.join(patterned, on="label", how="left", maintain_order="left")
-    mine = pl.col("patterned").list.len().fill_null(0)
-    relabelled = pl.lit(value=False)
+    count = pl.col("patterned").list.len().fill_null(0)
+    counted = pl.lit(value=False)
     if "evidence_foreign_rows" in groups.columns:
-        enough = mine >= settings.shared * pl.col("evidence_foreign_rows")
-        relabelled = ~pl.col("names_rows") & pl.col("patterned").is_not_null() & enough.fill_null(value=False)
-    # A row of a class that is the more suspicious itself counts there, but is one of all classes' rows as well.
+        enough = count >= settings.shared * pl.col("evidence_foreign_rows")
+        counted = ~pl.col("names_rows") & pl.col("patterned").is_not_null() & enough.fill_null(value=False)
+    # A row is scored in the more suspicious of its groups; one flagged in its class is a row of all classes as well.
     everywhere = suspicious.join(groups.filter(pl.col("label") < 0).select(*GROUP), on=GROUP)
     shown = everywhere.join(flagged.select("detector", "embedder", "rows", "posterior"), on=["detector", "embedder"])
-    mine = pl.col("rows").is_in(pl.col("patterned"))
+    inside = pl.col("rows").is_in(pl.col("patterned"))
     shares = (
         shown.join(patterned, how="cross")
         .group_by(*GROUP, "label")
         .agg(
-            mine.sum().alias("mine"), pl.len().alias("all"), pl.col("posterior").filter(~mine).mean().alias("certainty")
+            inside.sum().alias("inside"),
+            pl.len().alias("all"),
+            pl.col("posterior").filter(~inside).mean().alias("certainty"),
         )
     )
-    found = [
-        one
-        for *one, label, part, whole, certainty in shares.iter_rows()
+    keys = [
+        key
+        for *key, label, part, whole, certainty in shares.iter_rows()
         if part >= settings.shared * whole
         or (certainty < settings.certain and concentrated(part, whole, class_rows[label], sum(class_rows), settings))
     ]
-    narrow = pl.DataFrame(found, {name: groups.schema[name] for name in GROUP}, orient="row")
-    narrow = narrow.unique().with_columns(one_class=True)
-    out = out.join(narrow, on=GROUP, how="left", maintain_order="left")
-    accounted = relabelled | pl.col("one_class").fill_null(value=False)
+    one_class = pl.DataFrame(keys, {name: groups.schema[name] for name in GROUP}, orient="row")
+    one_class = one_class.unique().with_columns(one_class=True)
+    out = out.join(one_class, on=GROUP, how="left", maintain_order="left")
+    accounted = counted | pl.col("one_class").fill_null(value=False)
     return out.with_columns(pl.col("suspicious") & ~accounted, pl.col("watched") & ~accounted).drop(
         "patterned", "one_class"
     )
 
 
-def concentrated(mine: int, shown: int, class_rows: int, rows: int, settings: ExplainingAway) -> bool:
-    """Whether `mine` of `shown` rows with a pattern are too many for a class of `class_rows`, were it in all alike."""
-    often = mine * (rows - class_rows) >= settings.times * (shown - mine) * class_rows
-    return often and float(binom.sf(mine - 1, shown, class_rows / rows)) <= settings.chance
+def concentrated(inside: int, shown: int, class_rows: int, rows: int, settings: ExplainingAway) -> bool:
+    """Whether `inside` of the `shown` rows with a pattern are too many for a class of `class_rows` of all `rows`.
+
+    Too many if the pattern were equally frequent in all classes.
+    """
+    often = inside * (rows - class_rows) >= settings.times * (shown - inside) * class_rows
+    return often and float(binom.sf(inside - 1, shown, class_rows / rows)) <= settings.chance

@@ -1,4 +1,8 @@
-"""What came since an earlier audit, looked at harder: odd rows that arrived together are hardly odd by chance."""
+"""A more sensitive test for rows that were added or changed since an earlier audit.
+
+Rows that stand out in their class by chance are no more likely to be new than others. Where they are, the two tests
+together are stronger evidence than either.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +26,16 @@ STAND_OUT = "evidence_stand_out"
 
 @dataclass(frozen=True)
 class Recency:
-    """What changed between an earlier audit or manifest, `place`, and the rows audited now."""
+    """The difference between an earlier audit or manifest, `place`, and the rows audited now."""
 
     place: str
     found: Difference
     fresh: frozenset[int]  # rows added, changed, relabelled or replaced
-    fresh_of: dict[str | None, int]  # their number by class
+    fresh_of: dict[str | None, int]  # their number by class name
 
 
 def earlier(place: str) -> Manifest:
-    """The manifest of an earlier audit. Raises PlanError where the place is none, DataError where it cannot be read."""
+    """The manifest at `place`. Raises PlanError where there is none, DataError where it cannot be read."""
     found = manifest.stored(place)
     if found is None:
         raise PlanError(f"--since must name an audit's folder or a manifest, and {place} is neither")
@@ -48,40 +52,40 @@ def since(old: Manifest, folder: str) -> Recency:
     return Recency(old.place, found, frozenset(found.fresh.to_list()), dict(counts.rows()))
 
 
-def sharpened(groups: pl.DataFrame, scores: str, dataset: Dataset, recency: Recency, decide: Decide) -> pl.DataFrame:
-    """Groups that are only watched are accused where the rows that stand out in them came with the change.
+def promoted(groups: pl.DataFrame, scores: str, dataset: Dataset, recency: Recency, decide: Decide) -> pl.DataFrame:
+    """`groups`, where a watched group is suspicious if the rows flagged in it are new more often than chance allows.
 
-    Which rows of an innocent class stand out has nothing to do with when they came, so that more of them are new than
-    `decide.fdr` allows by chance (Fisher's exact test within the class, corrected for as many looks as watch the class)
-    happens in watch * fdr of clean datasets. Where a whole source arrived at once, new rows differ for honest reasons:
-    at worst all that is watched is accused, which chance alone brings about in `decide.watch` of clean datasets. Adds
-    how many rows stand out, and how many of those arrived, to the evidence of every suspicious or watched group.
+    Fisher's exact test within the class, Bonferroni-corrected for the runs that watch the class, at level `decide.fdr`.
+    In an innocent class which rows stand out is independent of their age, so both tests reject in watch * fdr of clean
+    datasets. Where new rows differ for an innocent reason, such as a new source, at worst every watched group becomes
+    suspicious, which chance does in `decide.watch` of clean datasets. Adds the numbers of rows that stand out, and of
+    new ones among them, to the evidence of every suspicious or watched group.
     """
     rows = []
-    looks = dict(groups.filter("watched")["label"].value_counts().rows())
-    for one in members(groups, scores, decide).iter_rows(named=True):
-        label = one["label"]
+    watching = dict(groups.filter("watched")["label"].value_counts().rows())
+    for group in members(groups, scores, decide).iter_rows(named=True):
+        label = group["label"]
         name = dataset.classes[label] if dataset.classes and label >= 0 else None
-        whole = dataset.class_rows[label] if name is not None else dataset.rows
+        class_rows = dataset.class_rows[label] if name is not None else dataset.rows
         fresh = recency.fresh_of.get(name, 0) if name is not None else len(recency.fresh)
-        arrived = len(recency.fresh.intersection(one["rows"]))
-        chance = hypergeometric_tail(arrived, len(one["rows"]), fresh, whole)
-        chance *= max(looks.get(label, 1), 1)
-        rows.append([one[key] for key in GROUP] + [len(one["rows"]), arrived, chance])
+        arrived = len(recency.fresh.intersection(group["rows"]))
+        p_value = hypergeometric_tail(arrived, len(group["rows"]), fresh, class_rows)
+        p_value *= max(watching.get(label, 1), 1)
+        rows.append([group[key] for key in GROUP] + [len(group["rows"]), arrived, p_value])
     schema = {key: groups.schema[key] for key in GROUP}
-    told = pl.DataFrame(
-        rows, orient="row", schema=schema | {STAND_OUT: pl.Int64, ARRIVED: pl.Int64, "chance": pl.Float64}
+    tests = pl.DataFrame(
+        rows, orient="row", schema=schema | {STAND_OUT: pl.Int64, ARRIVED: pl.Int64, "p_fresh": pl.Float64}
     )
-    together = pl.col("watched") & (pl.col("chance") <= decide.fdr).fill_null(value=False)
+    promoted = pl.col("watched") & (pl.col("p_fresh") <= decide.fdr).fill_null(value=False)
     return (
-        groups.join(told, on=GROUP, how="left", maintain_order="left")
-        .with_columns((pl.col("suspicious") | together), pl.col("watched") & ~together)
-        .drop("chance")
+        groups.join(tests, on=GROUP, how="left", maintain_order="left")
+        .with_columns((pl.col("suspicious") | promoted), pl.col("watched") & ~promoted)
+        .drop("p_fresh")
     )
 
 
 def note(recency: Recency, flagged: pl.DataFrame) -> str:
-    """What changed, and how much of it is flagged, in a sentence. `flagged` has the column row."""
+    """A sentence on what changed and how much of it is flagged. `flagged` has the column row."""
     counts = recency.found.counts
     changed = ", ".join(f"{counts[one]} {one}" for one in (*FRESH,) if counts[one]) or "no row added or changed"
     hits = len(recency.fresh.intersection(flagged["row"].to_list()))

@@ -1,10 +1,10 @@
-"""Natural clusters: a group whose rows resemble each other as a whole is a kind of content, not a planted pattern.
+"""Natural clusters: a group whose rows resemble each other in their whole content is not a planted pattern.
 
-A trigger is put on content of all sorts: take what the group has in common out of its rows, and each lies among rows of
-the content it was planted on. Those are rows of other classes where labels were changed too. Where they were not, any
-row of the class is as near as another, so the group's own rows are neighbours as often as their number makes them.
-Rows of a natural cluster (a way of writing a digit, frames of one video) lie in their own class and stay nearest to
-each other. Nothing here needs to know which of these it is looking at.
+A trigger is planted on varied content. Once the pattern that a group shares is projected out, the nearest neighbours of
+a poisoned row are rows with the same content: rows of other classes if the label was changed, any rows of its own class
+if it was not (clean-label), and then rows of the group only as often as its size predicts. Rows of a natural cluster
+(one way to write a digit, frames of one video) lie in their own class and remain nearest to each other. One test of the
+neighbours covers all three cases.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A suspicious group: its class (-1 = the whole dataset) and its rows, ascending."""
+    """A group that may be a natural cluster: its class (-1 = the whole dataset) and its rows, ascending."""
 
     label: int
     rows: tuple[int, ...]
@@ -37,7 +37,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums of n rows [D], of their squares [D], and n."""
+    """Sum of n rows [D], sum of their squares [D], and n: mergeable over shards."""
 
     value: Tensor  # [D] float64
     square: Tensor  # [D] float64
@@ -62,7 +62,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class Outline:
-    """Sums of the plain content of a group and of the rest of its class, and the content of the looked-up rows."""
+    """Moments of the content of a group and of the rest of its class, and the content of the sampled query rows."""
 
     inside: Sums
     outside: Sums
@@ -78,40 +78,43 @@ class Outline:
         )
 
     def free(self, flat: float) -> Tensor:
-        """Coordinates [D] bool that the group has not made alike in all its rows, to `flat` of its variance."""
-        alike: Tensor = self.inside.variance < flat * self.outside.variance
-        return ~alike if bool((~alike).any()) else torch.ones_like(alike)
+        """Coordinates [D] bool whose variance in the group is at least `flat` of that in the rest of its class.
+
+        All of them where there is no such coordinate.
+        """
+        overwritten: Tensor = self.inside.variance < flat * self.outside.variance
+        return ~overwritten if bool((~overwritten).any()) else torch.ones_like(overwritten)
 
     def axis(self, free: Tensor) -> Tensor:
-        """What the group has that the rest of its class has not, where it is `free` [D], as a unit vector [D]."""
+        """Unit vector [D] from the mean of the rest of the class to the group's, in the `free` [D] coordinates."""
         return normalize((self.inside.mean - self.outside.mean) * free, dim=0).float()
 
 
-def looked_up(rows: Sequence[int], most: int) -> Tensor:
-    """At most so many of the rows, evenly spread."""
+def evenly_spaced(rows: Sequence[int], most: int) -> Tensor:
+    """At most `most` of the rows, at equal steps."""
     step = max(1, -(-len(rows) // most))
     return torch.tensor(rows[::step])
 
 
-def drawn(row: Tensor, most: int, among: int) -> Tensor:
-    """About `most` of so many rows, the same ones however they come: row numbers [B] to bool [B]."""
+def hash_sampled(row: Tensor, most: int, among: int) -> Tensor:
+    """A sample of about `most` of `among` rows that does not depend on shards: row numbers [B] to bool [B]."""
     return (row * 2654435761) % 2**32 < 2**32 * most / max(among, 1)
 
 
-def without(value: Tensor, axis: Tensor) -> Tensor:
-    """Rows [B, D] without their part along `axis` [D], at unit length: a strong pattern may leave little else."""
+def projected_out(value: Tensor, axis: Tensor) -> Tensor:
+    """Rows [B, D] without their component along `axis` [D], normalised: a strong pattern may leave little else."""
     return normalize(value - (value @ axis)[:, None] * axis, dim=1)
 
 
 @dataclass(frozen=True)
 class NeighbourShares:
-    """Where the nearest neighbours of a group's rows and of the rest of its class lie. All are shares.
+    """Where the nearest neighbours of a group's rows, and of the rest of its class, lie. All are shares.
 
-    inside    of the group's neighbours, in the group
-    by_chance the same, were the group's rows any rows of the class
-    own       of the group's neighbours outside it, in its class
-    rest      of the neighbours outside the group of the rest of the class, in their class
-    anywhere  of all rows outside the group, in its class
+    inside     neighbours of the group's rows that lie in the group
+    by_chance  the same, expected if the group were a random subset of its class
+    own        neighbours of the group's rows outside the group that lie in its class
+    rest       the same for the neighbours of the other rows of the class
+    anywhere   rows outside the group that are of its class
     """
 
     inside: float
@@ -121,29 +124,29 @@ class NeighbourShares:
     anywhere: float
 
     def natural(self, settings: NaturalClusters) -> bool:
-        """Whether the group is a kind of content."""
+        """Whether the group is a natural cluster."""
         if self.inside >= settings.copies:
             return True
-        at_home = self.own >= (self.anywhere + self.rest) / 2
-        return self.rest >= settings.telling and at_home and self.inside - self.by_chance >= settings.closer
+        in_own_class = self.own >= (self.anywhere + self.rest) / 2
+        return self.rest >= settings.telling and in_own_class and self.inside - self.by_chance >= settings.closer
 
 
 def shares(found: Neighbours, query: Tensor, group: Candidate, dataset: Dataset) -> NeighbourShares:
-    """What the neighbours `found` of the rows `query` [Q] say of a group."""
+    """The shares of a group from the neighbours `found` of the rows `query` [Q]."""
     members = torch.tensor(group.rows)
-    near, label, asked = found.row.cpu(), found.label.cpu(), torch.isin(query.cpu(), members)
-    inside, there = torch.isin(near, members), near >= 0
-    mine = inside[asked & there.any(1)] if len(near) else inside
-    if group.label < 0 or not len(mine):
-        return NeighbourShares(_share(mine), 1.0, 0.0, 0.0, 1.0)
+    near, label, in_group = found.row.cpu(), found.label.cpu(), torch.isin(query.cpu(), members)
+    inside, exists = torch.isin(near, members), near >= 0
+    of_group = inside[in_group & exists.any(1)] if len(near) else inside
+    if group.label < 0 or not len(of_group):
+        return NeighbourShares(_share(of_group), 1.0, 0.0, 0.0, 1.0)
     size, rows = dataset.class_rows[group.label], len(members)
-    own = (label == group.label) & there
-    outside = there & ~inside
+    own = (label == group.label) & exists
+    outside = exists & ~inside
     return NeighbourShares(
-        inside=_share(mine),
-        by_chance=float(own[asked].double().mean()) * (rows - 1) / max(size - 1, 1),
-        own=_share(own[asked][outside[asked]]),
-        rest=_share(own[~asked][outside[~asked]]),
+        inside=_share(of_group),
+        by_chance=float(own[in_group].double().mean()) * (rows - 1) / max(size - 1, 1),
+        own=_share(own[in_group][outside[in_group]]),
+        rest=_share(own[~in_group][outside[~in_group]]),
         anywhere=(size - rows) / max(dataset.rows - rows, 1),
     )
 
@@ -153,13 +156,13 @@ def _share(hit: Tensor) -> float:
 
 
 def candidates(groups: pl.DataFrame, members: pl.DataFrame) -> dict[tuple[Hashable, ...], Candidate]:
-    """The suspected or watched groups that may turn out to be natural clusters, by what names them (GROUP).
+    """The suspicious or watched groups that may be natural clusters, by their key (GROUP).
 
-    `groups` are as decide.significance gives them, `members` as significance.members does.
+    `groups` are as significance.significance returns them, `members` as significance.members does.
     """
-    mine = members.join(groups.filter("acquittable").select(*GROUP), on=GROUP, how="semi", maintain_order="left")
+    found = members.join(groups.filter("acquittable").select(*GROUP), on=GROUP, how="semi", maintain_order="left")
     return {
-        tuple(key): Candidate(label, tuple(rows)) for *key, label, rows in mine.select(*GROUP, "label", "rows").rows()
+        tuple(key): Candidate(label, tuple(rows)) for *key, label, rows in found.select(*GROUP, "label", "rows").rows()
     }
 
 
@@ -170,8 +173,8 @@ def acquitted(
     dataset: Dataset,
     settings: NaturalClusters,
 ) -> tuple[pl.DataFrame, list[str]]:
-    """The groups, of which those that are natural clusters are suspicious no more; a note says so of each class."""
-    cleared = [key for key, one in near.items() if one.natural(settings)]
+    """`groups`, where natural clusters are neither suspicious nor watched any more, and a note for each such class."""
+    cleared = [key for key, group in near.items() if group.natural(settings)]
     if not cleared:
         return groups, []
     notes: dict[int, str] = {}
@@ -186,8 +189,8 @@ def acquitted(
             f"(row {rows[0]} is one of them).",
         )
     schema = {name: groups.schema[name] for name in GROUP}
-    let_go = pl.DataFrame(cleared, schema=schema, orient="row").with_columns(natural=True)
-    groups = groups.join(let_go, on=GROUP, how="left", maintain_order="left")
+    natural = pl.DataFrame(cleared, schema=schema, orient="row").with_columns(natural=True)
+    groups = groups.join(natural, on=GROUP, how="left", maintain_order="left")
     innocent = pl.col("natural").fill_null(value=False) & (pl.col("kind") != str(Kind.LABEL))
     groups = groups.with_columns(pl.col("suspicious") & ~innocent, pl.col("watched") & ~innocent)
     return groups.drop("natural"), list(notes.values())

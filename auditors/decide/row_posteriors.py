@@ -1,4 +1,4 @@
-"""Which rows are flagged: what the suspected groups say of each of their rows, and why."""
+"""Which rows are flagged, and why: the posteriors of all suspicious runs on a row, combined."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def judge(
 ) -> pl.DataFrame:
     """The samples of one shard: every row once, with its risk, its flags and the reason.
 
-    A row is flagged for what a suspicious group is suspected of when the posteriors of the runs that suspect the group
-    reach `decide.posterior`. The runs of one family of detectors look at one thing and are averaged, each by its
-    evidence for the group, -log p; families are independent witnesses. Wrong labels are single rows and need no group.
+    A row of a suspicious group is flagged if its combined posterior reaches `decide.posterior`. Runs of one family of
+    detectors measure the same thing: their posteriors are averaged, weighted by the evidence -log p for the group.
+    Families are treated as independent: 1 - the product of (1 - posterior). Wrong labels need no suspicious group.
     """
     rows = pl.DataFrame(pl.from_arrow(identity))
     facts = groups.select(
@@ -61,10 +61,10 @@ def judge(
         pl.when(label).then(pl.lit(str(Kind.LABEL))),
         pl.when(integrity).then(pl.lit(str(Kind.INTEGRITY))),
     ).list.drop_nulls()
-    accusers = pl.concat_list(
-        pl.when(backdoor).then(pl.col("attackers")).otherwise(pl.lit([], dtype=pl.List(pl.String))),
-        pl.when(copied).then(pl.col("copiers")).otherwise(pl.lit([], dtype=pl.List(pl.String))),
-        pl.when(label).then(pl.col("doubters")).otherwise(pl.lit([], dtype=pl.List(pl.String))),
+    detectors = pl.concat_list(
+        pl.when(backdoor).then(pl.col("attack_detectors")).otherwise(pl.lit([], dtype=pl.List(pl.String))),
+        pl.when(copied).then(pl.col("copy_detectors")).otherwise(pl.lit([], dtype=pl.List(pl.String))),
+        pl.when(label).then(pl.col("label_detectors")).otherwise(pl.lit([], dtype=pl.List(pl.String))),
     ).list.unique(maintain_order=True)
     certainty = pl.max_horizontal(
         pl.when(backdoor).then(pl.col("attack")),
@@ -77,7 +77,7 @@ def judge(
             pl.format(
                 "stands apart{} ({})",
                 pl.format(" in class {}", pl.col("label")).fill_null(""),
-                pl.col("attackers").list.join(", "),
+                pl.col("attack_detectors").list.join(", "),
             )
         ),
         pl.when(copied).then(pl.lit("one of too many near copies of one text")),
@@ -93,7 +93,7 @@ def judge(
         pl.col("p_row").fill_null(1.0).alias("p_value"),
         flagged.alias("flagged"),
         kinds.alias("kinds"),
-        accusers.alias("detectors"),
+        detectors.alias("detectors"),
         reason.fill_null("").alias("reason"),
     )  # fmt: skip
 
@@ -105,19 +105,19 @@ _EMPTY: dict[str, pl.DataType | type[pl.DataType]] = {
     "wrong": pl.Float64,
     "hint": pl.Float64,
     "p_row": pl.Float64,
-    "attackers": pl.List(pl.String),
-    "copiers": pl.List(pl.String),
-    "doubters": pl.List(pl.String),
+    "attack_detectors": pl.List(pl.String),
+    "copy_detectors": pl.List(pl.String),
+    "label_detectors": pl.List(pl.String),
 }
 
 
 def _summed(seen: pl.DataFrame, decide: Decide) -> pl.DataFrame:
-    """Per row: posterior of an attack and of a wrong label, a hint for the ranking, the least p-value, who accuses."""
+    """Per row: posteriors of an attack, of copies and of a wrong label, rank, smallest p-value, accusing detectors."""
     attack, label = pl.col("kind") != str(Kind.LABEL), pl.col("kind") == str(Kind.LABEL)
     copies = (pl.col("kind") == str(Kind.DUPLICATE)).alias("copies")
     posterior = pl.col("posterior").cast(pl.Float64).clip(0, 1)
     accuses = attack & pl.col("suspicious")
-    # Unsuspicious rows are ranked by how odd both they and their group are; a wrong label counts for less.
+    # Ranks rows that are not flagged, by how unusual both they and their group are; a wrong label counts for less.
     hint = (
         pl.when(attack)
         .then((1 - pl.col("p_group")) * (0.5 * posterior + 0.5 * (1 - pl.col("p_value"))))
@@ -135,15 +135,19 @@ def _summed(seen: pl.DataFrame, decide: Decide) -> pl.DataFrame:
         pl.when(label).then(posterior).otherwise(0.0).max().alias("wrong"),
         hint.max().alias("hint"),
         (pl.col("p_value").min() * pl.len()).clip(0, 1).alias("p_row"),
-        pl.col("detector").filter(accuses & ~copies & (posterior >= 0.1)).unique().sort().alias("attackers"),
-        pl.col("detector").filter(accuses & copies & (posterior >= 0.1)).unique().sort().alias("copiers"),
-        pl.col("detector").filter(label & (posterior >= decide.label_posterior)).unique().sort().alias("doubters"),
+        pl.col("detector").filter(accuses & ~copies & (posterior >= 0.1)).unique().sort().alias("attack_detectors"),
+        pl.col("detector").filter(accuses & copies & (posterior >= 0.1)).unique().sort().alias("copy_detectors"),
+        pl.col("detector")
+        .filter(label & (posterior >= decide.label_posterior))
+        .unique()
+        .sort()
+        .alias("label_detectors"),
     )
     return attacked.join(others, on="row")
 
 
 def samples(judged: pl.DataFrame, dataset: Dataset) -> pa.Table:
-    """A judged shard in the shape of tables.samples."""
+    """A judged shard in the schema of tables.samples."""
     id_type = pa.type_for_alias(dataset.id_type) if dataset.id_type else None
     schema = tables.samples(id_type)
     return judged.select(schema.names).to_arrow().cast(schema)

@@ -1,4 +1,4 @@
-"""What turns p-values into flags: every number that decides after the detectors have spoken."""
+"""Settings of the decision: how the detectors' p-values and posteriors become findings, flags and a verdict."""
 
 from __future__ import annotations
 
@@ -11,78 +11,84 @@ from foretaste.stats.mixture import LIKELIER
 
 @dataclass(frozen=True)
 class NaturalClusters:
-    """When a suspicious group is a kind of content and not a planted pattern (decide/natural_clusters.py).
+    """When a suspicious group is a natural cluster and is acquitted (decide/natural_clusters.py).
 
-    neighbours  nearest rows that are looked up for a row
-    sample      rows of a group, and of the rest of its class, whose neighbours are looked up, at most
-    copies      share of neighbours inside the group from which on its rows are near copies of each other
-    telling     share of neighbours in their own class from which on neighbours tell classes apart at all
-    closer      share of neighbours inside the group, beyond what its number of rows makes of it, from which on it is
-                natural
-    flat        variance of a coordinate in the group, as a share of that in its class, below which a pattern has
-                overwritten it
+    neighbours  number of nearest neighbours searched for each query row
+    sample      largest number of query rows from the group, and about as many from the rest of its class
+    copies      a group is acquitted if at least this share of its rows' nearest neighbours lies in the group itself:
+                the rows are near copies of each other
+    telling     smallest share of the nearest neighbours of the rest of the class that must be of that class; below it
+                neighbours do not separate classes, and only `copies` acquits
+    closer      smallest excess, over the share expected by chance, of the group's nearest neighbours that lie in the
+                group itself
+    flat        a coordinate is ignored if its variance in the group is below this share of its variance in the rest of
+                the class: a pattern has overwritten it
     """
 
-    neighbours: int = threshold(5, "as usual for k-NN; not tuned")
-    sample: int = threshold(256, "a share then has a standard error of at most 3 %")
+    neighbours: int = threshold(5, "a usual k of k-NN; not tuned")
+    sample: int = threshold(256, "the standard error of a share is then at most 3 %")
     copies: float = threshold(0.6, "not tuned")
-    telling: float = threshold(0.5, "more often than not; so they do in digits, and not in the pixels of CIFAR-10")
+    telling: float = threshold(0.5, "a majority; exceeded in handwritten digits, not in the pixels of CIFAR-10")
     closer: float = threshold(
         0.1,
-        "ways to write a digit, 14 groups of 6 draws: 11 above .1, up to .22; planted on rows of one class of the same "
-        "digits, 60 groups: patches of up to 8 of 32 pixels, blends of up to .3, signals at most .06",
+        "measured on digits: 11 of 14 natural groups (ways to write a digit, 6 draws) exceed .1, the most .22; none of "
+        "60 groups planted in one class (patches of up to 8 of 32 pixels, blends of up to .3, signals) exceeds .06",
     )
     flat: float = threshold(0.25, "half the standard deviation; not tuned")
 
 
 @dataclass(frozen=True)
 class Corroboration:
-    """When two runs mean the same rows of a class (decide/corroboration.py).
+    """When two runs on a class corroborate each other (decide/corroboration.py).
 
-    shared  share of the rows of one run that another has too, from which on they mean the same
+    shared  two sets of flagged rows corroborate each other if their overlap is at least this share of the smaller set
     """
 
-    shared: float = threshold(0.5, "most of them; not tuned")
+    shared: float = threshold(0.5, "a majority; not tuned")
 
 
 @dataclass(frozen=True)
 class ExplainingAway:
-    """When one finding accounts for another (decide/explaining_away.py).
+    """When one finding explains another away (decide/explaining_away.py).
 
-    shared     share of the rows of a finding that another is about, from which on that accounts for it
-    certain    mean posterior of rows with a pattern; rows that only come close to one have less
-    times      as many times as often in one class as in the others together is no pattern of all classes
-    chance     probability below which a pattern is too frequent in one class to be one of all classes
+    shared   a finding is explained away if another one, in a single class, covers at least this share of its rows
+    certain  a pattern found over all classes is kept if the mean posterior of its rows outside the class with the
+             stronger finding is at least this; rows that only resemble a pattern score lower
+    times    below `certain`, a pattern is attributed to one class if it is at least this many times as frequent there
+             as in the other classes, and `chance` holds
+    chance   largest binomial p-value of that many of its rows in that class, if it were equally frequent in all
     """
 
-    shared: float = threshold(0.5, "most of them; not tuned")
-    certain: float = threshold(0.75, "midway between likelier than not and certain")
+    shared: float = threshold(0.5, "a majority; not tuned")
+    certain: float = threshold(0.75, "midway between 0.5 (more likely than not) and 1 (certain)")
     times: float = threshold(2.0, "not tuned")
-    chance: float = threshold(0.01, "the rate of the audit")
+    chance: float = threshold(0.01, "the same as fdr")
 
 
 @dataclass(frozen=True)
 class Decide:
-    """What turns p-values into flags.
+    """How p-values and posteriors become findings, flags and a verdict.
 
-    fdr              false discovery rate over all groups that all detectors looked at
-    watch            groups beyond `fdr` up to this rate are worth a look and a warning; their rows are not accused
-    posterior        a row of a suspicious group is flagged from this posterior probability on, at least one half
-    label_posterior  a label is called wrong from this posterior probability on, at least one half
-    label_share      more than this share of wrong labels is worth a warning
-    content          the embedder that shows a row's plain content, by which natural clusters are told from planted
-                     groups; "" leaves no group alone
-    beliefs          the embedder whose out-of-fold class probabilities say which labels are doubted, for detectors that
-                     look at other embedders' vectors; "" for none
-    broken_rows      "report" rows that cannot be read and go on, or "refuse" the dataset
+    fdr              false discovery rate at which a class is suspicious: Benjamini-Hochberg over all tested classes,
+                     for wrong labels, near copies and all other attacks separately
+    watch            a class that is not suspicious at `fdr` but at this rate gives a warning; none of its rows is
+                     flagged
+    posterior        a row of a suspicious group is flagged from this posterior probability on (0.5 or more)
+    label_posterior  a label is reported as wrong from this posterior probability on (0.5 or more)
+    label_share      an audit warns if more than this share of all rows has a wrong label
+    content          embedder in whose vectors natural clusters are recognised, one that shows a row's plain content;
+                     "" acquits no group
+    beliefs          embedder whose out-of-fold class probabilities are passed to the detectors on the other embedders;
+                     "" for none
+    broken_rows      rows that cannot be read: "report" lists them and audits the others, "refuse" ends the audit
     """
 
-    fdr: float = threshold(0.01, "one clean dataset in a hundred")
-    watch: float = threshold(0.1, "one clean dataset in ten")
-    posterior: float = threshold(0.5, "more likely than not")
-    label_posterior: float = threshold(0.5, "more likely than not")
+    fdr: float = threshold(0.01, "a false alarm in one of a hundred clean datasets")
+    watch: float = threshold(0.1, "a warning for one of ten clean datasets")
+    posterior: float = threshold(0.5, "more likely poisoned than not")
+    label_posterior: float = threshold(0.5, "more likely wrong than not")
     label_share: float = threshold(
-        0.02, "not tuned; Northcutt, Athalye & Mueller (2021) find 3.3 % in the mean of ten test sets"
+        0.02, "not tuned; Northcutt, Athalye & Mueller (2021) find 3.3 % of wrong labels on average in ten test sets"
     )
     content: str = ""
     beliefs: str = ""
@@ -96,7 +102,7 @@ class Decide:
             if not 0 < getattr(self, name) < 1:
                 raise PlanError(f"[decide] {name} must lie between 0 and 1, got {getattr(self, name)}")
         for name in ("posterior", "label_posterior"):
-            # Which rows stand apart, and which phrases or copies are accused, is decided at one half by each detector.
+            # Detectors select rows, phrases and copies at one half themselves; below that they cannot follow.
             if getattr(self, name) < LIKELIER:
                 raise PlanError(
                     f"[decide] {name} must be at least {LIKELIER}, got {getattr(self, name)}: below it rows would be "

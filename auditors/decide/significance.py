@@ -1,4 +1,4 @@
-"""Which of the tested groups are suspected: all looks at a class are one hypothesis, corrected over classes."""
+"""Which tested groups are suspicious: p-values are combined over the runs on a class and corrected over classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from foretaste.types.findings import Kind
 
 @dataclass(frozen=True)
 class RunTests:
-    """The groups that one run tested, and what its detector claims of them; `check` is the check's name in the plan."""
+    """The groups that one run tested, and the claim of its detector; `check` is the check's name in the plan."""
 
     check: str
     embedder: str
@@ -28,19 +28,19 @@ class RunTests:
 
 
 def significance(tested: Sequence[RunTests], decide: Decide) -> pl.DataFrame:
-    """Every group that any run tested, with the false discovery rate at which its class is suspected.
+    """The groups tested by all runs, each with the q-value of its class.
 
-    All runs that make one claim of one class test one hypothesis (Simes 1986), and the classes are corrected for each
-    other (Benjamini & Hochberg 1995). In a suspected class the runs that would suspect it by themselves say which rows
-    are meant, as far as they agree (decide/corroboration.py).
+    Runs that make the same claim about a class test one hypothesis: their p-values are combined (Simes 1986) and
+    corrected over the classes (Benjamini & Hochberg 1995). A group is suspicious if its class is significant at
+    `decide.fdr` and so is its own, uncorrected p-value; decide/corroboration.py then compares the rows they flag.
 
     Columns: detector (the check's name), embedder, kind, family, names_rows, acquittable, group, label (class index, -1
-    for all), statistic, p_value, q_value, suspicious, watched (not quite suspicious), and evidence_NAME for what the
-    detectors say of their groups.
+    for all), statistic, p_value, q_value, suspicious, watched (significant at `decide.watch` only), and evidence_NAME
+    for the evidence of the detectors.
     """
     frames = []
-    for one in tested:
-        groups = one.groups
+    for run in tested:
+        groups = run.groups
         frames.append(
             pl.DataFrame(
                 {
@@ -51,12 +51,12 @@ def significance(tested: Sequence[RunTests], decide: Decide) -> pl.DataFrame:
                     **{f"evidence_{name}": value.double().cpu().numpy() for name, value in groups.evidence.items()},
                 }
             ).with_columns(
-                pl.lit(one.check).alias("detector"),
-                pl.lit(one.embedder).alias("embedder"),
-                pl.lit(str(one.kind)).alias("kind"),
-                pl.lit(one.family).alias("family"),
-                pl.lit(one.names_rows).alias("names_rows"),
-                pl.lit(one.acquittable).alias("acquittable"),
+                pl.lit(run.check).alias("detector"),
+                pl.lit(run.embedder).alias("embedder"),
+                pl.lit(str(run.kind)).alias("kind"),
+                pl.lit(run.family).alias("family"),
+                pl.lit(run.names_rows).alias("names_rows"),
+                pl.lit(run.acquittable).alias("acquittable"),
             )
         )
     if not frames:
@@ -71,10 +71,10 @@ def significance(tested: Sequence[RunTests], decide: Decide) -> pl.DataFrame:
 
 
 def corrected(groups: pl.DataFrame) -> pl.DataFrame:
-    """The groups with the q_value of their class, from all their p-values."""
-    # Wrong labels, copies and all other attacks are claims of their own.
-    own = [str(Kind.LABEL), str(Kind.DUPLICATE)]
-    claim = pl.when(pl.col("kind").is_in(own)).then("kind").otherwise(pl.lit(str(Kind.BACKDOOR)))
+    """The groups with the q_value of their class, from the p-values of all groups."""
+    # Three claims are tested separately: wrong labels, near copies, and all other attacks.
+    separate = [str(Kind.LABEL), str(Kind.DUPLICATE)]
+    claim = pl.when(pl.col("kind").is_in(separate)).then("kind").otherwise(pl.lit(str(Kind.BACKDOOR)))
     whole = groups.drop("q_value", strict=False).with_columns(claim.alias("claim"))
     classes = pl.concat(
         part.with_columns(pl.Series("q_value", benjamini_hochberg(part["p_class"].to_torch()).numpy()))
@@ -84,7 +84,7 @@ def corrected(groups: pl.DataFrame) -> pl.DataFrame:
 
 
 def jointly(groups: pl.DataFrame, *by: str) -> pl.DataFrame:
-    """One p-value `p_class` for all tests that agree in the columns `by` (Simes 1986), in order."""
+    """One p-value `p_class` for all tests that agree in the columns `by` (Simes 1986), sorted by them."""
     lists = groups.group_by(*by).agg("p_value").sort(*by)
     joint = [float(simes(torch.tensor(p_values, dtype=torch.float64))) for p_values in lists["p_value"].to_list()]
     return lists.select(*by, pl.Series("p_class", joint, dtype=pl.Float64))
@@ -107,16 +107,14 @@ _NOTHING_TESTED = {
 }
 
 
-# The order in which what was tested speaks for a class.
-STRONGEST = ("q_value", "p_value", "detector", "embedder")
-# What names a group that was tested.
-GROUP = ("detector", "embedder", "group")
+STRONGEST = ("q_value", "p_value", "detector", "embedder")  # sorts the tests of a class by strength
+GROUP = ("detector", "embedder", "group")  # the key of a tested group
 
 
 def members(groups: pl.DataFrame, scores: str, decide: Decide) -> pl.DataFrame:
-    """The suspected or watched groups (detector, embedder, group, label) with the `rows` flagged in each, ascending.
+    """The suspicious or watched groups (detector, embedder, group, label), each with its `rows`, ascending.
 
-    `posterior` are those of these rows.
+    Those are the rows whose `posterior`, listed beside them, reaches `decide.posterior`. Wrong labels are left out.
     """
     accused = groups.filter((pl.col("suspicious") | pl.col("watched")) & (pl.col("kind") != str(Kind.LABEL)))
     named = [pl.col("detector").cast(pl.String), pl.col("embedder").cast(pl.String), "group", "row", "posterior"]

@@ -1,4 +1,4 @@
-"""What an audit says of a dataset as a whole, from its findings and runs."""
+"""The verdict on the dataset as a whole, from findings and runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from foretaste.types.findings import Finding, Kind, Run, Status, Verdict, mostly
 
 
 def borderline(groups: pl.DataFrame, dataset: Dataset) -> tuple[str, ...]:
-    """A sentence for each class that is odd, but not odd enough to accuse its rows, and not already accused."""
+    """A sentence for each watched class in which nothing is suspicious."""
     accused = groups.filter(pl.col("suspicious") & (pl.col("kind") != str(Kind.LABEL)))["label"]
     odd = groups.filter(
         pl.col("watched") & (pl.col("kind") != str(Kind.LABEL)) & ~pl.col("label").is_in(accused.implode())
@@ -21,9 +21,9 @@ def borderline(groups: pl.DataFrame, dataset: Dataset) -> tuple[str, ...]:
     for part in odd.sort("q_value", "detector", "embedder").partition_by("label", maintain_order=True):
         label = int(part["label"][0])
         who = f"class {dataset.classes[label]}" if dataset.classes and label >= 0 else "the dataset"
-        looks = ", ".join(f"{one['detector']} on {one['embedder']}" for one in part.iter_rows(named=True))
+        runs = ", ".join(f"{run['detector']} on {run['embedder']}" for run in part.iter_rows(named=True))
         chance = f"chance alone does so in {part['q_value'][0]:.0%} of clean datasets"
-        out.append(f"{who} is worth a look: some of its rows stand apart ({looks}), but {chance}, so none is accused")
+        out.append(f"{who} is worth a look: some of its rows stand apart ({runs}), but {chance}, so none is accused")
     return tuple(out)
 
 
@@ -36,7 +36,7 @@ def verdict(
     rows: int,
     decide: Decide,
 ) -> tuple[Verdict, str]:
-    """The verdict and its reason in one sentence. Only completed runs speak for the data."""
+    """The verdict and its reason in one sentence. Only completed runs can clear the data."""
     completed = [run for run in runs if run.status is Status.COMPLETED]
     failing = [group.reason for group in groups if group.kind.fails_audit]
     failing += [
@@ -56,8 +56,8 @@ def verdict(
         return Verdict.FAILED, failing[0]
     if warning:
         return Verdict.WARNED, warning[0]
-    looks = "the only completed look found no" if len(completed) == 1 else f"none of {len(completed)} looks found a"
-    reason = f"{looks} suspicious group among {rows:,} rows"
+    none = "the only completed look found no" if len(completed) == 1 else f"none of {len(completed)} looks found a"
+    reason = f"{none} suspicious group among {rows:,} rows"
     if mostly_blind(len(completed), len(runs)):
         reason += f", but {len(runs) - len(completed)} of {len(runs)} looks do not apply to this dataset"
     return Verdict.PASSED, reason

@@ -19,10 +19,10 @@ from foretaste.decide.natural_clusters import (
     Sums,
     acquitted,
     candidates,
-    drawn,
-    looked_up,
+    evenly_spaced,
+    hash_sampled,
+    projected_out,
     shares,
-    without,
 )
 from foretaste.decide.settings import NaturalClusters
 from foretaste.decide.significance import RunTests
@@ -71,13 +71,13 @@ def decide(
     settings, scores, dataset = job.plan.decide, os.path.join(folder, SCORES), job.dataset
     groups = significance.significance(tests(job.plan, scorers), settings)
     if recent is not None:
-        groups = incremental.sharpened(groups, scores, dataset, recent, settings)
+        groups = incremental.promoted(groups, scores, dataset, recent, settings)
     members = significance.members(groups, scores, settings)
     found = candidates(groups, members)
     groups, notes = acquitted(groups, found, neighbour_shares(job, found, encoders), dataset, settings.natural)
     members = significance.members(groups, scores, settings)
-    groups = corroboration.agreeing(groups, members, settings)
-    return explaining_away.away(groups, members, dataset.class_rows, settings.explaining), notes
+    groups = corroboration.corroborated(groups, members, settings)
+    return explaining_away.explained_away(groups, members, dataset.class_rows, settings.explaining), notes
 
 
 def neighbour_shares(job: Job, groups: Mapping[K, Candidate], encoders: Encoders) -> dict[K, NeighbourShares]:
@@ -108,7 +108,8 @@ def outline_shard(
             inside = torch.isin(batch.row, members[key])
             outside = ~inside if one.label < 0 else ~inside & (batch.label == one.label)
             rest = dataset.class_rows[one.label] if one.label >= 0 else dataset.rows
-            wanted = torch.isin(batch.row, looked_up(one.rows, sample)) | (outside & drawn(batch.row, sample, rest))
+            wanted = torch.isin(batch.row, evenly_spaced(one.rows, sample))
+            wanted |= outside & hash_sampled(batch.row, sample, rest)
             part = Outline(
                 Sums.of(batch.embedding[inside]),
                 Sums.of(batch.embedding[outside]),
@@ -136,7 +137,7 @@ def neighbours_shard(
     for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=device):
         for key, one in outlines.items():
             axis, kept, row = axes[key].to(device), free[key].to(device), one.row.to(device)
-            query, value = without(one.query.to(device) * kept, axis), without(batch.embedding * kept, axis)
+            query, value = (projected_out(part * kept, axis) for part in (one.query.to(device), batch.embedding))
             part = Neighbours.among(query, row, value, batch.row, batch.label, settings.neighbours)
             out[key] = out[key] + part if key in out else part
     return out

@@ -34,7 +34,7 @@ def world(*p_values, rows, classes=2):
 
 
 def suspecting(groups, members):
-    return corroboration.agreeing(groups, members, Decide()).filter("suspicious")["embedder"].to_list()
+    return corroboration.corroborated(groups, members, Decide()).filter("suspicious")["embedder"].to_list()
 
 
 def test_a_weak_look_that_means_other_rows_does_not_join():
@@ -42,7 +42,7 @@ def test_a_weak_look_that_means_other_rows_does_not_join():
     assert groups["suspicious"].sum() == 2
     assert suspecting(groups, members) == ["phrases"]
     untouched = [one for one in groups.columns if one != "suspicious"]
-    assert corroboration.agreeing(groups, members, Decide()).select(untouched).equals(groups.select(untouched))
+    assert corroboration.corroborated(groups, members, Decide()).select(untouched).equals(groups.select(untouched))
 
 
 @pytest.mark.parametrize("meant", [range(25, 60), range(300), range(10)])
@@ -78,4 +78,4 @@ def test_more_classes_ask_for_more():
 
 def test_where_nobody_is_suspected_nothing_changes():
     groups, members = world(0.3, 0.02, 1.0, 1.0, rows={})
-    assert corroboration.agreeing(groups, members, Decide()).equals(groups)
+    assert corroboration.corroborated(groups, members, Decide()).equals(groups)

@@ -43,7 +43,7 @@ def world(*, patterned, foreign, pattern=True, label=3):
 @pytest.mark.parametrize("patterned", [50, 100, 400])
 def test_a_pattern_on_half_the_foreign_rows_or_more_accounts_for_them(patterned):
     groups, members = world(patterned=patterned, foreign=100.0)
-    found = explaining_away.away(groups, members, ROWS, SETTINGS)
+    found = explaining_away.explained_away(groups, members, ROWS, SETTINGS)
     assert found["suspicious"].to_list() == [True, False, False, True]
     assert found["watched"].to_list() == [False, False, False, False]
     assert found.drop("suspicious", "watched").equals(groups.drop("suspicious", "watched"))
@@ -51,23 +51,23 @@ def test_a_pattern_on_half_the_foreign_rows_or_more_accounts_for_them(patterned)
 
 def test_a_pattern_on_few_rows_does_not_account_for_many_foreign_ones():
     groups, members = world(patterned=20, foreign=100.0)
-    assert explaining_away.away(groups, members, ROWS, SETTINGS).equals(groups)
+    assert explaining_away.explained_away(groups, members, ROWS, SETTINGS).equals(groups)
 
 
 def test_a_pattern_that_suspects_nobody_accounts_for_nothing():
     groups, members = world(patterned=100, foreign=100.0, pattern=False)
-    assert explaining_away.away(groups, members, ROWS, SETTINGS).equals(groups)
+    assert explaining_away.explained_away(groups, members, ROWS, SETTINGS).equals(groups)
 
 
 def test_a_pattern_in_another_class_accounts_for_nothing():
     groups, members = world(patterned=100, foreign=100.0, label=4)
-    assert explaining_away.away(groups, members, ROWS, SETTINGS).equals(groups)
+    assert explaining_away.explained_away(groups, members, ROWS, SETTINGS).equals(groups)
 
 
 def test_without_looks_at_labels_nothing_changes():
     groups, members = world(patterned=100, foreign=100.0)
     plain = groups.filter("names_rows").drop("evidence_foreign_rows")
-    assert explaining_away.away(plain, members, ROWS, SETTINGS).equals(plain)
+    assert explaining_away.explained_away(plain, members, ROWS, SETTINGS).equals(plain)
 
 
 def all_classes(everywhere, *one_class, certainty=0.9):
@@ -93,31 +93,31 @@ def all_classes(everywhere, *one_class, certainty=0.9):
 
 def test_a_pattern_in_one_class_is_none_of_all_classes():
     groups, members = all_classes(range(60, 100), range(60))
-    assert explaining_away.away(groups, members, ROWS, SETTINGS)["suspicious"].to_list() == [False, True]
+    assert explaining_away.explained_away(groups, members, ROWS, SETTINGS)["suspicious"].to_list() == [False, True]
 
 
 def test_rows_that_only_come_close_to_the_pattern_of_one_class_are_innocent():
     groups, members = all_classes(range(40, 100), range(40), certainty=0.7)
-    assert explaining_away.away(groups, members, ROWS, SETTINGS)["suspicious"].to_list() == [False, True]
+    assert explaining_away.explained_away(groups, members, ROWS, SETTINGS)["suspicious"].to_list() == [False, True]
 
 
 def test_rows_that_show_the_pattern_clearly_are_another_target():
     groups, members = all_classes(range(40, 100), range(40))
-    assert explaining_away.away(groups, members, ROWS, SETTINGS).equals(groups)
+    assert explaining_away.explained_away(groups, members, ROWS, SETTINGS).equals(groups)
 
 
 @pytest.mark.parametrize("classes", [(range(12),), (range(10), range(10, 22)), ()])
 def test_a_pattern_that_shows_in_all_classes_alike_stays(classes):
     taken = sum(map(len, classes))
     groups, members = all_classes(range(taken, 100), *classes, certainty=0.7)
-    assert explaining_away.away(groups, members, ROWS, SETTINGS).equals(groups)
+    assert explaining_away.explained_away(groups, members, ROWS, SETTINGS).equals(groups)
 
 
 def test_of_two_classes_one_may_show_the_pattern_somewhat_more_often():
     groups, members = all_classes(range(45, 100), range(45), certainty=0.7)
-    assert explaining_away.away(groups, members, (500, 500), SETTINGS).equals(groups)
+    assert explaining_away.explained_away(groups, members, (500, 500), SETTINGS).equals(groups)
 
 
 def test_few_rows_are_in_one_class_by_chance():
     groups, members = all_classes(range(2, 8), range(2), certainty=0.7)
-    assert explaining_away.away(groups, members, ROWS, SETTINGS).equals(groups)
+    assert explaining_away.explained_away(groups, members, ROWS, SETTINGS).equals(groups)

@@ -11,7 +11,7 @@ from places import DATA
 import foretaste
 from foretaste.dataset.diff import Change, Difference
 from foretaste.dataset.parquet import open_dataset
-from foretaste.decide.incremental import Recency, sharpened
+from foretaste.decide.incremental import Recency, promoted
 from foretaste.decide.settings import Decide
 from foretaste.errors import PlanError
 from foretaste.flows.cli import main
@@ -47,7 +47,7 @@ def judged(tmp_path, dataset, *, standing: list[int], fresh: list[int], status: 
     found = Difference(ROWS, ROWS, 0, "content", dict.fromkeys(Change, 0), {}, fresh=pl.Series(fresh))
     cats = sum(row % 2 == 0 for row in fresh)
     recency = Recency("old", found, frozenset(fresh), {"cat": cats, "dog": len(fresh) - cats})
-    return sharpened(groups, str(tmp_path / "scores.parquet"), dataset, recency, Decide())
+    return promoted(groups, str(tmp_path / "scores.parquet"), dataset, recency, Decide())
 
 
 def test_odd_rows_that_were_always_there_are_only_watched(tmp_path, dataset):

@@ -17,10 +17,10 @@ from foretaste.decide.natural_clusters import (
     NeighbourShares,
     Outline,
     Sums,
-    drawn,
-    looked_up,
+    evenly_spaced,
+    hash_sampled,
+    projected_out,
     shares,
-    without,
 )
 from foretaste.decide.settings import NaturalClusters
 from foretaste.embedders.column import Column
@@ -153,7 +153,7 @@ def test_what_a_pattern_has_overwritten_is_left_out():
 
 @pytest.mark.parametrize("among", [100, 5_000, 3_000_000])
 def test_about_so_many_rows_of_the_rest_are_drawn(among):
-    hits = int(drawn(torch.arange(among) + 10**9, MOST, among).sum())
+    hits = int(hash_sampled(torch.arange(among) + 10**9, MOST, among).sum())
     assert min(among, MOST) * 0.8 <= hits <= min(among, MOST) * 1.2
 
 
@@ -167,15 +167,15 @@ def test_a_group_that_is_its_whole_class_has_a_finite_axis():
 
 def test_without_a_direction_nothing_is_left_along_it():
     value, axis = torch.randn(20, 6), normalize(torch.randn(6), dim=0)
-    left = without(value, axis)
+    left = projected_out(value, axis)
     assert_close(left @ axis, torch.zeros(20), rtol=0, atol=1e-6)
     assert_close(left.norm(dim=1), torch.ones(20))
-    assert bool(without(axis[None], axis).isfinite().all())
+    assert bool(projected_out(axis[None], axis).isfinite().all())
 
 
 @pytest.mark.parametrize("rows", [1, 5, MOST, MOST + 1, 3 * MOST + 7])
 def test_looks_up_at_most_so_many_rows_evenly_spread(rows):
-    chosen = looked_up(range(100, 100 + rows), MOST)
+    chosen = evenly_spaced(range(100, 100 + rows), MOST)
     assert 1 <= len(chosen) <= MOST
     assert chosen[0] == 100
     assert len(chosen.diff().unique()) <= 1
