@@ -1,4 +1,4 @@
-"""Reading what people bring: files and their digests, roles of columns, labels, Parquet shards, pictures, manifests.
+"""Reading datasets: files and their digests, column roles, labels, Parquet shards, pictures, manifests.
 
-Imports types, stats and what lies below them; `files` alone needs neither torch nor pyarrow, for the gate.
+Imports types, stats and the layers below them; `files` needs neither torch nor pyarrow, because the gate imports it.
 """

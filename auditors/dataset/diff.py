@@ -1,6 +1,6 @@
-"""What became of the rows between two manifests: added, removed, changed, relabelled, replaced, re-ordered.
+"""The difference of two manifests: rows added, removed, changed, relabelled, replaced, re-ordered.
 
-Rows are matched by id where there is one; without, by content, as often as it occurs.
+Rows are matched by id where both have ids, else by content, duplicates one to one.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ PLACE = ("row", "file", "row_group", "row_in_group")
 
 
 class Change(StrEnum):
-    """What happened to a row. A row that changed and moved is counted under both."""
+    """What happened to a row. A row may have several changes, as changed and re-ordered."""
 
     ADDED = "added"
     REMOVED = "removed"
-    CHANGED = "changed"  # the same id, other content
-    RELABELLED = "relabelled"  # the same content, another label
-    REPLACED = "replaced"  # the same path or URL, which reads something else
-    REORDERED = "re-ordered"  # out of the order of the others
+    CHANGED = "changed"  # same id, different content
+    RELABELLED = "relabelled"  # same content, different label
+    REPLACED = "replaced"  # same path or URL, different bytes behind it
+    REORDERED = "re-ordered"  # moved relative to the other rows
 
 
 FRESH = (Change.ADDED, Change.CHANGED, Change.RELABELLED, Change.REPLACED)
@@ -42,7 +42,7 @@ FRESH = (Change.ADDED, Change.CHANGED, Change.RELABELLED, Change.REPLACED)
 
 @dataclass(frozen=True)
 class Difference:
-    """counts of every change; the first rows of each, with their places before and after; and the files by name."""
+    """Counts of every change, examples of each with both positions, and the changed files by name."""
 
     old: int
     new: int
@@ -51,11 +51,11 @@ class Difference:
     counts: Mapping[Change, int]
     examples: Mapping[Change, list[dict[str, Any]]]
     files: Mapping[str, Any] = field(default_factory=dict)
-    fresh: pl.Series = field(default_factory=lambda: pl.Series("row", dtype=pl.Int64))  # rows of new not in old as such
+    fresh: pl.Series = field(default_factory=lambda: pl.Series("row", dtype=pl.Int64))  # new or changed rows of `new`
 
     @property
     def equal(self) -> bool:
-        """Whether both hold the same rows in the same order. Files may be named, divided and compressed otherwise."""
+        """Whether both hold the same rows in the same order, however named, split and compressed their files are."""
         return not any(self.counts.values())
 
 
@@ -70,7 +70,7 @@ def difference(old: Manifest, new: Manifest, *, top: int = 10) -> Difference:
     both = pl.col("row").is_not_null() & pl.col("row_new").is_not_null()
     content = pl.all_horizontal(*(pl.col(name) == pl.col(f"{name}_new") for name in PAYLOAD))
     label = pl.col("label").eq_missing(pl.col("label_new"))
-    # A URL that nobody wanted to read on one side says nothing about what it reads.
+    # Without `fetch` the digests behind URLs are null, which does not mean that the URL's content is gone.
     known = pl.all_horizontal(*(pl.col(f"{name}{side}").is_not_null() for name in TARGET for side in ("", "_new")))
     asked = new.facts["fetched"] or not old.facts["fetched"]
     gone = pl.col(TARGET[0]).is_not_null() & pl.col(f"{TARGET[0]}_new").is_null() & pl.lit(value=asked)
@@ -85,9 +85,9 @@ def difference(old: Manifest, new: Manifest, *, top: int = 10) -> Difference:
         (both & content & ((known & other) | gone)).fill_null(value=False).alias(Change.REPLACED),
     ).sort("row", "row_new", nulls_last=True)
     matched = pairs["row"].is_not_null() & pairs["row_new"].is_not_null()
-    astray = np.zeros(len(pairs), dtype=np.bool_)
-    astray[matched.to_numpy()] = out_of_order(pairs.filter(matched)["row_new"].to_numpy())
-    pairs = pairs.with_columns(pl.Series(Change.REORDERED, astray))
+    reordered = np.zeros(len(pairs), dtype=np.bool_)
+    reordered[matched.to_numpy()] = out_of_order(pairs.filter(matched)["row_new"].to_numpy())
+    pairs = pairs.with_columns(pl.Series(Change.REORDERED, reordered))
     changed = pl.any_horizontal(*map(pl.col, Change))
     return Difference(
         old=_length(old),
@@ -95,16 +95,16 @@ def difference(old: Manifest, new: Manifest, *, top: int = 10) -> Difference:
         same=int(pairs.select((~changed).sum()).item()),
         by="id" if ids else "content",
         counts={change: int(pairs[change].sum()) for change in Change},
-        examples={change: _told(pairs.filter(pl.col(change)).head(top), old, new) for change in Change},
+        examples={change: _examples(pairs.filter(pl.col(change)).head(top), old, new) for change in Change},
         files=_files(old.facts["files"], new.facts["files"]),
         fresh=pairs.filter(pl.any_horizontal(*map(pl.col, FRESH)))["row_new"].alias("row"),
     )
 
 
 def within(old: Manifest, root: str, names: Sequence[str]) -> Difference:
-    """What became of the rows of a few files, by name below `root`; the others are not read.
+    """The difference restricted to the files `names` below `root`; no other file is read.
 
-    Raises DataError where a file cannot be read any more, PlanError as `difference` does.
+    Raises DataError where a file can no longer be read, PlanError as `difference` does.
     """
     with TemporaryDirectory() as folder:
         path = os.path.join(folder, manifest.NAME)
@@ -117,9 +117,9 @@ def within(old: Manifest, root: str, names: Sequence[str]) -> Difference:
 
 @dataclass(frozen=True)
 class Concentration:
-    """How many rows an audit flagged among those that are new or changed, and among the others.
+    """How many rows an audit flagged among those that are new or changed ("fresh"), and among the others.
 
-    p_value  of so many among the fresh ones, were the flagged rows spread by chance (Fisher's exact test)
+    p_value  of Fisher's one-sided exact test that fresh rows are not flagged more often than others
     """
 
     fresh: int
@@ -130,33 +130,33 @@ class Concentration:
 
 
 def concentration(found: Difference, samples: str) -> Concentration:
-    """Whether what the newer audit flagged, by its samples.parquet, came with what changed since the older."""
+    """Whether the rows flagged in the newer audit's samples.parquet concentrate among those that are new or changed."""
     rows = pl.scan_parquet(samples).select("row", "flagged")
     fresh = pl.col("row").is_in(found.fresh.implode())
     counts = rows.select(fresh.alias("fresh"), "flagged").group_by("fresh", "flagged").len().collect()
     seen = {(is_fresh, flagged): number for is_fresh, flagged, number in counts.rows()}
-    hits, quiet = seen.get((True, True), 0), seen.get((True, False), 0)
+    hits, misses = seen.get((True, True), 0), seen.get((True, False), 0)
     others, rest = seen.get((False, True), 0), seen.get((False, False), 0)
-    whole = hits + quiet + others + rest
-    p_value = hypergeometric_tail(hits, hits + quiet, hits + others, whole)
-    return Concentration(hits + quiet, hits, others + rest, others, p_value)
+    whole = hits + misses + others + rest
+    p_value = hypergeometric_tail(hits, hits + misses, hits + others, whole)
+    return Concentration(hits + misses, hits, others + rest, others, p_value)
 
 
 def out_of_order(place: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which of distinct places [N] are not in a longest ascending subsequence: the fewest that must have moved.
+    """Which of N distinct positions are outside a longest increasing subsequence: the fewest that must have moved.
 
-    Patience sorting (Fredman 1975): N log N steps, and none at all where everything is in order.
+    Patience sorting (Fredman 1975): N log N steps, and none if everything is in order.
     """
     out = np.zeros(len(place), dtype=np.bool_)
     falls = np.flatnonzero(np.diff(place) < 0)
     if not len(falls):
         return out
-    # What lies before every fall and below everything after it is in order, and so is the other end.
+    # A prefix that is already in its final place, and a suffix, need no sorting.
     low = np.minimum.accumulate(place[::-1])[::-1]
     high = np.maximum.accumulate(place)
     start = int(np.argmax(place != low)) if (place != low).any() else 0
     stop = len(place) - int(np.argmax((place != high)[::-1]))
-    ends: list[int] = []  # least end of an ascending subsequence of each length
+    ends: list[int] = []  # smallest last element of an increasing subsequence of each length
     length = np.zeros(stop - start, dtype=np.int64)
     for at, value in enumerate(place[start:stop].tolist()):
         if not ends or value > ends[-1]:
@@ -175,12 +175,13 @@ def out_of_order(place: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, 
 
 def _must_compare(old: Manifest, new: Manifest) -> None:
     for what in ("recipe", "roles"):
-        one, other = old.facts[what], new.facts[what]
+        before, after = old.facts[what], new.facts[what]
         if what == "roles":
-            one, other = ({key: roles[key] for key in ("modality", "payload")} for roles in (one, other))
-        if one != other:
+            before, after = ({key: roles[key] for key in ("modality", "payload")} for roles in (before, after))
+        if before != after:
             raise PlanError(
-                f"{old.place} and {new.place} must have the same {what} of rows to be compared, got {one} and {other}"
+                f"{old.place} and {new.place} must have the same {what} of rows to be compared, "
+                f"got {before} and {after}"
             )
     if ("id" in _names(old)) != ("id" in _names(new)):
         having, lacking = (old, new) if "id" in _names(old) else (new, old)
@@ -202,7 +203,7 @@ def _side(manifest: Manifest, *more: str) -> pl.DataFrame:
 
 
 def _numbered(rows: pl.DataFrame, *key: str) -> pl.DataFrame:
-    """With `turn`: how many rows of the same key came before, so that what occurs n times matches n times."""
+    """With `turn`, the number of earlier rows of the same key, so that duplicates match one to one."""
     return rows.with_columns(pl.int_range(pl.len(), dtype=pl.UInt32).over(*key).alias("turn"))
 
 
@@ -215,14 +216,14 @@ def _joined(old: pl.DataFrame, new: pl.DataFrame, *key: str) -> pl.DataFrame:
 
 
 def _by_id(old: Manifest, new: Manifest) -> pl.DataFrame:
-    one, other = _side(old, "id"), _side(new, "id")
-    if one["id"].dtype != other["id"].dtype:
-        one, other = (side.with_columns(pl.col("id").cast(pl.String)) for side in (one, other))
-    return _joined(one, other, "id").drop("id", "id_new")
+    before, after = _side(old, "id"), _side(new, "id")
+    if before["id"].dtype != after["id"].dtype:
+        before, after = (side.with_columns(pl.col("id").cast(pl.String)) for side in (before, after))
+    return _joined(before, after, "id").drop("id", "id_new")
 
 
 def _by_content(old: Manifest, new: Manifest) -> pl.DataFrame:
-    """First what has content and label in common, then what is left by content alone."""
+    """Match rows by content and label first, then the remaining ones by content alone."""
     pairs = _joined(_side(old), _side(new), *PAYLOAD, "label")
     here, there = pl.col("row").is_not_null(), pl.col("row_new").is_not_null()
     mine = [name for name in pairs.columns if not name.endswith("_new")]
@@ -231,8 +232,8 @@ def _by_content(old: Manifest, new: Manifest) -> pl.DataFrame:
     return pl.concat([pairs.filter(here & there), _joined(left, right, *PAYLOAD).select(pairs.columns)])
 
 
-def _told(found: pl.DataFrame, old: Manifest, new: Manifest) -> list[dict[str, Any]]:
-    """Place, id and label of rows before and after."""
+def _examples(found: pl.DataFrame, old: Manifest, new: Manifest) -> list[dict[str, Any]]:
+    """Position, id and label of rows in both manifests."""
     sides = {}
     for name, rows, held in (("old", found["row"], old), ("new", found["row_new"], new)):
         named = [column for column in (*PLACE, "id", "label") if column in _names(held)]
@@ -246,7 +247,7 @@ def _told(found: pl.DataFrame, old: Manifest, new: Manifest) -> list[dict[str, A
 
 
 def _files(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, Any]:
-    """Files by name and digest. The same bytes under another name are renamed, however many swapped."""
+    """Files added, removed, changed and renamed. Renamed: the same bytes under another name, also when swapped."""
     was = {digest: name for name, digest in old.items()}
     renamed = {was[digest]: name for name, digest in new.items() if digest in was and name not in _holding(old, digest)}
     moved = {*renamed, *renamed.values()}

@@ -1,7 +1,7 @@
-"""Files that rows name instead of holding them: where they are, what they read, and how they go along with rows.
+"""Files that rows refer to by path or URL: reading them, digesting them, and copying them with exported rows.
 
-Between a dataset and the files it names lies time: who comes to own the place can change what a row is without touching
-the dataset (split-view poisoning, Carlini et al. 2024). So what a path reads is digested beside the path.
+Whoever controls such a file can change a row without touching the dataset (split-view poisoning, Carlini et al. 2024),
+so the manifest stores a digest of the file's bytes as well as its path.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SCHEMES = (*WEB, "file", "s3", "gs", "gcs", "az", "abfs", "hf")
 
 
 def paths(column: pa.Array) -> list[str | None]:
-    """The path or URL of each row of an image column that names its picture; None where the row holds it."""
+    """The path or URL of each row's picture in an image column; None where the row holds the picture's bytes."""
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return list(column.to_pylist())
     if not pa.types.is_struct(column.type):
@@ -51,14 +51,14 @@ def paths(column: pa.Array) -> list[str | None]:
 
 
 def digest(content: bytes | None) -> bytes | None:
-    """BLAKE2b of 16 bytes; None of what could not be read."""
+    """16-byte BLAKE2b digest; None for content that could not be read."""
     return None if content is None else blake2b(content, digest_size=16).digest()
 
 
 def fetch(urls: Sequence[str]) -> list[bytes | None]:
-    """What the URLs read, each within PATIENCE seconds and BYTE_LIMIT bytes; None where one reads nothing.
+    """The bytes behind each URL, within PATIENCE seconds and BYTE_LIMIT bytes each; None where reading fails.
 
-    Raises MissingPackage where a kind of URL needs a package that is absent.
+    Raises MissingPackage where a URL's scheme needs a package that is not installed.
     """
     with ThreadPoolExecutor(FETCHERS) as pool:
         return list(pool.map(_fetch, urls))
@@ -70,7 +70,7 @@ def _fetch(url: str) -> bytes | None:
         return None
     try:
         if scheme == "file" and not Path(fsspec.core.url_to_fs(url)[1]).is_file():
-            return None  # a device or a pipe may never end
+            return None  # reading a device or a pipe may never end
         patience: dict[str, Any] = {}
         if scheme in WEB:
             import aiohttp
@@ -80,17 +80,17 @@ def _fetch(url: str) -> bytes | None:
             data: bytes = file.read(BYTE_LIMIT + 1)
     except ImportError as error:
         raise MissingPackage(f"{scheme}:// needs another package: pip install 'foretaste[http]' ({error})") from error
-    except Exception:  # whatever a stranger's server does, the row reads nothing
+    except Exception:  # a foreign server may fail in any way; the row then counts as unreadable
         return None
     return data if len(data) <= BYTE_LIMIT else None
 
 
 @dataclass(frozen=True)
 class Carrier:
-    """Copies the files that rows name, once they read what the audit read."""
+    """Copies the files that rows refer to, after checking that they still hold the audited bytes."""
 
     root: str
-    column: str | None  # of paths; None where rows hold their payloads
+    column: str | None  # of paths; None where rows hold their payloads themselves
     manifest: Path  # rows.parquet of the audit
 
     @classmethod
@@ -100,7 +100,7 @@ class Carrier:
         return cls(found["dataset"]["root"], column, manifest)
 
     def carry_file(self, parquet: pq.ParquetFile, first: int, folder: str) -> None:
-        """Copy what the rows of a whole file name; `first` is the position of its first row over all files."""
+        """Copy the files that all rows of `parquet` refer to; `first` is its first row's position over all files."""
         if self.column is None or not self._names_files(parquet):
             return
         for batch in parquet.iter_batches(SCAN, columns=[self.column]):
@@ -108,9 +108,9 @@ class Carrier:
             first += len(batch)
 
     def carry(self, rows: pa.Table, place: np.ndarray[Any, np.dtype[np.int64]], folder: str) -> None:
-        """Copy what these rows name below `folder`; `place` [B] are their positions over all files, ascending.
+        """Copy the files that `rows` refer to below `folder`; `place` [B] are their positions, ascending.
 
-        Raises DataError where a file reads something else than it did when it was audited.
+        Raises DataError where a file no longer holds the audited bytes.
         """
         if self.column is None:
             return
@@ -124,7 +124,7 @@ class Carrier:
             self._copy(path, os.path.join(folder, path), recorded[int(place[position] - place[0])])
 
     def _names_files(self, parquet: pq.ParquetFile) -> bool:
-        """Whether any row may name a file; told from the footer where every row holds its bytes."""
+        """Whether any row may refer to a file: not if the footer's statistics show that every row holds its bytes."""
         type_ = plain_type(parquet.schema_arrow.field(self.column).type)
         if not pa.types.is_struct(type_):
             return bool(pa.types.is_string(type_))
@@ -138,7 +138,7 @@ class Carrier:
         return False
 
     def _recorded(self, start: int, stop: int) -> list[bytes | None]:
-        """What the audit recorded that these rows read."""
+        """The digests that the audit recorded for the files of these rows."""
         try:
             table = pl.scan_parquet(self.manifest).select("target_high", "target_low").slice(start, stop - start)
             rows = table.collect().rows()

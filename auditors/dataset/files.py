@@ -1,6 +1,6 @@
-"""The Parquet files that places name, and their digests. Needs neither torch nor pyarrow, so a gate can afford it.
+"""The Parquet files of a dataset and their digests. Needs neither torch nor pyarrow, which would slow the gate down.
 
-A place is a file, a folder, a glob or an fsspec URL of any of them.
+A place, as named by the user, is a file, a folder, a glob or an fsspec URL of any of them.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Found:
-    """A file that a place names: `name` is relative to the root, `path` is what fsspec opens."""
+    """A Parquet file: `name` is relative to the dataset's root, `path` is what fsspec opens."""
 
     name: str
     path: str
 
 
 def find(places: Sequence[str]) -> tuple[str, tuple[Found, ...]]:
-    """The deepest folder that holds every place, and the Parquet files in them, each once, sorted by name.
+    """The deepest common folder of all places, and the Parquet files in them, each once, sorted by name.
 
-    Folders are searched to the bottom. Folders and globs pass over names that start with "." or "_" and files that are
-    not Parquet; a file that is named itself is always taken.
+    Folders are searched recursively. In folders and globs, names that start with "." or "_" and files that are not
+    Parquet are skipped; a file named explicitly is always taken.
 
-    Raises PlanError where a place names nothing, DataError where a folder holds what cannot be told apart from data.
+    Raises PlanError where a place matches nothing, DataError where a folder holds a link to a folder or a file name
+    with a line break.
     """
     if not places:
         raise PlanError("a dataset must be named: a Parquet file, a folder, a glob or a URL, got nothing")
@@ -60,16 +61,16 @@ def find(places: Sequence[str]) -> tuple[str, tuple[Found, ...]]:
 
 
 def sha256(path: str) -> tuple[Digest, int]:
-    """Digest of a file's bytes, and how many they are."""
+    """SHA-256 and size of a file."""
     with fsspec.open(path, "rb") if "://" in path else open(path, "rb", buffering=0) as file:
         return streamed(file)
 
 
 def streamed(file: Any, copy: Any = None) -> tuple[Digest, int]:
-    """Digest of the bytes from where `file` stands to its end, and how many; `copy` is a file that gets them too."""
+    """SHA-256 and number of the remaining bytes of `file`, which are also written to `copy` where it is given."""
     digest, size, block = hashlib.sha256(), 0, memoryview(bytearray(BLOCK))
     while count := file.readinto(block):
-        digest.update(block[:count])  # lets other threads run
+        digest.update(block[:count])  # releases the GIL
         if copy is not None:
             copy.write(block[:count])
         size += count
@@ -77,12 +78,12 @@ def streamed(file: Any, copy: Any = None) -> tuple[Digest, int]:
 
 
 def each(found: Sequence[Found], work: Callable[[Found], T]) -> list[T]:
-    """`work` on every file, as many at a time as there are cores, the largest first; results in the order of `found`.
+    """Map `work` over the files in threads, the largest files first; results in the order of `found`.
 
     Raises what `work` raises; DataError where a file cannot be read.
     """
 
-    def one(file: Found) -> T:
+    def guarded(file: Found) -> T:
         try:
             return work(file)
         except OSError as error:
@@ -90,7 +91,7 @@ def each(found: Sequence[Found], work: Callable[[Found], T]) -> list[T]:
 
     order = sorted(range(len(found)), key=lambda n: -_size(found[n].path))
     with ThreadPoolExecutor(min(len(found), os.cpu_count() or 1, 32)) as pool:
-        done = dict(zip(order, pool.map(lambda n: one(found[n]), order), strict=True))
+        done = dict(zip(order, pool.map(lambda n: guarded(found[n]), order), strict=True))
     return [done[n] for n in range(len(found))]
 
 
@@ -101,7 +102,7 @@ def root_digest(files: Iterable[tuple[str, Digest]]) -> Digest:
 
 
 def begins_as_parquet(path: str) -> bool:
-    """Whether a file begins as Parquet files do; not, where it cannot be read."""
+    """Whether a file starts with Parquet's magic bytes; False if it cannot be read."""
     try:
         with fsspec.open(path, "rb") as file:
             return bool(file.read(len(MAGIC)) == MAGIC)
@@ -110,7 +111,7 @@ def begins_as_parquet(path: str) -> bool:
 
 
 def inside(folder: str, path: str) -> str | None:
-    """Where a path that a dataset holds leads: below the dataset's folder, or nowhere."""
+    """The full path of a path stored in a dataset, relative to its folder; None where it would lead outside."""
     if not path or "://" in path or "::" in path or path.startswith("/"):
         return None
     if ".." in path.replace("\\", "/").split("/"):
@@ -119,10 +120,7 @@ def inside(folder: str, path: str) -> str | None:
 
 
 def keep_out_of(places: Sequence[str], out: str) -> None:
-    """Results inside a folder of data would be data the next time; beside a single file they are not.
-
-    Raises PlanError where `out` lies in one of the places.
-    """
+    """Raise PlanError where `out` lies inside a folder of data, which the next audit would read as data."""
     for place in places:
         folder = os.path.realpath(place.removeprefix("file://"))
         if os.path.isdir(folder) and Path(out).is_relative_to(folder):
@@ -137,7 +135,7 @@ def _size(path: str) -> int:
 
 
 def _shared(folders: list[str]) -> str:
-    """The deepest folder that holds all; not os.path.commonpath, which spoils http://."""
+    """The deepest common folder. os.path.commonpath would turn http:// into http:/."""
     parts = [folder.split("/") for folder in folders]
     differs = (depth for depth, names in enumerate(zip(*parts, strict=False)) if len(set(names)) > 1)
     return "/".join(parts[0][: next(differs, min(map(len, parts)))])
@@ -171,12 +169,12 @@ def _data(fs: Any, base: str, entries: dict[str, dict[str, Any]]) -> Iterator[st
         if any(part.startswith((".", "_")) for part in path[len(base) :].split("/")):
             continue
         if entry.get("islink") and fs.isdir(path):
-            # Readers differ in whether they follow it; passing over what a training job may read is no option.
+            # Some readers follow such links: skipping one could miss files that a training job reads.
             target = entry.get("destination", "its target")
             raise DataError(f"{path}: a folder of data must not hold a link to a folder, name {target} itself")
         if entry["type"] != "file" and not entry.get("islink"):
             continue
-        # Spark and Hive write files without a suffix, and readers take them.
+        # Spark and Hive write Parquet files without a suffix.
         if path.lower().endswith(SUFFIXES) or begins_as_parquet(_url(fs, path)):
             yield path
 

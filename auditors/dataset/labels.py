@@ -18,12 +18,12 @@ CLASS_LIMIT = 10_000
 def count_classes(
     columns: Iterable[tuple[str, pa.Array]], *, label: str, names: tuple[str, ...] | None, rows: int
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The names of the classes and the rows of each, from one pass over (where, values) pieces of the column `label`.
+    """The names of the classes and the rows of each, from one pass over (where, values) chunks of the column `label`.
 
-    `names` are those a ClassLabel declares for 0, 1, ...: all are classes, also where empty, and -1 is missing.
-    Without them the distinct values are the classes, numbers first and by size.
+    `names` are those a ClassLabel declares for 0, 1, ...: each is a class, even if empty, and -1 means missing.
+    Without them the distinct values are the classes, numbers first, in ascending order.
 
-    Raises DataError where the column is no label: values outside the declared ones, too many, or none at all.
+    Raises DataError where the column cannot be a label: undeclared values, too many classes, or no value at all.
     """
     if names is not None and len(set(names)) < len(names):
         raise DataError(f"the class names of label {label!r} must differ, got {', '.join(names)}")
@@ -48,7 +48,7 @@ def count_classes(
 
 
 def class_index(values: pa.Array, classes: Sequence[str], *, declared: bool) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Class of each row [B] int64, -1 where it is missing; `declared` where the values are a ClassLabel's integers."""
+    """Class of each row [B] int64, -1 where it is missing; `declared` if the values are a ClassLabel's integers."""
     keys = _keys(classes) if declared else classes
     found = pc.index_in(values.cast(pa.string()), value_set=pa.array(keys, pa.string()))
     return np.array(found.fill_null(-1), dtype=np.int64)

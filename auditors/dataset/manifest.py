@@ -1,7 +1,7 @@
-"""rows.parquet: every row by place, id, label and a digest of its content, which does not depend on how it is stored.
+"""rows.parquet: for every row its position, id, label and a digest of its content.
 
-Two manifests can be compared without the data. Recompressing, other row groups, dictionaries, wider integers or floats
-change no digest; one pixel, one letter or one number does.
+Two manifests can be compared without the data. Digests do not depend on storage: compression, row groups, dictionary
+encoding and the width of numbers do not change them; one pixel, letter or number does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from foretaste.errors import DataError, PlanError
 from foretaste.types import tables
 from foretaste.types.dataset import Dataset, Modality, Shard
 
-RECIPE = "blake2b-128-row-1"  # everything that influences a digest; a change below is another recipe
+RECIPE = "blake2b-128-row-1"  # version of the digest's definition: change it with any change below
 NAME = "rows.parquet"
 KEY = b"foretaste"
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -37,7 +37,7 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 @dataclass(frozen=True)
 class Manifest:
-    """A stored manifest: `facts` are what _facts says; `rows` is in the shape of tables.manifest."""
+    """A stored manifest: `facts` as made by _facts, `rows` in the schema of tables.manifest."""
 
     place: str
     facts: Mapping[str, Any]
@@ -45,7 +45,7 @@ class Manifest:
 
 
 def of_shard(shard: Shard, dataset: Dataset, *, fetch: bool = False) -> pa.Table:
-    """The manifest of one shard. URLs are only read where `fetch` says so."""
+    """The manifest of one shard; `fetch` also reads URLs."""
     content, target = [], []
     for payload in payloads(dataset, [shard]):
         named, read = _read(payload, fetch=fetch)
@@ -53,8 +53,8 @@ def of_shard(shard: Shard, dataset: Dataset, *, fetch: bool = False) -> pa.Table
         target += [external_files.digest(data) if path else None for path, data in zip(named, read, strict=True)]
     table = identities(dataset, shard)
     words = np.frombuffer(b"".join(content), dtype="<u8").reshape(-1, 2)
-    known = np.frombuffer(b"".join(one or bytes(16) for one in target), dtype="<u8").reshape(-1, 2)
-    missing = np.array([one is None for one in target])
+    known = np.frombuffer(b"".join(digest or bytes(16) for digest in target), dtype="<u8").reshape(-1, 2)
+    missing = np.array([digest is None for digest in target])
     for name, value in (
         ("payload_high", pa.array(words[:, 0])),
         ("payload_low", pa.array(words[:, 1])),
@@ -66,7 +66,7 @@ def of_shard(shard: Shard, dataset: Dataset, *, fetch: bool = False) -> pa.Table
 
 
 def write(parts: Iterable[pa.Table], dataset: Dataset, path: str, *, fetched: bool = False) -> None:
-    """Store the manifests of all shards, in order, as one; `fetched` where URLs were read."""
+    """Store the manifests of all shards, in order, as one file; `fetched` records whether URLs were read."""
     with pq.ParquetWriter(path, _schema(dataset), compression="zstd") as writer:
         writer.add_key_value_metadata({KEY: json.dumps(_facts(dataset) | {"fetched": fetched}).encode()})
         for part in parts:
@@ -74,9 +74,9 @@ def write(parts: Iterable[pa.Table], dataset: Dataset, path: str, *, fetched: bo
 
 
 def of_dataset(places: Sequence[str], path: str, *, request: Request = NOTHING_SAID, fetch: bool = False) -> None:
-    """Write the manifest of a dataset to the file `path`, complete or absent.
+    """Write the manifest of a dataset to the new file `path`, atomically.
 
-    Raises PlanError where the file exists or roles are not unmistakable, DataError where the dataset cannot be read.
+    Raises PlanError where the file exists or roles are ambiguous, DataError where the dataset cannot be read.
     """
     if os.path.lexists(path):
         raise PlanError(f"{path}: the manifest must be a new file, and this exists")
@@ -89,9 +89,9 @@ def of_dataset(places: Sequence[str], path: str, *, request: Request = NOTHING_S
 
 
 def stored(place: str) -> Manifest | None:
-    """The manifest in the folder of an audit or in a file of its own; None where the place is a dataset.
+    """The manifest at `place`, an audit's folder or a manifest file; None where `place` is a dataset.
 
-    Raises DataError where an audit has none or it cannot be read.
+    Raises DataError where an audit has no manifest or it cannot be read.
     """
     path = Path(place)
     if (path / "report.json").is_file():
@@ -105,13 +105,13 @@ def stored(place: str) -> Manifest | None:
         facts = None if held is None else json.loads(held)
     except (OSError, pa.ArrowException, ValueError) as error:
         if path.name != NAME:
-            return None  # whatever it is, the reading as a dataset will say so
+            return None  # reading it as a dataset gives the better error message
         raise DataError(f"{path}: the manifest cannot be read: {error}") from error
     return None if facts is None else Manifest(place, facts, pl.scan_parquet(path))
 
 
 def request(roles: Mapping[str, Any]) -> Request:
-    """What to say about the columns, so that another dataset is read as this one was."""
+    """The Request that gives another dataset the same column roles."""
     said = Request(label=roles["label"] or "", id=roles["id"] or "", source=roles["source"] or "")
     payload = tuple(roles["payload"])
     match Modality(roles["modality"]):
@@ -124,11 +124,11 @@ def request(roles: Mapping[str, Any]) -> Request:
 
 
 def reopened(report: Mapping[str, Any]) -> Dataset:
-    """The dataset of a stored audit, from its report.json. Raises DataError where it is not what was audited."""
+    """The dataset of a stored audit, from its report.json. Raises DataError where a file changed since."""
     data = report["dataset"]
-    places = [f"{data['root'].rstrip('/')}/{one['name']}" for one in data["files"]]
+    places = [f"{data['root'].rstrip('/')}/{file['name']}" for file in data["files"]]
     dataset = open_dataset(places, request=request(report["roles"]))
-    audited = {one["digest"] for one in data["files"]}
+    audited = {file["digest"] for file in data["files"]}
     changed = [file.name for file in dataset.files if str(file.digest) not in audited]
     if changed:
         raise DataError(f"{changed[0]}: is not what was audited any more, its rows cannot be shown: audit it again")
@@ -160,7 +160,7 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
 
 
 def _read(payload: Payload, *, fetch: bool) -> tuple[list[str | None], list[bytes | None]]:
-    """The path of each row that names a file, and the bytes of each picture; nothing for what is no picture."""
+    """The path of each row that refers to a file, and the bytes of each picture; None for other modalities."""
     if payload.roles.modality is not Modality.IMAGE:
         return [None] * len(payload), [None] * len(payload)
     named, read = external_files.paths(payload.columns[payload.roles.payload[0]]), payload.pictures()
@@ -173,13 +173,13 @@ def _read(payload: Payload, *, fetch: bool) -> tuple[list[str | None], list[byte
 
 
 def _digests(payload: Payload, named: list[str | None], read: list[bytes | None]) -> bytes:
-    """16 bytes a row, over what the row holds: of a picture its file, or else the path that names it."""
+    """16 bytes a row: the digest of its payload; of a picture, of its encoded bytes or of the path it is given by."""
     roles = payload.roles
     if roles.modality is Modality.IMAGE:
         held = [b"p" + path.encode() if path else data for path, data in zip(named, read, strict=True)]
         columns: list[pa.Array] = [pa.array(held, pa.large_binary())]
     else:
-        # The order of a table's columns says nothing about its rows.
+        # A digest must not depend on the order of a table's columns.
         order = sorted(roles.payload) if roles.modality is Modality.FEATURES else roles.payload
         columns = [payload.columns[name] for name in order]
     fixed, blobs = [], []
@@ -198,7 +198,7 @@ def _digests(payload: Payload, named: list[str | None], read: list[bytes | None]
 
 
 def _encoded(column: pa.Array) -> tuple[Bytes, list[bytes] | None]:
-    """Each value as a tag and eight bytes [B, 9]: a number, or the length of the bytes that follow in the list."""
+    """Each value as a tag and eight bytes [B, 9]: a number, or the length of its bytes, which are in the list."""
     type_ = column.type
     if pa.types.is_null(type_):
         return _block(np.zeros(len(column), "<u8"), b"n", column), None
@@ -207,7 +207,7 @@ def _encoded(column: pa.Array) -> tuple[Bytes, list[bytes] | None]:
     if pa.types.is_uint64(type_):
         value = _values(column)
         block = _block(value.astype("<u8"), b"i", column)
-        block[(value >= 1 << 63) & np.asarray(column.is_valid()), 0] = ord("u")  # or it would be a negative number
+        block[(value >= 1 << 63) & np.asarray(column.is_valid()), 0] = ord("u")  # else equal to a negative number
         return block, None
     if pa.types.is_integer(type_):
         return _block(_values(column).astype("<i8"), b"i", column), None
@@ -221,7 +221,7 @@ def _encoded(column: pa.Array) -> tuple[Bytes, list[bytes] | None]:
 
 
 def _serialised(column: pa.Array) -> pa.Array:
-    """Vectors as the bytes of float64 numbers, whatever they are stored as; anything else as JSON."""
+    """Vectors as the bytes of float64 numbers, whatever their stored type; anything else as JSON."""
     type_ = column.type
     nested = pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)
     if nested and (pa.types.is_floating(type_.value_type) or pa.types.is_integer(type_.value_type)):
@@ -233,7 +233,8 @@ def _serialised(column: pa.Array) -> pa.Array:
             return pa.LargeBinaryArray.from_buffers(
                 pa.large_binary(), len(column), [None, pa.py_buffer(ends.astype(np.int64)), pa.py_buffer(data)]
             )
-    texts = [None if one is None else json.dumps(one, sort_keys=True, default=str) for one in column.to_pylist()]
+    values = column.to_pylist()
+    texts = [None if value is None else json.dumps(value, sort_keys=True, default=str) for value in values]
     return pa.array(texts, pa.large_string())
 
 
@@ -242,7 +243,7 @@ def _values(column: pa.Array) -> np.ndarray[Any, Any]:
 
 
 def _number(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """As float64 with one zero and one NaN."""
+    """As float64 with a single representation of zero and of NaN."""
     value = value.astype("<f8") + 0.0
     return np.where(np.isnan(value), np.nan, value)
 

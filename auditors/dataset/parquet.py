@@ -1,6 +1,6 @@
-"""Parquet, local or behind a URL, as a dataset of shards.
+"""Parquet files, local or behind URLs, as a dataset of shards.
 
-Bytes are read once to digest them, the label column once to name the classes; payloads stream from then on.
+Files are read once for their digests and the label column once for the classes; payloads are streamed.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from foretaste.types.dataset import Dataset, File, Modality, Shard
 from foretaste.types.digests import Digest, recipe
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-BUFFER = 1 << 20  # without it Arrow holds the whole row group's bytes; with it, 1 MiB of each column
-SCAN = 1 << 16  # rows at a time of narrow columns
+BUFFER = 1 << 20  # without it Arrow buffers the whole row group's bytes; with it, 1 MiB of each column
+SCAN = 1 << 16  # rows at a time where only labels and ids are read
 
 
 def open_dataset(places: Sequence[str], *, request: Request = NOTHING_SAID, shard_rows: int = 50_000) -> Dataset:
-    """A dataset whose bytes are digested, whose columns have roles and whose classes are counted.
+    """Open a dataset: digest its files, resolve its column roles and count its classes.
 
     `places` are files, folders (with hive partitions), globs or fsspec URLs. Row groups are packed into shards of up to
     `shard_rows` rows; a row group is never split.
 
-    Raises PlanError where a place or column does not exist or several readings are possible, DataError where a file
-    cannot be read, files disagree or a column cannot hold what its role promises.
+    Raises PlanError where a place or column does not exist or roles are ambiguous, DataError where a file cannot be
+    read, files have different schemas or a column's type does not fit its role.
     """
     root, found = find(places)
     with ThreadPoolExecutor(min(8, len(found))) as pool:
         read = list(pool.map(_inspect, found))
-    filled = [one for one in read if one.file.rows]  # writers give the columns of empty files any type
+    filled = [inspected for inspected in read if inspected.file.rows]  # empty files may have any column types
     if not filled:
         raise DataError(f"{', '.join(places)}: a dataset must hold at least one row, found none in {len(read)} files")
     roles = resolve(filled[0].schema, request, where=filled[0].file.name)
     for other in filled[1:]:
         _agree(filled[0], other, roles.columns)
-    files = tuple(one.file for one in read)
+    files = tuple(inspected.file for inspected in read)
     digest = root_digest((file.name, file.digest) for file in files)
     schema = filled[0].schema
     id_type = None if roles.id is None else str(_id_type(schema.field(roles.id).type))
@@ -68,9 +68,9 @@ def open_dataset(places: Sequence[str], *, request: Request = NOTHING_SAID, shar
 
 @dataclass(frozen=True)
 class Payloads:
-    """The payloads of some shards of a dataset, in row order, as often as iterated. Its length is in rows.
+    """The payloads of some shards of a dataset, in row order, re-iterable. Its length is in rows.
 
-    A payload holds up to `batch` rows of one row group; memory does not grow with rows, shards or row groups.
+    A payload holds up to `batch` rows of one row group; memory does not grow with the number of rows.
     Raises DataError while iterating where a file changed since it was digested.
     """
 
@@ -96,7 +96,7 @@ def payloads(dataset: Dataset, shards: Sequence[Shard] | None = None, *, rows: i
 
 
 def row_groups(dataset: Dataset, rows: Collection[int]) -> Iterator[Shard]:
-    """The row groups that hold these rows, ascending, each as a shard."""
+    """The row groups that contain these rows, in order, each as a shard."""
     wanted = np.array(sorted(set(rows)), dtype=np.int64)
     for shard in dataset.shards:
         first, in_file = shard.first_row, shard.first_row_in_file
@@ -107,7 +107,7 @@ def row_groups(dataset: Dataset, rows: Collection[int]) -> Iterator[Shard]:
 
 
 def picked(dataset: Dataset, rows: Collection[int]) -> Iterator[Payload]:
-    """The payloads of a few rows, ascending; only the row groups that hold them are read."""
+    """The payloads of a few rows, in order; only the row groups that contain them are read."""
     wanted = np.array(sorted(set(rows)), dtype=np.int64)
     for payload in payloads(dataset, list(row_groups(dataset, rows))):
         at = np.flatnonzero(np.isin(payload.row.numpy(), wanted))
@@ -118,7 +118,7 @@ def picked(dataset: Dataset, rows: Collection[int]) -> Iterator[Payload]:
 
 
 def column(dataset: Dataset, name: str) -> Iterator[tuple[int, pa.Array]]:
-    """One column of all rows, piece by piece: the position of the first row, and the values."""
+    """One column of all rows, in chunks: the position of the chunk's first row, and its values."""
     for shard in dataset.shards:
         for part in _parts(dataset, shard, (name,), SCAN):
             yield part.row, part.columns[name]
@@ -151,8 +151,8 @@ def identities(dataset: Dataset, shard: Shard) -> pa.Table:
 @dataclass(frozen=True)
 class _Inspected:
     file: File
-    groups: tuple[int, ...]  # rows of each
-    schema: pa.Schema  # with the columns that are written in the folders' names
+    groups: tuple[int, ...]  # rows of each row group
+    schema: pa.Schema  # including hive partition columns
 
 
 def _inspect(found: Found) -> _Inspected:
@@ -191,38 +191,39 @@ def _first_line(error: BaseException) -> str:
 
 
 def _partition(name: str) -> dict[str, str | None]:
-    """Hive partitions: the key=value folders of a file's name."""
+    """Hive partition columns: the key=value folders of a file's name."""
     pairs = (folder.partition("=") for folder in name.split("/")[:-1])
     values = {unquote(key): unquote(value) for key, equals, value in pairs if key and equals}
     return {key: None if value == "__HIVE_DEFAULT_PARTITION__" else value for key, value in values.items()}
 
 
-def _agree(one: _Inspected, other: _Inspected, columns: tuple[str, ...]) -> None:
+def _agree(first: _Inspected, other: _Inspected, columns: tuple[str, ...]) -> None:
     for column in columns:
         if column not in other.schema.names:
-            raise DataError(f"{other.file.name}: no column {column!r}, which {one.file.name} has")
-        types = [plain_type(which.schema.field(column).type) for which in (one, other)]
-        names = [class_names(which.schema, column) for which in (one, other)]
+            raise DataError(f"{other.file.name}: no column {column!r}, which {first.file.name} has")
+        types = [plain_type(which.schema.field(column).type) for which in (first, other)]
+        names = [class_names(which.schema, column) for which in (first, other)]
         if types[0] != types[1] or names[0] != names[1]:
             mine, theirs = types if types[0] != types[1] else names
             where = f"{other.file.name}: column {column!r}"
-            raise DataError(f"{where} must be as in the other files, got {theirs} and in {one.file.name} {mine}")
+            raise DataError(f"{where} must be as in the other files, got {theirs} and in {first.file.name} {mine}")
 
 
 def _pack(read: Sequence[_Inspected], shard_rows: int) -> tuple[Shard, ...]:
     shards: list[Shard] = []
     first_row = 0
-    for one in read:
+    for inspected in read:
+        file, sizes = inspected.file, inspected.groups
         start = before = rows = 0
-        for stop, size in enumerate(one.groups, 1):
+        for stop, size in enumerate(sizes, 1):
             rows += size
-            following = one.groups[stop] if stop < len(one.groups) else shard_rows  # the last group closes its shard
+            following = sizes[stop] if stop < len(sizes) else shard_rows  # the last group closes its shard
             if rows and rows + following > shard_rows:
-                groups = one.groups[start:stop]
-                digest = Digest("sha256-rowgroups", recipe(str(one.file.digest), start, len(groups)))
-                shards.append(Shard(one.file, start, groups, first_row + before, before, digest))
+                groups = sizes[start:stop]
+                digest = Digest("sha256-rowgroups", recipe(str(file.digest), start, len(groups)))
+                shards.append(Shard(file, start, groups, first_row + before, before, digest))
                 start, before, rows = stop, before + rows, 0
-        first_row += one.file.rows
+        first_row += file.rows
     return tuple(shards)
 
 
@@ -237,9 +238,9 @@ def _labels(dataset: Dataset, label: str) -> Iterator[tuple[str, pa.Array]]:
 
 @dataclass(frozen=True)
 class _Part:
-    """Some consecutive rows of one row group, as plain columns."""
+    """Some consecutive rows of one row group, as columns of plain types."""
 
-    row: int
+    row: int  # position of the first one over all files
     rows: int
     columns: dict[str, pa.Array]
     where: str
@@ -291,7 +292,7 @@ def _id_type(type_: pa.DataType) -> pa.DataType:
 
 
 def _must_name_pictures(dataset: Dataset) -> None:
-    """A string column that is merely called "image" may hold anything."""
+    """Raise PlanError where a string column that was taken for pictures by its name holds no picture paths."""
     column = dataset.roles.payload[0]
     part = next(_parts(dataset, dataset.shards[0], (column,), 64))
     for value in part.columns[column].drop_null().to_pylist():

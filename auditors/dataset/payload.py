@@ -1,6 +1,6 @@
-"""Rows as the user's file holds them, and their reading as pictures, texts or vectors.
+"""Rows as stored in the user's files, and their decoding into pictures, texts or vectors.
 
-A row whose payload cannot be read is named in `broken` and takes no part in any statistic; it is reported.
+A row whose payload cannot be read is excluded from every statistic and reported.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from foretaste.dataset.pictures import squares
 from foretaste.errors import DataError
 from foretaste.types.dataset import Modality, Roles
 
-BYTE_LIMIT = 1 << 28  # and so is a longer file
-SAID = {"content", "value"}
+BYTE_LIMIT = 1 << 28  # a longer file counts as unreadable
+CONTENT_KEYS = {"content", "value"}
 
 
 @dataclass(frozen=True, eq=False)
 class Payload:
-    """B rows before any embedder has seen them.
+    """B rows before embedding.
 
     row      [B] int64, position over the dataset's files in sorted order
     label    [B] int64, class index, -1 where missing; all 0 in an unlabelled dataset
     columns  the Arrow columns of the roles
-    where    "file, row group n" for error messages
-    folder   what relative path columns are relative to
+    where    "file, row group n", for error messages
+    folder   base of relative paths in path columns
     """
 
     row: Tensor
@@ -50,14 +50,14 @@ class Payload:
         return len(self.row)
 
     def images(self, size: int) -> tuple[Tensor, dict[int, str]]:
-        """Pictures as [B, 3, size, size] uint8 RGB, and why each position that stays black does not decode."""
+        """Pictures as [B, 3, size, size] uint8 RGB, and the error at each position that does not decode (black)."""
         if size not in self._decoded:
             self._decoded[size] = squares(self.pictures(), size)
         return self._decoded[size]
 
     @property
     def unread(self) -> dict[int, str]:
-        """Why each position could not be read, as far as pictures were decoded."""
+        """The error at each position that failed to decode so far."""
         return {position: why for _, broken in self._decoded.values() for position, why in broken.items()}
 
     def pictures(self) -> list[bytes | None]:
@@ -67,7 +67,7 @@ class Payload:
             names = {child.name for child in column.type}
             raw = pc.struct_field(column, "bytes").to_pylist() if "bytes" in names else [None] * len(column)
             paths = pc.struct_field(column, "path").to_pylist() if "path" in names else [None] * len(column)
-            return [one if one is not None else self._open(path) for one, path in zip(raw, paths, strict=True)]
+            return [held if held is not None else self._open(path) for held, path in zip(raw, paths, strict=True)]
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             return [self._open(path) for path in column.to_pylist()]
         encoded: list[bytes | None] = column.to_pylist()
@@ -86,10 +86,10 @@ class Payload:
 
     @cached_property
     def texts(self) -> list[str]:
-        """One string a row: the text, the prompt and response, or the turns of the chat, each on its own line."""
+        """One string per row: the text, prompt and response, or the turns of the chat, one per line."""
         columns = [self.columns[name].to_pylist() for name in self.roles.payload]
         if self.roles.modality is Modality.MESSAGES:
-            return ["\n".join(turns(one)) for one in columns[0]]
+            return ["\n".join(turns(chat)) for chat in columns[0]]
         return ["\n".join(part for part in parts if part) for parts in zip(*columns, strict=True)]
 
     def vectors(self) -> Tensor:
@@ -127,8 +127,8 @@ class Payload:
 def turns(chat: object) -> list[str]:
     """The turns of a chat as "role: content" lines.
 
-    Reads a list of {role, content} or {from, value}, a mapping of lists of these (as older writers store it), and the
-    JSON text of either.
+    Reads a list of {role, content} or {from, value}, a struct of lists (as older writers store it), and the JSON text
+    of either.
     """
     if isinstance(chat, str):
         try:
@@ -136,25 +136,25 @@ def turns(chat: object) -> list[str]:
         except (ValueError, RecursionError):
             return [chat]
         return turns(parsed) if isinstance(parsed, (list, dict)) else [chat]
-    if isinstance(chat, Mapping) and SAID & chat.keys():
+    if isinstance(chat, Mapping) and CONTENT_KEYS & chat.keys():
         role, content = _first(chat, "role", "from"), _first(chat, "content", "value")
         pairs = (
             zip_longest(role, content) if isinstance(role, list) and isinstance(content, list) else [(role, content)]
         )
-        return [f"{one or ''}: {_said(other)}" for one, other in pairs]
+        return [f"{role or ''}: {_text(content)}" for role, content in pairs]
     if isinstance(chat, list):
         return [line for turn in chat for line in (turns(turn) if isinstance(turn, Mapping) else [str(turn)])]
-    return [] if chat is None else [str(chat)]  # no chat, but nothing that was said may go unseen
+    return [] if chat is None else [str(chat)]  # not a chat, but no content may be skipped
 
 
 def _first(turn: Mapping[str, object], *names: str) -> object:
     return next((turn[name] for name in names if turn.get(name) is not None), None)
 
 
-def _said(content: object) -> str:
-    """The words of a turn, which may come in parts beside pictures."""
+def _text(content: object) -> str:
+    """The text of a turn, whose content may be a list of text parts and pictures."""
     if isinstance(content, list):
-        return " ".join(filter(None, map(_said, content)))
+        return " ".join(filter(None, map(_text, content)))
     if isinstance(content, Mapping):
-        return _said(content.get("text"))
+        return _text(content.get("text"))
     return "" if content is None else str(content)

@@ -1,4 +1,4 @@
-"""Pictures from strangers' files: which formats are read, how they become pixels, and pixels a file again."""
+"""Decoding of untrusted picture files, and encoding of thumbnails."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PIXEL_LIMIT = 100_000_000  # a picture that decodes to more pixels is a bomb, not a sample
-# Data comes from strangers: no format whose reader starts another program, as that of PostScript does.
+PIXEL_LIMIT = 100_000_000  # against decompression bombs
+# The data is untrusted: no format whose reader starts another program, as PostScript's does.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
 
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Those of FORMATS that this Pillow reads: AVIF and JPEG2000 depend on how it was built."""
+    """Those of FORMATS that the installed Pillow reads: AVIF and JPEG2000 depend on its build."""
     from PIL import Image
 
     Image.init()
@@ -31,7 +31,7 @@ def formats() -> tuple[str, ...]:
 
 @contextmanager
 def opened(data: bytes) -> Iterator[Any]:
-    """The picture in a file, not yet decoded.
+    """The picture in an encoded file, not yet decoded.
 
     Raises ValueError where it would decode to more than PIXEL_LIMIT pixels, and whatever Pillow does.
     """
@@ -44,7 +44,7 @@ def opened(data: bytes) -> Iterator[Any]:
 
 
 def size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of the picture in a file; None where it is none."""
+    """Width and height of the picture in an encoded file; None where it cannot be opened."""
     try:
         with opened(data) as image:
             return int(image.width), int(image.height)
@@ -53,7 +53,7 @@ def size(data: bytes) -> tuple[int, int] | None:
 
 
 def squares(files: Sequence[bytes | None], side: int) -> tuple[Tensor, dict[int, str]]:
-    """Pictures as [B, 3, side, side] uint8 RGB, and why each position that stays black does not decode."""
+    """Pictures as [B, 3, side, side] uint8 RGB, and the error at each position that does not decode (left black)."""
     out = np.zeros((len(files), side, side, 3), dtype=np.uint8)
     broken: dict[int, str] = {}
     for position, data in enumerate(files):
@@ -62,20 +62,20 @@ def squares(files: Sequence[bytes | None], side: int) -> tuple[Tensor, dict[int,
             continue
         try:
             out[position] = square(data, side)
-        except Exception as error:  # Pillow raises many kinds; whatever it is, the row is reported
-            # Pillow names the buffer it read by its address, which is another in every run.
+        except Exception as error:  # Pillow raises many kinds; the row is reported in any case
+            # Pillow's messages contain the buffer's address, which differs between runs.
             said = re.sub(r" <_io\.BytesIO object at 0x[0-9a-f]+>", "", f"{type(error).__name__}: {error}")
             broken[position] = f"does not decode: {said}"[:200]
     return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous(), broken
 
 
 def square(data: bytes, side: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The picture in a file as [side, side, 3] RGB."""
+    """The picture in an encoded file as [side, side, 3] RGB."""
     from PIL import Image
 
     with opened(data) as image:
         image.draft("RGB", (2 * side, 2 * side))
-        if image.mode.startswith("I;16"):  # converting would clip nearly everything to white
+        if image.mode.startswith("I;16"):  # Pillow's conversion would clip nearly everything to white
             plain = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         else:
             plain = image.convert("RGBA" if "transparency" in image.info else "RGB")
@@ -87,7 +87,7 @@ def square(data: bytes, side: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def pixels(data: bytes) -> Tensor:
-    """The picture in a file in its own size, [3, H, W] uint8 RGB."""
+    """The picture in an encoded file at its own size, [3, H, W] uint8 RGB."""
     with opened(data) as image:
         return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
@@ -102,15 +102,15 @@ def png(picture: Tensor) -> bytes:
 
 
 def thumbnail(data: bytes, longest: int = 96) -> bytes | None:
-    """A PNG whose longer side is `longest`, for people; None where the bytes do not decode.
+    """A PNG whose longer side is about `longest`, for display; None where the bytes do not decode.
 
-    A tiny picture is enlarged by whole pixels: a trigger of nine pixels must stay nine pixels.
+    A small picture is enlarged by an integer factor, so that a trigger of nine pixels stays sharp.
     """
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a damaged file is this function's ordinary case
+            warnings.simplefilter("ignore")  # damaged files are expected here
             with opened(data) as image:
                 image.draft("RGB", (2 * longest, 2 * longest))
                 clear = "transparency" in image.info or image.mode in ("RGBA", "LA")
@@ -123,6 +123,6 @@ def thumbnail(data: bytes, longest: int = 96) -> bytes | None:
             small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
         out = io.BytesIO()
         small.save(out, "PNG", optimize=True)
-    except Exception:  # Pillow raises many kinds; whatever it is, there is no picture
+    except Exception:  # Pillow raises many kinds
         return None
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Which column means what: asked for, or unmistakable by declaration, name and type. Two readings are refused."""
+"""Column roles: as requested, or inferred from declarations, names and types. Ambiguity is refused."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MESSAGES = ("messages", "conversations", "conversation")
 PROMPT = (
     (("prompt",),),
     (("instruction", "input"), ("instruction", "context"), ("instruction",)),
-)  # the first that is there
+)  # of each family, the first whose columns are all present
 RESPONSE = ("completion", "response", "output")
-EMBEDDING = ("embedding", "vector", "feature")  # somewhere in the name
+EMBEDDING = ("embedding", "vector", "feature")  # as part of the name
 LABEL = ("label", "labels", "target", "class", "y")
 ID = ("id", "uid", "uuid", "_id", "sample_id", "image_id")
 SOURCE = ("source", "url", "domain", "author", "annotator")
@@ -32,18 +32,18 @@ Types = Mapping[str, pa.DataType]
 
 @dataclass(frozen=True)
 class Request:
-    """Which column means what. None: not said, so look for it. "" for label, id or source: there is none.
+    """Requested column roles. None: infer it. "" for label, id or source: the dataset has none.
 
-    image      pictures, as bytes or as paths
-    text       texts
-    messages   conversations, as lists of messages with roles
-    prompt     what a model is asked; several columns, separated by commas, are read one after the other
-    response   what it is to answer
-    embedding  vectors that were computed elsewhere
-    features   columns of a table
-    label      classes
-    id         what a row is called
-    source     where a row came from
+    image      column of pictures, as bytes or as paths
+    text       column of texts
+    messages   column of conversations, as lists of messages with roles
+    prompt     column of prompts; several, separated by commas, are concatenated
+    response   column of responses to the prompts
+    embedding  column of precomputed vectors
+    features   feature columns of a table
+    label      column of classes
+    id         column of row ids
+    source     column that says where a row came from
     """
 
     image: str | None = None
@@ -64,8 +64,8 @@ NOTHING_SAID = Request()
 def resolve(schema: pa.Schema, request: Request, *, where: str) -> Roles:
     """The roles of the columns of `schema`; `where` names the file in messages.
 
-    Raises PlanError where a column does not exist, requests contradict each other or several readings are possible,
-    DataError where a column cannot hold what its role promises.
+    Raises PlanError where a column does not exist, requests contradict each other or roles are ambiguous, DataError
+    where a column's type does not fit its role.
     """
     columns = _columns(schema, where)
     asked = _asked(request, columns)
@@ -83,7 +83,7 @@ def resolve(schema: pa.Schema, request: Request, *, where: str) -> Roles:
     declared = [name for name in free if class_names(schema, name) is not None]
     label = _role(request.label, "label", _named(free, LABEL) or declared, where)
     single = {n: t for n, t in free.items() if n != label and _is_scalar(t)}
-    # An id decides nothing but what a finding is called, so the more usual name wins.
+    # The id only names rows in the report, so the more usual column name may win.
     id_ = _role(request.id, "id", _named(single, ID)[:1], where)
     source = _role(request.source, "source", _named(single, SOURCE), where)
 
@@ -95,7 +95,7 @@ def resolve(schema: pa.Schema, request: Request, *, where: str) -> Roles:
 
 
 def class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
-    """The names that a Hugging Face ClassLabel gives the integers of a column; None where it is not one."""
+    """The class names that a Hugging Face ClassLabel declares for a column; None where it declares none."""
     feature = _declared(schema).get(column, {})
     names = feature.get("names")
     if feature.get("_type") != "ClassLabel" or not isinstance(names, list) or column not in schema.names:
@@ -104,7 +104,7 @@ def class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
 
 
 def plain_type(type_: pa.DataType) -> pa.DataType:
-    """The type of a column's values, however they are stored: no dictionary, extension, view or large string."""
+    """The type of a column's values without dictionary, extension, view or large-string storage."""
     if types.is_dictionary(type_):
         return plain_type(type_.value_type)
     if isinstance(type_, pa.BaseExtensionType):
@@ -116,7 +116,7 @@ def plain_type(type_: pa.DataType) -> pa.DataType:
     return type_
 
 
-# What was said
+# What was requested
 
 
 def _asked(request: Request, columns: Types) -> tuple[Modality, tuple[str, ...]] | None:
@@ -137,7 +137,7 @@ def _asked(request: Request, columns: Types) -> tuple[Modality, tuple[str, ...]]
     if request.features:
         asked.append((Modality.FEATURES, request.features))
     if len(asked) > 1:
-        choices = " and ".join(_option(*one) for one in asked)
+        choices = " and ".join(_option(*reading) for reading in asked)
         raise PlanError(f"the rows of a dataset must be read in one way, got {choices}")
     return asked[0] if asked else None
 
@@ -158,7 +158,7 @@ def _option(modality: Modality, payload: tuple[str, ...]) -> str:
     return f"--{modality} {','.join(payload)}"
 
 
-# What is unmistakable
+# What can be inferred
 
 
 def _columns(schema: pa.Schema, where: str) -> dict[str, pa.DataType]:
@@ -172,7 +172,7 @@ def _declared(schema: pa.Schema) -> Mapping[str, Mapping[str, Any]]:
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError, RecursionError):
-        return {}  # no or foreign metadata; names and types still speak
+        return {}  # no or foreign metadata
     return {n: f for n, f in features.items() if isinstance(f, dict)} if isinstance(features, dict) else {}
 
 
@@ -181,7 +181,7 @@ def _pictures(schema: pa.Schema) -> frozenset[str]:
 
 
 def _readings(columns: Types, pictures: frozenset[str]) -> list[tuple[Modality, tuple[str, ...]]]:
-    """Every way in which the rows can be read, by declared pictures, names and types."""
+    """Every possible (modality, payload columns), by declared pictures, names and types."""
     found: list[tuple[Modality, tuple[str, ...]]] = []
     found += [
         (Modality.IMAGE, (n,)) for n, t in columns.items() if (n in pictures or n.lower() in IMAGE) and _is_image(t)
@@ -196,7 +196,7 @@ def _readings(columns: Types, pictures: frozenset[str]) -> list[tuple[Modality, 
     found += [
         (Modality.EMBEDDING, (n,))
         for n, t in columns.items()
-        if _sounds_embedded(n) and _is_vector(t, types.is_floating)
+        if _named_as_embedding(n) and _is_vector(t, types.is_floating)
     ]
     return found
 
@@ -205,7 +205,7 @@ def _named(columns: Types, names: tuple[str, ...]) -> list[str]:
     return sorted((name for name in columns if name.lower() in names), key=lambda name: names.index(name.lower()))
 
 
-def _sounds_embedded(name: str) -> bool:
+def _named_as_embedding(name: str) -> bool:
     return name.lower() == "x" or any(part in name.lower() for part in EMBEDDING)
 
 
@@ -224,7 +224,7 @@ def _role(said: str | None, role: str, candidates: list[str], where: str) -> str
 def _table(
     free: Types, columns: Types, label: str | None, where: str, *, said: bool
 ) -> tuple[Modality, tuple[str, ...]]:
-    """The reading as a table of features, which is only taken when there is a label, or none was said to be."""
+    """Read the rows as a table of features, but only if a label is found or the request says there is none."""
     if not all(_is_scalar(type_) or types.is_null(type_) for type_ in free.values()):
         options = ", ".join(
             f"--{option}" for option in ("image", "text", "messages", "prompt", "embedding", "features")
