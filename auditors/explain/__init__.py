@@ -1,5 +1,5 @@
-"""What is said of a finding: why, what its rows share, where they come from, and what could have been missed.
+"""Explanations of findings: the reason, what the rows share, where they come from, and the limits of detection.
 
-Each explainer makes a finding of a finding; `explainers` puts them in order. Imports decide, embedders, detectors,
-image and text, and never what renders a report.
+Each explainer returns a finding with more evidence; `explainers` runs them in order. Imports decide, embedders,
+detectors, image and text, and nothing that renders a report.
 """

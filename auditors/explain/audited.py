@@ -1,4 +1,4 @@
-"""What an audit has come to by the time its findings are explained."""
+"""The state of an audit before its findings are explained."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from foretaste.types.runs import RunKey
 
 @dataclass(frozen=True, eq=False)
 class Audited:
-    """An audit whose groups are decided and whose rows are judged.
+    """An audit after the decision on groups and rows.
 
     runs       how every run of the plan ended
-    groups     the table of decide.significance, decided
+    groups     the table of significance.significance, after all decisions
     samples    every row, in the columns of samples.parquet
-    flagged    those of them that are flagged, most suspicious first
-    detectors  of the plan, by the check's name
+    flagged    the flagged rows, most suspicious first
+    detectors  the settings of each check, by its name
     scorers    of the completed runs
     encoders   by the embedder's name
-    counts     flagged rows by kind and class
-    notes      what was let go, could not be looked at, or changed since an earlier audit, in sentences
-    doubts     which class each row with a doubted label is believed to belong to: row, label, believed, by name
+    counts     number of flagged rows by kind and class name
+    notes      sentences on what was acquitted, not tested, or changed since an earlier audit
+    doubts     the most probable class of each row with a wrong label, by name: row, label, believed
     store      folder of the stored embeddings
     """
 
@@ -48,15 +48,15 @@ class Audited:
 
 
 Explain = Callable[[Finding], Finding]
-# Reads what it needs for all findings at once, and then explains each by itself.
+# Takes all findings, so that what they need is read once; returns the function that explains one of them.
 Explainer = Callable[[Audited, Sequence[Finding]], Explain]
 
 
 def key(finding: Finding) -> tuple[str, str | None]:
-    """What names a finding in its audit: its kind and class."""
+    """The key of a finding in its audit: kind and class."""
     return str(finding.kind), finding.label
 
 
 def tests(finding: Finding) -> set[tuple[str, str]]:
-    """The runs, as (check, embedder), whose tests led to a finding."""
+    """The runs behind a finding, as (check, embedder)."""
     return {(test["detector"], test["embedder"]) for test in finding.evidence.get("tests", ())}

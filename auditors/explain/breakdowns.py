@@ -1,4 +1,4 @@
-"""What is behind a group: the sources that brought its rows, and the classes that its doubted labels lead to."""
+"""Breakdowns of a finding: by source of its rows, and by class pair for wrong labels."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ from foretaste.stats.significance import hypergeometric_tail
 from foretaste.types.dataset import Dataset
 from foretaste.types.findings import Finding, Kind
 
-SOURCES = 8  # of a group
+SOURCES = 8  # listed per finding
 UNNAMED = "(no source)"
 
 
 def explain_labels(audited: Audited, findings: Sequence[Finding]) -> Explain:
-    """Adds from which class to which the doubted labels of a group lead, as `pairs`, to its evidence."""
+    """Adds `pairs` to the evidence of wrong labels: given class, most probable class, number of rows."""
     del findings
     found = pairs(audited.doubts)
-    return lambda one: _with(one, "pairs", found)
+    return lambda finding: _with(finding, "pairs", found)
 
 
 def explain_sources(audited: Audited, findings: Sequence[Finding]) -> Explain:
-    """Adds the `sources` that brought a group's rows to its evidence."""
+    """Adds the `sources` of a finding's rows to its evidence."""
     del findings
     found = origins(audited.dataset, audited.flagged)
-    return lambda one: _with(one, "sources", found)
+    return lambda finding: _with(finding, "sources", found)
 
 
 def _with(finding: Finding, name: str, found: Mapping[tuple[str, str | None], Any]) -> Finding:
-    mine = found.get(key(finding))
-    return finding if mine is None else replace(finding, evidence={**finding.evidence, name: mine})
+    value = found.get(key(finding))
+    return finding if value is None else replace(finding, evidence={**finding.evidence, name: value})
 
 
 def origins(dataset: Dataset, flagged: pl.DataFrame) -> dict[tuple[str, str | None], Sequence[Mapping[str, Any]]]:
-    """The sources of the flagged rows of each kind and class, and of each kind under None, the most telling first.
+    """The sources of the flagged rows of each kind and class, and of each kind under None, by rising p-value.
 
-    Each with its `rows` in the group, its rows in the dataset `of`, and p_value: how likely so many of the group's rows
-    would come from it if rows came from anywhere (Fisher's exact test). Empty where the dataset names no sources.
+    Each with its `rows` among the flagged ones, its rows in the dataset `of`, and the `p_value` of at least so many
+    under independence (Fisher's exact test). Empty where the dataset has no source column.
     """
     if dataset.roles.source is None or flagged.is_empty():
         return {}
     whole: Counter[str] = Counter()
-    mine: dict[int, str] = {}
+    source: dict[int, str] = {}
     wanted = flagged["row"].sort()
     for first, values in column(dataset, dataset.roles.source):
         names = [UNNAMED if one is None else str(one) for one in values.to_pylist()]
         whole.update(names)
         here = wanted.filter(wanted.is_between(first, first + len(names) - 1))
-        mine |= {row: names[row - first] for row in here.to_list()}
+        source |= {row: names[row - first] for row in here.to_list()}
     groups: dict[tuple[str, str | None], Counter[str]] = {}
     for row, label, kinds in flagged.select("row", "label", "kinds").iter_rows():
         for kind in kinds:
             for group in {(kind, label), (kind, None)}:
-                groups.setdefault(group, Counter())[mine[row]] += 1
+                groups.setdefault(group, Counter())[source[row]] += 1
     return {group: _ranked(count, whole, dataset.rows) for group, count in groups.items()}
 
 
@@ -71,11 +71,11 @@ def _ranked(count: Counter[str], whole: Counter[str], rows: int) -> list[dict[st
     return sorted(found, key=lambda one: (one["p_value"], -one["rows"], one["source"]))[:SOURCES]
 
 
-PAIRS = 24  # of classes
+PAIRS = 24  # of classes, listed per finding
 
 
 def believed(scores: str, flagged: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
-    """The class that the rows flagged for their label are believed to belong to: row, label, believed, all by name.
+    """The most probable class of each row flagged for its label: row, label and believed, classes by name.
 
     `scores` is the path of scores.parquet, `flagged` has the columns of samples.parquet.
     """
@@ -100,7 +100,7 @@ _NAMES = {"index": pl.Int64, "believed": pl.String}
 
 
 def pairs(doubts: pl.DataFrame) -> dict[tuple[str, str | None], Sequence[Mapping[str, Any]]]:
-    """How many rows lead from which label to which, the most first: of each class, and of all under None."""
+    """Rows per pair of given and most probable class, the most frequent first: by class, and for all under None."""
     counted = doubts.group_by("label", "believed").agg(pl.len().alias("rows"))
     counted = counted.sort("rows", "label", "believed", descending=[True, False, False])
     kind = str(Kind.LABEL)

@@ -1,4 +1,4 @@
-"""An accused class beside the innocent ones: what the runs that suspect it measured of all of them."""
+"""An accused class compared with the others, by the statistic of the runs that accuse it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from foretaste.explain.detection_limits import MEASURE, needed
 from foretaste.types.dataset import Dataset
 from foretaste.types.findings import Finding
 
-RUNS = 2  # of a group, the strongest, that are drawn beside those at the other classes
+RUNS = 2  # the strongest of a finding, which are drawn
 
 
 @dataclass(frozen=True)
 class Strip:
-    """What one run measured of every group it tested, the innocent beside the suspicious.
+    """The statistic of one run for every group that it tested, suspicious or not.
 
-    unit     what the number is, as in "times farther out than the other classes"
-    names    of the groups, as a reader knows them
-    values   the statistic of each; larger is more suspicious
-    accused  whether the run suspects it, for each
-    this     position of the group whose strip this is
-    needed   the value from which the run suspects that group, where it is known
+    unit     what the statistic counts, as in "times farther out than the other classes"
+    names    of the groups, as displayed
+    values   the statistic of each group; larger is more suspicious
+    accused  whether each group is suspicious
+    this     position of the group that the finding is about
+    needed   the value from which that group is suspicious, where it is known
     """
 
     detector: str
@@ -40,44 +40,45 @@ class Strip:
 
 
 def explain(audited: Audited, findings: Sequence[Finding]) -> Explain:
-    """Adds what is drawn of a group beside the others, as `strips`."""
+    """Adds the comparison with the other groups to what is shown, as `strips`."""
     del findings
     units = {name: (one.claim.unit.evidence, one.claim.unit.words) for name, one in audited.detectors.items()}
     found = contrasts(audited.dataset, needed(audited.groups, audited.decide), units)
-    return lambda one: replace(one, shown={**one.shown, "strips": found.get(key(one), ())})
+    return lambda finding: replace(finding, shown={**finding.shown, "strips": found.get(key(finding), ())})
 
 
 def contrasts(
     dataset: Dataset, tested: pl.DataFrame, units: Mapping[str, tuple[str, str]]
 ) -> dict[tuple[str, str | None], tuple[Strip, ...]]:
-    """What the runs that suspect a group measured of it and of all the others, by kind and class.
+    """The strips of the strongest runs behind each finding, by kind and class.
 
-    tested  the table of decide.significance, with what detection_limits.needed adds to it
-    units   which evidence of a check ("" for its statistic) says most to people, and what it counts
+    tested  the table of significance.significance, with the column of detection_limits.needed
+    units   which evidence of a check ("" for its statistic) is drawn, and what it counts
     """
     out: dict[tuple[str, str | None], tuple[Strip, ...]] = {}
     suspicious = tested.filter(pl.col("suspicious")).sort(*STRONGEST)
     for part in suspicious.partition_by("kind", "label", maintain_order=True):
-        drawn = (_strip(dataset, tested, one, *units[one["detector"]]) for one in part.head(RUNS).iter_rows(named=True))
+        strongest = part.head(RUNS).iter_rows(named=True)
+        strips = (_strip(dataset, tested, group, *units[group["detector"]]) for group in strongest)
         label = part["label"][0]
         name = dataset.classes[label] if dataset.classes and label >= 0 else None
-        out[part["kind"][0], name] = tuple(one for one in drawn if one is not None)
+        out[part["kind"][0], name] = tuple(strip for strip in strips if strip is not None)
     return out
 
 
-def _strip(dataset: Dataset, tested: pl.DataFrame, one: Mapping[str, Any], evidence: str, words: str) -> Strip | None:
-    """The groups of the run that tested the group `one`; None where it tested no other, or not all have a number."""
-    same = (pl.col(name) == one[name] for name in ("detector", "embedder", "kind"))
+def _strip(dataset: Dataset, tested: pl.DataFrame, group: Mapping[str, Any], evidence: str, words: str) -> Strip | None:
+    """All groups of the run that tested `group`; None where it tested no other, or not every value is finite."""
+    same = (pl.col(name) == group[name] for name in ("detector", "embedder", "kind"))
     run = tested.filter(*same).sort("group")
     column = f"evidence_{evidence}" if evidence else "statistic"
     if not words or run[column].null_count():
-        column, words = "statistic", f"statistic of {one['detector']}"
+        column, words = "statistic", f"statistic of {group['detector']}"
     named = [f"class {dataset.classes[at]}" if dataset.classes and at >= 0 else "all" for at in run["label"]]
     if len(set(named)) < len(named):  # clusters and sources are not classes
         named = [f"{name}, group {at}" for name, at in zip(named, run["group"], strict=True)]
     if len(named) < 2 or not run[column].is_finite().all():
         return None
     values, accused = tuple(run[column].to_list()), tuple(run["suspicious"].to_list())
-    this = run["group"].to_list().index(one["group"])
-    least = one.get("needed") if column == MEASURE else None
-    return Strip(one["detector"], one["embedder"], words, tuple(named), values, accused, this, least)
+    this = run["group"].to_list().index(group["group"])
+    least = group.get("needed") if column == MEASURE else None
+    return Strip(group["detector"], group["embedder"], words, tuple(named), values, accused, this, least)

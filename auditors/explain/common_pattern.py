@@ -1,4 +1,4 @@
-"""What the rows of a suspicious group have in common: a pattern in their pictures, phrases in their texts."""
+"""What the rows of a finding have in common: a pattern in pictures, phrases in texts."""
 
 from __future__ import annotations
 
@@ -20,113 +20,113 @@ from foretaste.text.distinctive_phrases import shared
 from foretaste.types.dataset import Dataset, Modality
 from foretaste.types.findings import Finding
 
-MEMBERS = 96  # pictures of a group in which a common pattern is looked for
+MEMBERS = 96  # pictures of a finding in which a common pattern is searched
 OTHERS = 256  # pictures that they are compared with
-GROUPS = 12  # whose pattern is looked for: more are no help to anybody
-SIDES = (16, 64)  # a picture is looked at in its own size within these
-GLOW = (235, 60, 20)  # the colour of heat
+GROUPS = 12  # findings whose pattern is searched
+SIDES = (16, 64)  # pixels: pictures are compared at their own size, within these limits
+GLOW = (235, 60, 20)  # RGB of the heat map
 
 
 def common(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Finding]) -> dict[tuple[str, str | None], Common]:
-    """What the pictures of each suspicious group have in common, by kind and class, where there is something.
+    """The pattern that the pictures of each finding have in common, by kind and class, where there is one.
 
-    `rows` has the columns of samples.parquet. A group's most suspicious rows are compared with rows of its class and
-    with rows of the whole dataset, none of them flagged. Only the row groups that hold these are read, no other row is
-    decoded.
+    `rows` has the columns of samples.parquet. The most suspicious rows of a finding are compared with unflagged rows of
+    its class and of the whole dataset. Only the row groups that hold these rows are read, and only these are decoded.
     """
-    looked = [one for one in groups if one.kind.fails_audit][:GROUPS]
-    if dataset.roles.modality is not Modality.IMAGE or not looked:
+    searched = [finding for finding in groups if finding.kind.fails_audit][:GROUPS]
+    if dataset.roles.modality is not Modality.IMAGE or not searched:
         return {}
     innocent = rows.filter(~pl.col("flagged")).select("row", "label").collect()
     everywhere = _spread(innocent)
     members, own = [], []
-    for one in looked:
-        mine = pl.lit(True) if one.label is None else pl.col("label") == one.label
-        members.append(_members(rows, one))
-        own.append(_spread(innocent.filter(mine)))
-    seen = _pictures(dataset, {row for part in (everywhere, *members, *own) for row in part})
+    for finding in searched:
+        in_class = pl.lit(True) if finding.label is None else pl.col("label") == finding.label
+        members.append(_members(rows, finding))
+        own.append(_spread(innocent.filter(in_class)))
+    decoded = _pictures(dataset, {row for part in (everywhere, *members, *own) for row in part})
     out = {}
-    for one, inside, beside in zip(looked, members, own, strict=True):
-        parts = [inside, beside] if one.label is None else [inside, beside, everywhere]
-        pictures, *comparisons = ([seen[row] for row in part if row in seen] for part in parts)
+    for finding, inside, beside in zip(searched, members, own, strict=True):
+        parts = [inside, beside] if finding.label is None else [inside, beside, everywhere]
+        pictures, *comparisons = ([decoded[row] for row in part if row in decoded] for part in parts)
         enough = [torch.stack(part) for part in comparisons if len(part) >= 8]
         if len(pictures) < 4 or not enough:
             continue
         stacked = torch.stack(pictures)
         found = common_pattern(stacked, *enough)
         if found.words:
-            out[str(one.kind), one.label] = _shown(found, stacked)
+            out[key(finding)] = _shown(found, stacked)
     return out
 
 
 def phrases(dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Finding]) -> dict[tuple[str, str | None], list[str]]:
-    """What the texts of each suspicious group have in common, by kind and class; as `common` for pictures."""
+    """The phrases that the texts of each finding have in common, by kind and class; as `common` for pictures."""
     known = {
-        (str(one.kind), one.label): [part for trigger in one.evidence["triggers"] for part in parts(trigger)]
-        for one in groups
-        if "triggers" in one.evidence
+        key(finding): [part for trigger in finding.evidence["triggers"] for part in parts(trigger)]
+        for finding in groups
+        if "triggers" in finding.evidence
     }
-    looked = [one for one in groups if one.kind.fails_audit and (str(one.kind), one.label) not in known][:GROUPS]
-    if dataset.roles.modality not in (Modality.TEXT, Modality.PAIR, Modality.MESSAGES) or not looked:
+    searched = [finding for finding in groups if finding.kind.fails_audit and key(finding) not in known][:GROUPS]
+    if dataset.roles.modality not in (Modality.TEXT, Modality.PAIR, Modality.MESSAGES) or not searched:
         return known
     innocent = rows.filter(~pl.col("flagged")).select("row", "label").collect()
     everywhere = _spread(innocent)
-    members = [_members(rows, one) for one in looked]
-    own = [_spread(innocent.filter(pl.col("label") == one.label)) for one in looked if one.label is not None]
-    seen = texts(dataset, {row for part in (everywhere, *members, *own) for row in part})
-    others = [seen[row] for row in dict.fromkeys(row for part in (everywhere, *own) for row in part)]
-    found = ((one, shared([seen[row] for row in inside], others)) for one, inside in zip(looked, members, strict=True))
-    return known | {(str(one.kind), one.label): list(words) for one, words in found if words}
+    members = [_members(rows, finding) for finding in searched]
+    own = [_spread(innocent.filter(pl.col("label") == one.label)) for one in searched if one.label is not None]
+    text = texts(dataset, {row for part in (everywhere, *members, *own) for row in part})
+    others = [text[row] for row in dict.fromkeys(row for part in (everywhere, *own) for row in part)]
+    found = ((one, shared([text[row] for row in part], others)) for one, part in zip(searched, members, strict=True))
+    return known | {key(finding): list(words) for finding, words in found if words}
 
 
 def explain_pictures(audited: Audited, findings: Sequence[Finding]) -> Explain:
-    """Adds what the pictures of a group have in common: where it lies to evidence and reason, the pattern to see."""
+    """Adds the location of the common pattern of pictures to evidence and reason, and the pattern to what is shown."""
     patterns = common(audited.dataset, audited.samples, findings)
 
-    def told(one: Finding) -> Finding:
-        found = patterns.get(key(one))
+    def with_pattern(finding: Finding) -> Finding:
+        found = patterns.get(key(finding))
         if found is None:
-            return one
+            return finding
         where: dict[str, Any] = {"where": found.words, "in_common": round(found.strength, 1), "box": found.box}
-        reason = f"{one.reason}; what they share lies {found.words}"
-        return replace(one, reason=reason, evidence={**one.evidence, **where}, shown={**one.shown, "pattern": found})
+        reason = f"{finding.reason}; what they share lies {found.words}"
+        evidence, shown = {**finding.evidence, **where}, {**finding.shown, "pattern": found}
+        return replace(finding, reason=reason, evidence=evidence, shown=shown)
 
-    return told
+    return with_pattern
 
 
 def explain_texts(audited: Audited, findings: Sequence[Finding]) -> Explain:
-    """Adds the words that the texts of a group share, unless its triggers are known, and what to mark in them."""
+    """Adds the phrases that texts share to evidence and reason, unless triggers are known, and marks them."""
     shared_words = phrases(audited.dataset, audited.samples, findings)
 
-    def told(one: Finding) -> Finding:
-        words = shared_words.get(key(one))
+    def with_phrases(finding: Finding) -> Finding:
+        words = shared_words.get(key(finding))
         if words is None:
-            return one
-        one = replace(one, shown={**one.shown, "marks": words})
-        if "triggers" in one.evidence:
-            return one
+            return finding
+        finding = replace(finding, shown={**finding.shown, "marks": words})
+        if "triggers" in finding.evidence:
+            return finding
         words = [phrase[:60] for phrase in words]
-        reason = f"{one.reason}; they share {', '.join(f'“{phrase}”' for phrase in words)}"
-        return replace(one, reason=reason, evidence={**one.evidence, "phrases": words})
+        reason = f"{finding.reason}; they share {', '.join(f'“{phrase}”' for phrase in words)}"
+        return replace(finding, reason=reason, evidence={**finding.evidence, "phrases": words})
 
-    return told
+    return with_phrases
 
 
 def _members(rows: pl.LazyFrame, group: Finding) -> list[int]:
-    """The most suspicious rows of a group, at most MEMBERS."""
-    mine = pl.lit(True) if group.label is None else pl.col("label") == group.label
+    """The most suspicious rows of a finding, at most MEMBERS."""
+    in_class = pl.lit(True) if group.label is None else pl.col("label") == group.label
     kind = pl.col("kinds").list.contains(str(group.kind))
-    ranked = rows.filter(kind & mine).sort("risk", "row", descending=[True, False])
+    ranked = rows.filter(kind & in_class).sort("risk", "row", descending=[True, False])
     return ranked.head(MEMBERS).select("row").collect()["row"].to_list()
 
 
 def _spread(rows: pl.DataFrame) -> list[int]:
-    """At most OTHERS of the rows, evenly spread."""
+    """At most OTHERS of the rows, at equal steps."""
     return rows["row"].gather_every(max(1, -(-len(rows) // OTHERS))).to_list()
 
 
 def _pictures(dataset: Dataset, wanted: set[int]) -> dict[int, Tensor]:
-    """The wanted rows that decode, as [3, S, S] uint8 by row; S fits the first of them."""
+    """The wanted rows that can be decoded, as [3, S, S] uint8 by row; the first of them determines S."""
     out: dict[int, Tensor] = {}
     side = 0
     for part in picked(dataset, wanted):
@@ -144,7 +144,7 @@ def _side(files: Sequence[bytes | None]) -> int:
 
 
 def _shown(found: Pattern, members: Tensor) -> Common:
-    """A pattern as pictures: what it is, and where, in colour over the grey average of the members [M, 3, S, S]."""
+    """A pattern as pictures: itself, and its location in colour over the grey average of the members [M, 3, S, S]."""
     average = members.float().mean((0, 1)).expand(3, -1, -1)
     glow = torch.tensor(GLOW).view(3, 1, 1).float()
     where = (average + found.heat * (glow - average)).round().to(torch.uint8)
@@ -154,19 +154,19 @@ def _shown(found: Pattern, members: Tensor) -> Common:
 
 
 def _enlarged(pixels: Tensor) -> bytes:
-    """[3, S, S] uint8 as a PNG of whole pixels, large enough to look at."""
+    """[3, S, S] uint8 as an enlarged PNG without interpolation."""
     return thumbnail(png(pixels), 2 * SIDES[1]) or b""
 
 
 @dataclass(frozen=True)
 class Common:
-    """What the pictures of a group have in common.
+    """The pattern that the pictures of a finding have in common.
 
-    words     where it lies, as in "in the lower right corner"
-    strength  how many times more it is than the most that random rows have in common
-    pattern   a PNG of what it is
-    where     a PNG of where it is, over the average of the pictures
-    box       the same in shares of the picture: top, left, bottom, right; the whole where it is everywhere
+    words     its location, as in "in the lower right corner"
+    strength  as a multiple of the strongest pattern among random rows
+    pattern   the pattern as a PNG
+    where     its location as a PNG, over the average of the pictures
+    box       top, left, bottom, right as shares of the picture; the whole picture if the pattern is everywhere
     """
 
     words: str

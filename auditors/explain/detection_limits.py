@@ -1,8 +1,9 @@
-"""What an audit could have missed: how strong a pattern must be, in how many rows, to be found in each class.
+"""Detection limits: how strong a pattern must be, and on how many rows, for an audit to find it in a class.
 
-The looks that hold every class against the others say by which law innocent classes are spread. Turned round, it says
-how far out the rows of a pattern would have to lie for this dataset, this plan and this false discovery rate to call
-their class suspicious by a single look. Nothing is planted: how far a real attack moves its rows is another question.
+A detector that compares each class with the others knows the null distribution of its statistic. The quantile at the
+corrected level says how far out the rows of a pattern would have to lie for a single run to make their class
+suspicious, in this dataset, with this plan and false discovery rate. Nothing is planted: how far a given attack moves
+its rows is not known here.
 """
 
 from __future__ import annotations
@@ -19,39 +20,39 @@ from foretaste.detectors.sweeps.two_component import Decomposes
 from foretaste.types.dataset import Dataset
 from foretaste.types.findings import Kind
 
-# A detector that knows the law of its statistic says of each group how far out it lies, and the place and scale of the
-# Gumbel law that the logarithm of that follows in innocent groups.
+# The evidence of such a detector: how far out a group lies, as a multiple of the other classes, and location and scale
+# of the Gumbel distribution that the logarithm of this follows in innocent groups.
 MEASURE = "evidence_times_farther_out"
-LAW = ("evidence_null_place", "evidence_null_scale")
+NULL = ("evidence_null_place", "evidence_null_scale")
 MOST = 1000  # classes listed
 
 
 def needed(tested: pl.DataFrame, decide: Decide) -> pl.DataFrame:
-    """The table of suspects.significance with `needed`: how many times as far out as other classes a group must reach.
+    """The table of significance.significance with the column `needed`: the MEASURE that makes a group suspicious.
 
-    One class alone in one look must pass Simes over the looks at it and Benjamini-Hochberg over the classes. Null where
-    a look does not know the law of its statistic.
+    For a pattern that a single run finds in a single class, Simes and Benjamini-Hochberg both reduce to the Bonferroni
+    level fdr / (runs on the class * classes). Null where the null distribution is not known.
     """
-    if not {*LAW} <= {*tested.columns}:
+    if not {*NULL} <= {*tested.columns}:
         return tested.with_columns(pl.lit(None, dtype=pl.Float64).alias("needed"))
     attack = pl.col("kind") != str(Kind.LABEL)
-    looks = pl.len().over("label", attack)
+    runs = pl.len().over("label", attack)
     classes = pl.col("label").n_unique().over(attack)
-    place, scale = (pl.col(name) for name in LAW)
+    place, scale = (pl.col(name) for name in NULL)
     return tested.with_columns(
         pl.when(scale > 0)
-        .then((place - scale * (math.log(decide.fdr) - (looks * classes).cast(pl.Float64).log())).exp())
+        .then((place - scale * (math.log(decide.fdr) - (runs * classes).cast(pl.Float64).log())).exp())
         .alias("needed")
     )
 
 
 def power(tested: pl.DataFrame, dataset: Dataset, decide: Decide, detectors: Mapping[str, Detector]) -> dict[str, Any]:
-    """What report.json says of it; empty where no look knows the law of its statistic.
+    """The detection limits in report.json; empty where no run knows its null distribution.
 
-    fewest    rows that a pattern must be on, whatever its strength
-    untested  classes too small to be tested, with their rows
-    classes   for each tested class the look that comes closest to suspecting it, how many times as far out as other
-              classes a pattern must carry its rows there, and how far out the class reaches as it is
+    fewest    smallest number of rows of a pattern, whatever its strength
+    untested  classes that were not tested, with their numbers of rows
+    classes   for each tested class the run with the largest ratio of `reached` to `needed`: `needed` is how far out,
+              as a multiple of the other classes, a pattern must move its rows, `reached` how far out the class is
     """
     table = needed(tested, decide).filter(pl.col("needed").is_not_null() & (pl.col("label") >= 0))
     if table.is_empty():
@@ -61,17 +62,17 @@ def power(tested: pl.DataFrame, dataset: Dataset, decide: Decide, detectors: Map
     best = ranked.unique("label", keep="first", maintain_order=True).sort("label")
     classes = [
         {
-            "class": dataset.classes[one["label"]],
-            "rows": dataset.class_rows[one["label"]],
-            "needed": round(one["needed"], 2),
-            "reached": round(one[MEASURE], 2),
-            "detector": one["detector"],
-            "embedder": one["embedder"],
+            "class": dataset.classes[group["label"]],
+            "rows": dataset.class_rows[group["label"]],
+            "needed": round(group["needed"], 2),
+            "reached": round(group[MEASURE], 2),
+            "detector": group["detector"],
+            "embedder": group["embedder"],
         }
-        for one in best.iter_rows(named=True)
+        for group in best.iter_rows(named=True)
     ]
-    seen = {one["class"] for one in classes}
+    names = {one["class"] for one in classes}
     sizes = zip(dataset.classes, dataset.class_rows, strict=True)
-    untested = [{"class": name, "rows": rows} for name, rows in sizes if name not in seen]
+    untested = [{"class": name, "rows": rows} for name, rows in sizes if name not in names]
     fewest = min((one.decomposition.fewest for one in detectors.values() if isinstance(one, Decomposes)), default=1)
     return {"fewest": fewest, "classes": classes[:MOST], "untested": untested[:MOST]}

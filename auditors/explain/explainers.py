@@ -1,4 +1,4 @@
-"""What is said of the findings of an audit, in the order in which it is said."""
+"""The explainers of findings, in the order in which they run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from foretaste.types.findings import Finding
 
 
 class Step(NamedTuple):
-    """An explainer with the evidence that it reads, which an earlier step adds where there is any, and that it adds."""
+    """An explainer, the evidence that it reads from earlier steps, if present, and the evidence that it adds."""
 
     explain: Explainer
     reads: tuple[str, ...]
@@ -38,7 +38,7 @@ STEPS = (
 
 
 def explained(audited: Audited, findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The findings with all that can be said of them."""
+    """The findings after all explainers."""
     for step in STEPS:
         findings = tuple(map(step.explain(audited, findings), findings))
     return tuple(findings)

@@ -1,4 +1,4 @@
-"""The findings of an audit, each with its reason in a sentence."""
+"""The findings of an audit, each with a reason in one sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from foretaste.types.dataset import Dataset, Modality
 from foretaste.types.findings import Finding, Kind
 
 EVIDENCE = "evidence_"
-ELSEWHERE = ("kind", "label", "suspicious", "watched", "names_rows", "acquittable")  # what a test need not repeat
+ELSEWHERE = ("kind", "label", "suspicious", "watched", "names_rows", "acquittable")  # not repeated in each test
 
 
 def findings(
@@ -22,21 +22,21 @@ def findings(
     dataset: Dataset,
     detectors: Mapping[str, Detector],
 ) -> tuple[Finding, ...]:
-    """The groups of a report: suspicious ones by kind and class, then scattered wrong labels and unreadable rows.
+    """The suspicious groups, merged by kind and class, then scattered wrong labels and unreadable rows.
 
-    groups     the table of decide.significance, decided
-    counts     the flagged rows by kind and class name
-    detectors  of the plan, by the check's name
+    groups     the table of significance.significance, after all decisions
+    counts     number of flagged rows by kind and class name
+    detectors  the settings of each check, by its name
     """
     out = []
     suspicious = groups.filter(pl.col("suspicious"))
     for part in suspicious.sort(*STRONGEST).partition_by("kind", "label", maintain_order=True):
         kind, label = str(part["kind"][0]), int(part["label"][0])
         name = dataset.classes[label] if dataset.classes and label >= 0 else None
-        # What is suspected of all classes together is counted over all of them.
+        # A finding over all classes counts the rows of every class.
         everywhere = sum(number for (other, _), number in counts.items() if other == kind)
         rows = counts.get((kind, name), 0) if label >= 0 else everywhere
-        evidence = [{k: v for k, v in row.items() if v is not None and k not in ELSEWHERE} for row in part.to_dicts()]
+        evidence = [{k: v for k, v in test.items() if v is not None and k not in ELSEWHERE} for test in part.to_dicts()]
         out.append(
             Finding(
                 kind=Kind(kind),
@@ -64,7 +64,7 @@ def findings(
 
 
 def _because(part: pl.DataFrame, rows: int, dataset: Dataset, detectors: Mapping[str, Detector]) -> str:
-    """One sentence for a person, from the strongest test."""
+    """The reason in one sentence, from the strongest test."""
     best: dict[str, Any] = part.row(0, named=True)
     label = int(best["label"])
     facts = GroupFacts(
@@ -76,8 +76,8 @@ def _because(part: pl.DataFrame, rows: int, dataset: Dataset, detectors: Mapping
         classes=dataset.classes,
         answered=dataset.roles.modality is not Modality.TEXT,
     )
-    told = detectors[best["detector"]].describe(facts)
+    reason = detectors[best["detector"]].describe(facts)
     if best.get("evidence_arrived") is None:
-        return told
+        return reason
     arrived = f"{best['evidence_arrived']} of the {best['evidence_stand_out']} rows that stand out"
-    return f"{told}; {arrived} came or changed since the earlier audit"
+    return f"{reason}; {arrived} came or changed since the earlier audit"

@@ -1,4 +1,4 @@
-"""The texts that a group of near copies repeats, by count and label."""
+"""The clusters of near copies behind a finding of copies, with counts and labels."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from foretaste.text.near_duplicates import Cluster
 from foretaste.types.dataset import Dataset
 from foretaste.types.findings import Finding, Kind
 
-MOST = 12  # clusters of a group that are told
+MOST = 12  # clusters listed per finding
 SHOWN = 200  # characters of a text
 
 
 def explain(audited: Audited, findings: Sequence[Finding]) -> Explain:
-    """Adds the clusters that a group of copies is accused for to its evidence, as `copies`.
+    """Adds the accused clusters of near copies to the evidence, as `copies`.
 
-    A cluster is {rows, variants, label, purity, sources, foremost, edited, text}: so many rows, so many different
-    texts among them, the commonest label with its share (None without labels), the sources they come from and the share
-    of the commonest (0 where not known), the share in which words were exchanged here and there, and how the first of
-    them begins.
+    A cluster is {rows, variants, label, purity, sources, foremost, edited, text}: the numbers of rows and of distinct
+    texts, the most frequent label and its share (None without labels), the number of sources and the share of the most
+    frequent one (0 where not known), the share of copies in which single words are replaced, and the beginning of the
+    first text.
     """
     dataset = audited.dataset
-    found = {key(one): _clusters(audited, one) for one in findings if one.kind is Kind.DUPLICATE}
-    said = texts(dataset, {cluster.row for mine in found.values() for cluster in mine})
+    found = {key(finding): _clusters(audited, finding) for finding in findings if finding.kind is Kind.DUPLICATE}
+    text = texts(dataset, {cluster.row for clusters in found.values() for cluster in clusters})
 
-    def told(one: Finding) -> Finding:
-        if key(one) not in found:
-            return one
-        copies = [_fact(cluster, said.get(cluster.row, ""), dataset) for cluster in found[key(one)]]
-        return replace(one, evidence={**one.evidence, "copies": copies})
+    def with_copies(finding: Finding) -> Finding:
+        if key(finding) not in found:
+            return finding
+        copies = [_fact(cluster, text.get(cluster.row, ""), dataset) for cluster in found[key(finding)]]
+        return replace(finding, evidence={**finding.evidence, "copies": copies})
 
-    return told
+    return with_copies
 
 
 def _clusters(audited: Audited, finding: Finding) -> list[Cluster]:
-    """The clusters that the runs behind a finding accuse, the most surprising first."""
+    """The clusters that the runs behind a finding accuse, in the order of the embedder's columns."""
     out = []
     for run, scorer in audited.scorers.items():
         encoder = audited.encoders[run.embedder]
         if (run.check, run.embedder) not in tests(finding):
             continue
         if isinstance(scorer, AccusesColumns) and isinstance(encoder, KnowsCopies):
-            mine = (encoder.clusters[at] for at in scorer.accused if at < len(encoder.clusters))
-            out += [one for one in mine if finding.label in (None, _label(one, audited.dataset))]
+            accused = (encoder.clusters[column] for column in scorer.accused if column < len(encoder.clusters))
+            out += [one for one in accused if finding.label in (None, _label(one, audited.dataset))]
     return out[:MOST]
 
 

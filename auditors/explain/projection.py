@@ -1,9 +1,10 @@
-"""A map of the dataset: some of its rows, and the flagged ones among them, on a plane that shows what sets them apart.
+"""A map of the dataset: a sample of its rows, flagged ones included, in two dimensions.
 
-To the right lies what the rows of the strongest group have and their class has not (Fisher 1936, with ridge). In many
-dimensions such an axis parts any rows from any others, so each row is placed by an axis made without it: rows named at
-random do not lie apart. Flagged rows were chosen by how they lie, so the map illustrates a finding and proves nothing.
-Upwards lies what rows differ in most besides (Pearson 1901).
+The horizontal axis is the discriminant between the rows of the strongest finding and the rest of their class (Fisher
+1936, with ridge). In many dimensions a discriminant separates any rows from any others, so each row is projected on an
+axis fitted without its fold: rows selected at random do not separate. Flagged rows were selected by their position, so
+the map illustrates a finding and is no evidence for it. The vertical axis is the first principal component (Pearson
+1901) of what remains.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from foretaste.stats.spectrum import top_directions
 from foretaste.types.dataset import Dataset, Shard
 from foretaste.types.findings import Finding
 
-ROWS = 2000  # on the map: more are a blot
-FLAGGED = 500  # of them
-SHARDS = 16  # read for it, half of them those with most flagged rows: a map may not cost a sweep
-TAIL = 0.002  # of the rows, at each end of an axis, that are drawn at the edge
-RIDGE = 0.1  # of the mean variance
+ROWS = 2000  # on the map, at most
+FLAGGED = 500  # of them flagged, at most
+SHARDS = 16  # read, at most, half of them those with most flagged rows: reading all would cost a sweep
+TAIL = 0.002  # share of the rows at each end of an axis that are drawn at the edge
+RIDGE = 0.1  # as a share of the mean variance
 FOLDS = 4
-FEWEST = 8  # rows of a group that make an axis
+FEWEST = 8  # rows of a finding that a discriminant needs
 
 
 def projected(audited: Audited, findings: Sequence[Finding]) -> Atlas | None:
-    """The map in the view of the strongest finding, else in the first that there is; None where there is none."""
+    """The map in the vectors of the strongest finding's embedder, else of the plan's first; None without embedders."""
     ready = {name: identity(one) for name, one in audited.encoders.items()}
     seen = (test["embedder"] for one in findings for test in one.evidence.get("tests", ()))
     view = next((name for name in seen if name in ready), next(iter(ready), None))
@@ -46,9 +47,9 @@ def projected(audited: Audited, findings: Sequence[Finding]) -> Atlas | None:
 def atlas(
     dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Finding], *, view: str, digest: str, folder: str
 ) -> Atlas | None:
-    """The map in the vectors that the embedder `view` with this digest left in `folder`, or None where they are absent.
+    """The map in the vectors of the embedder `view`, stored in `folder` under `digest`; None where they are absent.
 
-    `rows` has the columns of samples.parquet, `groups` are what was found, the strongest first.
+    `rows` has the columns of samples.parquet, `groups` are the findings, the strongest first.
     """
     accused = rows.filter(pl.col("flagged")).select("row", "label", "kinds").collect().sort("row")
     flagged, shards = accused["row"].to_list(), _chosen(dataset, accused["row"].to_list())
@@ -71,9 +72,9 @@ def atlas(
     first = next((one for one in groups if one.kind.fails_audit), None)
     inside = torch.zeros(len(row), dtype=torch.bool)
     if first is not None:
-        mine = pl.lit(True) if first.label is None else pl.col("label") == first.label
+        in_class = pl.lit(True) if first.label is None else pl.col("label") == first.label
         kind = pl.col("kinds").list.contains(str(first.kind))
-        inside = torch.isin(row, accused.filter(kind & mine)["row"].to_torch())
+        inside = torch.isin(row, accused.filter(kind & in_class)["row"].to_torch())
     guided = int(inside.sum()) >= FEWEST
     spots = plane(value, label, inside if guided else None)
     names = [dataset.classes[at] if dataset.classes and at >= 0 else None for at in label.tolist()]
@@ -85,14 +86,14 @@ def atlas(
 
 
 def write(drawn: Atlas, rows: pl.LazyFrame, path: str) -> None:
-    """The map as a table: the rows on it as `rows` (in the columns of samples.parquet) have them, with x and y."""
+    """Write the map as a table: its rows in the columns of samples.parquet (`rows`), and x and y."""
     at = pl.DataFrame([(one.row, one.x, one.y) for one in drawn.places], schema=["row", "x", "y"], orient="row")
     at = at.with_columns(pl.col("x", "y").cast(pl.Float32))
     rows.join(at.lazy(), on="row").sort("row").collect().write_parquet(path)
 
 
 def plane(value: Tensor, label: Tensor, inside: Tensor | None) -> Tensor:
-    """Rows [N, D] with labels [N] on a plane, [N, 2] in [0, 1]; without `inside` [N] on the principal one."""
+    """Coordinates [N, 2] in [0, 1] of rows [N, D] with labels [N]; without `inside` [N], principal components."""
     value = value - value.mean(0)
     if inside is None:
         right, up = principal(value, 2).unbind(1)
@@ -105,7 +106,7 @@ def plane(value: Tensor, label: Tensor, inside: Tensor | None) -> Tensor:
         right, rest = torch.zeros(len(value)), value.clone()
         for turn in range(FOLDS):
             held = fold == turn
-            axis = apart(value[~held], inside[~held], beside[~held])
+            axis = discriminant(value[~held], inside[~held], beside[~held])
             along = value[held] @ axis
             ordinary = along[~inside[held]]
             right[held] = (along - ordinary.mean()) / ordinary.std().clamp_min(1e-9)
@@ -116,8 +117,8 @@ def plane(value: Tensor, label: Tensor, inside: Tensor | None) -> Tensor:
     return ((at - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
 
 
-def apart(value: Tensor, inside: Tensor, beside: Tensor) -> Tensor:
-    """The unit vector [D] that parts the rows `inside` [N] from those `beside` [N], as either are spread."""
+def discriminant(value: Tensor, inside: Tensor, beside: Tensor) -> Tensor:
+    """Fisher's discriminant, a unit vector [D], between the rows `inside` [N] and those `beside` [N]."""
     means = [value[part].mean(0) for part in (inside, beside)]
     within = torch.cat([value[part] - mean for part, mean in zip((inside, beside), means, strict=True)])
     scatter = within.T @ within / len(within)
@@ -127,14 +128,14 @@ def apart(value: Tensor, inside: Tensor, beside: Tensor) -> Tensor:
 
 
 def principal(value: Tensor, rank: int) -> Tensor:
-    """Rows [N, D] along their first principal components, [N, rank]; the longer tail lies at larger numbers."""
+    """First principal components [N, rank] of rows [N, D], with positive skewness."""
     value = value - value.mean(0)
     at = value @ top_directions((value.T @ value)[None], rank)[0]
     return at * torch.where(at.pow(3).sum(0) < 0, -1.0, 1.0)
 
 
 def _chosen(dataset: Dataset, flagged: list[int]) -> list[Shard]:
-    """At most SHARDS shards in order: those with most flagged rows, and others evenly spread."""
+    """At most SHARDS shards in order: those with most flagged rows, and others at equal steps."""
     shards = dataset.shards
     if len(shards) <= SHARDS:
         return list(shards)
@@ -148,7 +149,7 @@ def _chosen(dataset: Dataset, flagged: list[int]) -> list[Shard]:
 
 @dataclass(frozen=True)
 class Place:
-    """A row on the map: where, both in [0, 1], and whether it is flagged."""
+    """A row on the map; x and y lie in [0, 1]."""
 
     row: int
     x: float
@@ -159,11 +160,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Atlas:
-    """Rows of the dataset on a plane.
+    """A map of the dataset.
 
     view    the embedder whose vectors it shows
-    guided  whether to the right lies what the strongest group has and its class has not, not just what differs most
-    whole   rows of the dataset
+    guided  whether x is the discriminant of the strongest finding; else the first principal component
+    whole   number of rows of the dataset
     """
 
     view: str

@@ -1,4 +1,4 @@
-"""The flagged rows as a person sees them: the picture, the text or the unusual cells, out of the user's own files."""
+"""Flagged rows with their content, read from the user's files: the picture, the text or the unusual cells."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from foretaste.text.ngrams import spans
 from foretaste.types.dataset import Dataset, Modality
 from foretaste.types.findings import Finding
 
-PIECE = 4096  # rows, among which what is usual in a table is looked for
-PER_GROUP = 24  # of each kind and class: what the page shows
-AT_MOST = 400
-READ = 20_000  # characters of a text in which marks are looked for
+PIECE = 4096  # rows of a table that say what is usual in it
+PER_GROUP = 24  # rows of each kind and class: as many as the page shows
+AT_MOST = 400  # rows
+READ = 20_000  # characters of a text in which marks are searched
 CELLS = 6  # of a row of a table, the most unusual
 
 
@@ -34,7 +34,7 @@ def samples(dataset: Dataset, flagged: pl.DataFrame, *, side: int = 96) -> Seque
 
     `side` is the longer one of a picture, in pixels.
     """
-    facts = {int(one["row"]): one for one in flagged.to_dicts()}
+    facts = {int(row["row"]): row for row in flagged.to_dicts()}
     cells = _cells(dataset, facts.keys())
     return [
         Sample(
@@ -60,7 +60,7 @@ def samples(dataset: Dataset, flagged: pl.DataFrame, *, side: int = 96) -> Seque
 def contents(
     dataset: Dataset, rows: Collection[int], cells: Mapping[int, Sequence[Cell]] | None = None
 ) -> Iterator[tuple[int, bytes | str | None]]:
-    """What these rows hold, ascending: the file of a picture (None where there is none to read) or a text."""
+    """The content of these rows, ascending: the bytes of a picture file (None where unreadable) or a text."""
     if dataset.roles.modality is Modality.FEATURES:
         known = _cells(dataset, rows) if cells is None else cells
         yield from ((row, ", ".join(f"{cell.name} = {cell.value}" for cell in known[row])) for row in sorted(known))
@@ -77,27 +77,27 @@ def texts(dataset: Dataset, wanted: Collection[int]) -> dict[int, str]:
 
 
 def marked(samples: Sequence[Sample], findings: Sequence[Finding], doubts: pl.DataFrame) -> Sequence[Sample]:
-    """The samples with what their group shares marked in their text, and the class that each is believed to be of."""
+    """The samples with the phrases of their finding as marks, and with their most probable class."""
     believed = dict(doubts.select("row", "believed").iter_rows())
     phrases = {(str(one.kind), one.label): one.shown["marks"] for one in findings if "marks" in one.shown}
     return [
         replace(
-            one,
-            believed=believed.get(one.row),
+            sample,
+            believed=believed.get(sample.row),
             marks=tuple(
                 mark
                 for (kind, label), words in phrases.items()
-                if kind in one.kinds and label in (None, one.label)
+                if kind in sample.kinds and label in (None, sample.label)
                 for phrase in words
-                for mark in dict.fromkeys((phrase, *_standing(one.text or "", phrase)))
+                for mark in dict.fromkeys((phrase, *_verbatim(sample.text or "", phrase)))
             ),
         )
-        for one in samples
+        for sample in samples
     ]
 
 
-def _standing(text: str, phrase: str) -> list[str]:
-    """A phrase as the text has it, whatever white space is between its words."""
+def _verbatim(text: str, phrase: str) -> list[str]:
+    """A phrase as it occurs in the text, with whatever white space is between its words."""
     return [text[start:end] for start, end in spans(text[:READ], phrase)]
 
 
@@ -109,7 +109,7 @@ def _texts(dataset: Dataset, payload: Payload) -> list[str]:
 
 
 def _cells(dataset: Dataset, rows: Collection[int]) -> dict[int, list[Cell]]:
-    """The cells of the wanted rows of a table, the most unusual first, by row; of anything else none."""
+    """The cells of the wanted rows, the most unusual first, by row; empty unless the dataset is a table."""
     out: dict[int, list[Cell]] = {}
     if dataset.roles.modality is not Modality.FEATURES:
         return out
@@ -124,13 +124,13 @@ def _cells(dataset: Dataset, rows: Collection[int]) -> dict[int, list[Cell]]:
 
 @dataclass(frozen=True)
 class Sample:
-    """A flagged row as a person sees it.
+    """A row with its content.
 
-    picture  a PNG from pictures.thumbnail, or None
-    text     the payload as text, or None; shown as an excerpt
-    marks    strings to mark in the text: the trigger, where a detector names it
-    cells    of a row of a table, the most unusual first
-    believed the class that a row with a doubted label is believed to belong to
+    picture   a PNG from pictures.thumbnail, or None
+    text      the payload as text, or None; shown as an excerpt
+    marks     strings to mark in the text: the trigger, where a detector names it
+    cells     of a row of a table, the most unusual first
+    believed  the most probable class of a row with a wrong label
     """
 
     row: int

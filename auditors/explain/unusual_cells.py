@@ -1,4 +1,4 @@
-"""What is unusual about a row of a table: its cells, those first that lie farthest from the rows of its class."""
+"""The cells of a row of a table, ordered by how unusual they are among the rows of its class."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-FEWEST = 16  # rows of a class that say what is usual in it
-SPREAD = 1.4826  # standard deviations of a Gaussian in its median absolute deviation
-WIDEST = 99.0  # deviations: how far is too far to matter
+FEWEST = 16  # rows of a class that are enough to say what is usual in it
+SPREAD = 1.4826  # standard deviation of a Gaussian, in median absolute deviations
+WIDEST = 99.0  # standard deviations: larger distances are cut off here
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A value, what is usual in its place in a few words, and how far from that it lies, in standard deviations."""
+    """A value, what is usual in its column, in a few words, and its distance from that in standard deviations."""
 
     name: str
     value: str
@@ -27,18 +27,18 @@ class Cell:
 def oddities(columns: Mapping[str, pa.Array], label: np.ndarray[Any, Any], rows: Sequence[int]) -> list[list[Cell]]:
     """The cells of each of `rows` (positions), the most unusual first.
 
-    `columns` and `label` [B] are those of some rows of the dataset, which say what is usual: those of the same class,
-    or all where the class has few. Numbers are held against median and median absolute deviation, anything else against
-    how rare it is: a value that a share s of rows has lies sqrt(-2 log s) deviations out.
+    `columns` and `label` [B] are those of a sample of the dataset. Each cell is compared with the sample's rows of the
+    same class, or with all where there are fewer than FEWEST: numbers by median and median absolute deviation, other
+    values by frequency (a value with the share s is sqrt(-2 log s) standard deviations away).
     """
     out: dict[int, list[Cell]] = {row: [] for row in rows}
-    for one in {int(label[row]) for row in rows}:
-        peers = label == one
+    for known in {int(label[row]) for row in rows}:
+        peers = label == known
         peers = peers if peers.sum() >= FEWEST else np.ones_like(peers)
-        mine = [row for row in rows if int(label[row]) == one]
+        in_class = [row for row in rows if int(label[row]) == known]
         for name, column in columns.items():
-            judge = _number if _is_number(column.type) else _name
-            for row, cell in zip(mine, judge(name, column, peers, mine), strict=True):
+            measure = _number if _is_number(column.type) else _name
+            for row, cell in zip(in_class, measure(name, column, peers, in_class), strict=True):
                 out[row].append(cell)
     return [sorted(out[row], key=lambda cell: -cell.distance) for row in rows]
 
@@ -52,7 +52,7 @@ def _number(name: str, column: pa.Array, peers: np.ndarray[Any, Any], rows: Sequ
     known = value[peers & np.isfinite(value)]
     if not len(known):
         return [Cell(name, _shown(column[row].as_py()), "", 0.0) for row in rows]
-    low, median, high = np.quantile(known, [0.25, 0.5, 0.75])  # a planted value may not count as usual
+    low, median, high = np.quantile(known, [0.25, 0.5, 0.75])  # robust against planted values
     scale = SPREAD * np.median(np.abs(known - median)) or known.std() or 1.0
     usual = f"half in {low:.4g} to {high:.4g}"
     distance = np.minimum(np.nan_to_num(np.abs(value - median) / scale, nan=0.0, posinf=WIDEST), WIDEST)
