@@ -1,4 +1,4 @@
-"""What people and machines read of an audit: report.json and the sentences; `html` is the page, `formats` the rest.
+"""The report of an audit: report.json and the sentences in it; `html` renders the page, `formats` everything else.
 
 Imports explain and types.
 """

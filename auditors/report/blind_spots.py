@@ -1,4 +1,4 @@
-"""What an audit could have missed, in sentences: the limits of what ran, and what its own tests say of this dataset."""
+"""Sentences on what an audit could have missed: known limits of the checks, and detection limits on this dataset."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from foretaste.report import numbers
 
-# Measured on planted poison, see the README: what each kind of row hides from the default plan.
+# What the default plan missed in measurements with planted poison (README), by modality.
 HIDDEN = {
     "image": (
         "Warped pictures and wrong labels in a class that is hard to tell anyway, faint low frequencies, and patches "
@@ -21,15 +21,15 @@ HIDDEN = {
 
 def unseen(document: Mapping[str, Any]) -> Iterator[str]:
     """One sentence for each limit; `document` is report.json."""
-    found = document.get("power") or {}
-    fewest = found.get("fewest", 8)
+    power = document.get("power") or {}
+    fewest = power.get("fewest", 8)
     yield f"A pattern on fewer than {fewest} rows of a class, and any in a class with fewer than 32 rows."
-    small = found.get("untested") or []
+    small = power.get("untested") or []
     if small:
         named = ", ".join(f"{one['class']} ({numbers.count(one['rows'])})" for one in small[:6])
         more = f" and {len(small) - 6} more" if len(small) > 6 else ""
         yield f"Anything in {numbers.plural(len(small), 'class', 'classes')} too small to be tested: {named}{more}."
-    classes = sorted(found.get("classes") or [], key=lambda one: (-one["needed"], one["class"]))
+    classes = sorted(power.get("classes") or [], key=lambda one: (-one["needed"], one["class"]))
     if classes:
         weakest, best = classes[0], classes[-1]
         reach = f"{weakest['needed']:g} times in class {weakest['class']}"

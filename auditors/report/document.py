@@ -1,4 +1,4 @@
-"""report.json: the result of an audit as plain JSON types, stable because other tools read it."""
+"""report.json: the result of an audit in JSON types. Other tools read it, so its keys are stable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Document = dict[str, Any]
 
 
 def document(report: Report) -> Document:
-    """The report as JSON types; a number that is not finite becomes null."""
+    """The report in JSON types; numbers that are not finite become null."""
     data = report.dataset
     return {
         "verdict": str(report.verdict),
@@ -53,7 +53,7 @@ def document(report: Report) -> Document:
 
 
 def _finding(group: Finding) -> Document:
-    """A finding without what is only shown."""
+    """A finding without `shown`, which only the page uses."""
     return {
         "kind": str(group.kind),
         "label": group.label,
@@ -66,7 +66,7 @@ def _finding(group: Finding) -> Document:
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911
-    """The value in JSON types. Tensors and arrays become lists, names of enums their text, the rest its str."""
+    """The value in JSON types: tensors and arrays as lists, string enums as strings, anything else as its str."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -89,15 +89,12 @@ def plain(value: Any) -> Any:  # noqa: PLR0911
 
 
 def text(document: Mapping[str, Any]) -> str:
-    """The document as one JSON text. ASCII only, so that no class name can drive the terminal it is printed on."""
+    """The document as JSON. ASCII only, so that no class name can send control characters to a terminal."""
     return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=True)
 
 
 def read(folder: str | Path) -> Document:
-    """The document of a stored audit.
-
-    Raises DataError where the folder holds no audit.
-    """
+    """report.json of a stored audit. Raises DataError where the folder holds no audit."""
     path = Path(folder) / "report.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

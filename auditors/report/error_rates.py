@@ -1,4 +1,4 @@
-"""How far the verdict can be trusted, in sentences: what the tests promise, and what clean data made of the plan."""
+"""Sentences on error rates: those at which the tests are run, and the false alarms measured on clean data."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def certainty(document: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"In a suspicious class a row is accused from a posterior probability of {_rate(decide.get('posterior'))} on."
     )
-    found = document.get("false_alarms")
-    if not found:
+    measured = document.get("false_alarms")
+    if not measured:
         yield "How often this very plan fails clean data was not measured: these rates are what its tests aim at."
         return
-    clean, rows = numbers.plural(found["audits"], "clean dataset"), numbers.plural(found["rows"], "row")
+    clean, rows = numbers.plural(measured["audits"], "clean dataset"), numbers.plural(measured["rows"], "row")
     yield (
-        f"Measured: of {clean} ({', '.join(found['kinds'])}) this plan failed {found['failed']} and warned of "
-        f"{found['warned']}, so it fails at most {100 * found['at_most']:.1f} % of such with 95 % confidence; of their "
-        f"{rows} it accused {numbers.count(found['accused'])}."
+        f"Measured: of {clean} ({', '.join(measured['kinds'])}) this plan failed {measured['failed']} and warned of "
+        f"{measured['warned']}, so it fails at most {100 * measured['at_most']:.1f} % of such with 95 % confidence; of "
+        f"their {rows} it accused {numbers.count(measured['accused'])}."
     )
 
 

@@ -24,7 +24,7 @@ def _rows(path: Path, kind: str | None) -> Iterator[dict[str, Any]]:
 
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(1024):  # a glance at the top need not read a million rows
+            for batch in file.iter_batches(1024):  # the first rows can be had without reading a million
                 yield from (row for row in batch.to_pylist() if kind is None or kind in row["kinds"])
     except FileNotFoundError:
         raise DataError(f"{path}: the table of flagged rows is missing") from None

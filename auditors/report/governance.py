@@ -1,6 +1,6 @@
-"""Which entries of which security and governance frameworks an audit speaks to, each with its edition.
+"""Which entries of security and governance frameworks an audit is evidence for, each with its edition.
 
-The map is governance.toml beside this file. It says where evidence belongs, not that anybody complies.
+The mapping is governance.toml beside this file. It assigns evidence to entries; it does not claim compliance.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Framework:
 
 @dataclass(frozen=True)
 class Entry:
-    """One technique, control or article; unless `verified`, its id was taken from a secondary source."""
+    """A technique, control or article; unless `verified`, its id was taken from a secondary source."""
 
     framework: Framework
     id: str
@@ -46,21 +46,21 @@ class Entry:
 
 @cache
 def entries() -> tuple[Entry, ...]:
-    """The whole map. Raises ValueError where it names what does not exist, which is a fault of foretaste's."""
+    """The whole mapping. Raises ValueError for an unknown kind or fact in governance.toml: a bug of foretaste."""
     table = tomllib.loads(files("foretaste.report").joinpath("governance.toml").read_text(encoding="utf-8"))
     frameworks = {name: Framework(**facts) for name, facts in table["frameworks"].items()}
     out = tuple(
-        Entry(frameworks[one["framework"]], one["id"], one["name"], one["verified"], frozenset(one["for"]))
-        for one in table["entries"]
+        Entry(frameworks[entry["framework"]], entry["id"], entry["name"], entry["verified"], frozenset(entry["for"]))
+        for entry in table["entries"]
     )
-    unknown = {name for one in out for name in one.covers} - {*map(str, Kind), *FACTS}
+    unknown = {name for entry in out for name in entry.covers} - {*map(str, Kind), *FACTS}
     if unknown:
         raise ValueError(f"governance.toml maps {', '.join(sorted(unknown))}, which is neither a kind nor a fact")
     return out
 
 
 def facts(document: Mapping[str, Any], *, attested: bool) -> frozenset[str]:
-    """Which of FACTS hold for a stored audit. A run that failed or did not apply detected nothing."""
+    """Which of FACTS hold for a stored audit. Only completed runs count as detection."""
     done = any(run["status"] == Status.COMPLETED for run in document["runs"])
     held = {
         "detection": done,
@@ -73,7 +73,7 @@ def facts(document: Mapping[str, Any], *, attested: bool) -> frozenset[str]:
 
 
 def mapped(document: Mapping[str, Any], *, attested: bool = False) -> list[dict[str, Any]]:
-    """What a stored audit speaks to: an object for each (entry, kind found or fact), in the order of the map.
+    """The entries that a stored audit is evidence for: an object per entry and kind found or fact, in mapping order.
 
     `because` is "finding" or "fact"; `of` is the kind, or the fact's name; `rows` counts the rows found of a kind.
     """
@@ -81,7 +81,7 @@ def mapped(document: Mapping[str, Any], *, attested: bool = False) -> list[dict[
     for group in document["groups"]:
         found.setdefault(group["kind"], group["rows"])
     true = facts(document, attested=attested)
-    return [line for one in entries() for line in _lines(one, found, true)]
+    return [line for entry in entries() for line in _lines(entry, found, true)]
 
 
 def _lines(entry: Entry, found: Mapping[str, int], true: frozenset[str]) -> Iterator[dict[str, Any]]:

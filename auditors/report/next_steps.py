@@ -10,7 +10,7 @@ from foretaste.types.findings import Kind
 
 
 def advice(document: Mapping[str, Any], folder: str) -> list[tuple[str, str]]:
-    """(what it does, the command), the most useful first."""
+    """Pairs of (what it does, command), the most useful first."""
     where = shlex.quote(folder)
     if not document["flagged"]:
         return []

@@ -1,4 +1,4 @@
-"""Numbers as a reader expects them."""
+"""Numbers formatted for reading."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def count(number: int) -> str:
-    """12 345 with thin separators that wrap nowhere."""
+    """12,345."""
     return f"{number:,}"
 
 
@@ -20,7 +20,7 @@ def plural(number: int, noun: str, many: str = "") -> str:
 
 
 def probability(p: float | None) -> str:
-    """0.013, 3 × 10⁻⁹, or what a double can no longer hold."""
+    """0.013, 3 × 10⁻⁹, or "below 10⁻³⁰⁰", near the smallest double."""
     if p is None or math.isnan(p):
         return "unknown"
     if p >= 0.001:
@@ -62,7 +62,7 @@ def size(octets: int) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """A percentage that never rounds something to nothing or most to all."""
+    """A percentage that does not round a positive share to 0 % or one below 1 to 100 %."""
     percent = 100 * part / whole if whole else 0.0
     if 0 < percent < 0.01:
         return "under 0.01 %"
@@ -72,7 +72,7 @@ def share(part: int, whole: int) -> str:
 
 
 def roles(named: Mapping[str, Any]) -> str:
-    """The roles of the columns in one line: image from 'img', label from 'y', no id, no source."""
+    """The roles of the columns: image from 'img', label from 'y', no id, no source."""
     payload: Sequence[str] = named["payload"]
     more = f" and {len(payload) - 6} more" if len(payload) > 6 else ""
     shown = ", ".join(repr(name) for name in payload[:6]) + more

@@ -1,7 +1,7 @@
-"""Hostile text made visible: what a reader sees is what the file holds, and nothing in it acts.
+"""Escapes invisible characters in untrusted text.
 
-Control characters drive terminals and break XML, bidirectional overrides reorder a line, zero-width characters hide a
-trigger. All of them, and what UTF-8 cannot carry, are shown by their code instead.
+Control characters can drive a terminal and break XML, bidirectional overrides reorder a line, zero-width characters
+hide a trigger. These, and what UTF-8 cannot encode, are replaced by their codes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _INVISIBLE = re.compile(
     "\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u180e"  # format characters of scripts, fillers
     "\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"  # spaces, joiners, overrides
     "\ud800-\udfff"  # surrogates
-    "\U000e0000-\U000e0fff"  # tags: a whole ASCII that nobody sees
+    "\U000e0000-\U000e0fff"  # tags: an invisible copy of ASCII
     "]"
 )
 _NAMED = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}

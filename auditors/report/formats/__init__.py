@@ -1,1 +1,1 @@
-"""The report as a table in a terminal, CSV, JUnit XML, a section of a model card, and a table for governance."""
+"""The report as terminal output, CSV, JUnit XML, a section of a model card and a governance table."""

@@ -1,4 +1,4 @@
-"""What an audit speaks to in the frameworks of governance, as a table for people."""
+"""The governance mapping of an audit as a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CAVEAT = "This says where the evidence belongs, not that anybody complies."
 
 
 def crosswalk(lines: Sequence[Mapping[str, Any]], *, width: int = 120) -> str:
-    """A table of governance.mapped: one line for each entry, with all that speaks to it."""
+    """The result of governance.mapped as a table: one line for each entry, with all evidence for it."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("id", "framework", "name", "because"):
         table.add_column(column, overflow="fold", no_wrap=column == "id")

@@ -1,4 +1,4 @@
-"""Small pictures in a terminal: two pixels in each character, the upper one its colour and the lower its background."""
+"""Small pictures in a terminal: each character is an upper half block that shows two pixels, one above the other."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rich.text import Text
 
 SIDE = 16  # pixels, so that a picture is 16 columns wide and 8 lines high
 MOST = 12  # pictures
-BETWEEN = 2  # columns
+BETWEEN = 2  # columns between pictures
 
 
 def gallery(pictures: Sequence[tuple[str, bytes]], width: int) -> Table | None:
-    """As many of the pictures (what to write below, a PNG) as fit side by side in `width` columns and two lines."""
+    """As many of the pictures (caption, PNG) as fit into two lines of `width` columns."""
     fit = max(1, (width + BETWEEN) // (SIDE + BETWEEN))
     shown = pictures[: min(MOST, 2 * fit)]
     if not shown or width < SIDE:
@@ -28,7 +28,7 @@ def gallery(pictures: Sequence[tuple[str, bytes]], width: int) -> Table | None:
 
 
 def halfblocks(png: bytes) -> Text:
-    """A PNG of ours as SIDE / 2 lines of text."""
+    """A PNG that foretaste wrote, as SIDE / 2 lines of text."""
     from PIL import Image
 
     with Image.open(io.BytesIO(png), formats=("PNG",)) as opened:

@@ -1,6 +1,6 @@
-"""A report as JUnit XML, which every CI system shows.
+"""A report as JUnit XML, for CI systems.
 
-One testcase for the verdict, so that a red build and exit code 1 always agree, and one for each run.
+One testcase for the verdict, so that a failed build and exit code 1 always agree, and one for each run.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from foretaste.report.visible import visible
 
 
 def junit(document: Mapping[str, Any]) -> str:
-    """A run is a failure where it found a group of a dataset that failed, an error where it failed itself, and skipped
-    where it did not apply. In a dataset that passed or warned, findings are output and nothing fails."""
+    """The report as JUnit XML.
+
+    A run is an error if it failed, skipped if it did not apply, and a failure if it led to a finding in a dataset that
+    failed. If the dataset passed or warned, findings are output and no testcase fails.
+    """
     failed = document["verdict"] == "failed"
     suite = Tree.Element("testsuite", name=_text(f"foretaste {document['dataset'].get('root', '')}".strip()))
     took = sum(seconds or 0.0 for seconds in document.get("seconds", {}).values())
@@ -53,5 +56,5 @@ def _finding(group: Mapping[str, Any]) -> str:
 
 
 def _text(value: str) -> str:
-    """XML has no way to write most control characters, so they are shown by their codes."""
+    """XML cannot represent most control characters, so they are replaced by their codes."""
     return visible(value)

@@ -1,6 +1,6 @@
-"""The section on security testing for a model card, a system card or a Hugging Face dataset card, as Markdown.
+"""The section on security testing of a model card, system card or Hugging Face dataset card, as Markdown.
 
-It says what was tested, on which bytes, how, what was found and what could not have been seen. Text from the dataset is
+It states what was tested, by digest, how, what was found, and the limits of detection. Text from the dataset is
 escaped: a class name can neither end a table nor start a heading, a link or HTML.
 """
 
@@ -15,7 +15,7 @@ from foretaste.report.blind_spots import unseen
 from foretaste.report.error_rates import certainty
 from foretaste.report.visible import visible
 
-FILES = 20  # listed by name; the digest of the dataset covers all
+FILES = 20  # listed by name
 LONGEST = 400  # characters of one text
 
 _SPECIAL = re.compile(r"[\\`*_\[\]<>&|~#$!]|://|(?<=www)\.", re.IGNORECASE)
@@ -100,8 +100,8 @@ def _found(document: Mapping[str, Any]) -> Iterator[str]:
 def _unseen(document: Mapping[str, Any]) -> Iterator[str]:
     for run in document["runs"]:
         if run["status"] != "completed":
-            look = f"{_text(run['detector'])} on {_text(run['embedder'])}"
-            yield f"- {look}: {_text(run['status'])}, {_text(run['reason'])}"
+            name = f"{_text(run['detector'])} on {_text(run['embedder'])}"
+            yield f"- {name}: {_text(run['status'])}, {_text(run['reason'])}"
     yield from (f"- {_text(note)}" for note in document.get("notes", ()))
     yield from (f"- {_text(sentence)}" for sentence in unseen(document))
 
@@ -113,13 +113,13 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[st
 
 
 def _text(value: object) -> str:
-    """Any text as one line of plain Markdown text."""
+    """Any text as one line of Markdown without markup."""
     shown = visible(str(value))
     shown = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
-    return _SPECIAL.sub(lambda match: "".join(f"\\{one}" if one != "/" else one for one in match[0]), shown)
+    return _SPECIAL.sub(lambda match: "".join(f"\\{mark}" if mark != "/" else mark for mark in match[0]), shown)
 
 
 def _code(value: object) -> str:
-    """A digest in code; whatever is none stays text."""
+    """A digest as code; anything else as text."""
     shown = str(value)
     return f"`{shown}`" if re.fullmatch(r"[\w.-]+:[0-9a-f]+", shown) else _text(shown)

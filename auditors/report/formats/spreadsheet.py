@@ -15,7 +15,7 @@ COLUMNS = ("row", "file", "row_group", "row_in_group", "label", "risk", "p_value
 
 
 def sheet(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line a row under a header; lists are joined by ";"."""
+    """A header and a line for each row; lists of strings are joined by ";"."""
     out = io.StringIO()
     columns = list(rows[0]) if rows else list(COLUMNS)
     writer = csv.writer(out, lineterminator="\n")
@@ -34,6 +34,6 @@ def _cell(value: Any) -> str | int | float:
         value = json.dumps(value)
     if isinstance(value, str):
         text = visible(value, lines=True)
-        # A spreadsheet would run a text that begins like a formula; a leading apostrophe says that it is text.
+        # A spreadsheet evaluates a text that begins like a formula; a leading apostrophe marks it as text.
         return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
     return float(value) if isinstance(value, float) else int(value)

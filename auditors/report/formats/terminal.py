@@ -1,4 +1,4 @@
-"""A report for a terminal, or for a file when the output goes there."""
+"""A report as text, for a terminal or a file."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def terminal(
     """The report as text.
 
     rows      flagged rows to list
-    colours   how many a terminal can show, as ANSI escapes; None for whatever is no terminal
-    pictures  PNG by row, shown above the rows where there are colours enough
+    colours   colour system of the terminal, for ANSI escapes; None if the output is no terminal
+    pictures  PNG by row, shown above the rows if there are at least 256 colours
     """
     console = Console(
         file=io.StringIO(),
@@ -47,15 +47,14 @@ def terminal(
         markup=False,
     )
     with console.capture() as captured:
-        seen = gallery(_named(rows, pictures), width) if colours in ("256", "truecolor") else None
-        for part in _parts(document, rows, seen):
+        shown = gallery(_captioned(rows, pictures), width) if colours in ("256", "truecolor") else None
+        for part in _parts(document, rows, shown):
             console.print(part)
-        console.print(*_steps(document, folder), sep="\n", soft_wrap=True)  # a command must stay one line to be copied
+        console.print(*_steps(document, folder), sep="\n", soft_wrap=True)  # a wrapped command could not be copied
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
-def _named(rows: Sequence[Mapping[str, Any]], pictures: Mapping[int, bytes]) -> list[tuple[str, bytes]]:
-    """The pictures of the rows, with what is written below."""
+def _captioned(rows: Sequence[Mapping[str, Any]], pictures: Mapping[int, bytes]) -> list[tuple[str, bytes]]:
     return [(_caption(row), pictures[row["row"]]) for row in rows if row["row"] in pictures]
 
 
@@ -64,23 +63,23 @@ def _caption(row: Mapping[str, Any]) -> str:
 
 
 def _parts(
-    document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], seen: RenderableType | None
+    document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], shown: RenderableType | None
 ) -> list[RenderableType]:
     verdict = document["verdict"]
     data = document["dataset"]
-    looked = f"{numbers.plural(document['rows'], 'row')}, {numbers.plural(len(data['files']), 'file')}"
+    extent = f"{numbers.plural(document['rows'], 'row')}, {numbers.plural(len(data['files']), 'file')}"
     if data.get("classes"):
-        looked += f", {numbers.plural(len(data['classes']), 'class', 'classes')}"
+        extent += f", {numbers.plural(len(data['classes']), 'class', 'classes')}"
     flagged = f"{numbers.count(document['flagged'])} flagged ({numbers.share(document['flagged'], document['rows'])})"
     parts: list[RenderableType] = [
         Text.assemble((verdict.upper(), f"bold {TONE.get(verdict, '')}"), "  ", _text(document["reason"])),
-        _text(f"{looked}; {flagged}", "dim"),
+        _text(f"{extent}; {flagged}", "dim"),
         _text(numbers.roles(document["roles"]), "dim"),
     ]
     if document["groups"]:
         parts += ["", _groups(document["groups"])]
-    if seen is not None:
-        parts += ["", seen]
+    if shown is not None:
+        parts += ["", shown]
     if rows:
         parts += ["", _rows(rows)]
     problems = [run for run in document["runs"] if run["status"] != "completed"]
@@ -101,7 +100,7 @@ def _steps(document: Mapping[str, Any], folder: str) -> list[Text]:
 
 
 def _text(value: object, style: str = "") -> Text:
-    """Whatever the dataset put into a string, it arrives as characters, never as markup or an escape."""
+    """Text from the dataset as plain characters: no rich markup, no terminal escapes."""
     return Text(visible(str(value)), style)
 
 

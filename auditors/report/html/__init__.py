@@ -1,1 +1,1 @@
-"""report.html: one page that needs nothing but itself, and the cell of a notebook."""
+"""report.html, a self-contained page, and the HTML of a notebook cell."""

@@ -1,4 +1,4 @@
-"""A report as the output of a notebook's cell: the verdict, the groups, what to do next."""
+"""A report as the output of a notebook cell: the verdict, the findings, what to do next."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GROUPS = 20
 
 
 def cell(report: Report) -> str:
-    """HTML without scripts, small whatever was found; every text from the dataset is escaped."""
+    """HTML without scripts and of bounded size; every text from the dataset is escaped."""
     found = document(report)
     return _TEMPLATE.render(
         report=found,

@@ -1,4 +1,4 @@
-"""report.html: one page that needs nothing but itself, safe to open whatever the dataset holds."""
+"""report.html: a self-contained page, safe to open whatever the dataset holds."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from foretaste.report.next_steps import advice
 from foretaste.report.visible import visible
 from foretaste.types.findings import Kind, Report, mostly_blind
 
-PICTURES = 24  # of a group; all rows are in flagged.parquet
-TEXTS = 8
+PICTURES = 24  # per finding; all rows are in flagged.parquet
+TEXTS = 8  # per finding
 EXCERPT = 480  # characters of a text
-GROUPS = 60  # shown; all are in report.json
+GROUPS = 60  # findings shown; all are in report.json
 NAME = 80  # characters of a class name or an id
 LONGEST = 2000  # characters of anything else
-PICTURE_BYTES = 1_500_000  # all of them, before base64
-FRAMED = 0.5  # of a picture: a frame around more says nothing
+PICTURE_BYTES = 1_500_000  # of all pictures, before base64
+FRAMED = 0.5  # share of a picture above which its common pattern is not framed
 HEADLINE = {
     "passed": "No poison was found in this dataset.",
     "warned": "This dataset deserves a look before training.",
@@ -53,26 +53,26 @@ def page(
     samples: Sequence[Sample],
     drawn: Atlas | None = None,
 ) -> str:
-    """The whole report as HTML. `samples` are flagged rows in any order; each group shows its most suspicious ones.
+    """The whole report as HTML. `samples` are flagged rows in any order; each finding shows its most suspicious ones.
 
-    `drawn` is the map. However much is given, the page stays below 5 MB.
+    `drawn` is the map. The page stays below 5 MB.
     """
     found = document(report)
-    ranked = sorted(samples, key=lambda one: (-one.risk, one.p_value, one.row))
+    ranked = sorted(samples, key=lambda sample: (-sample.risk, sample.p_value, sample.row))
     members = [[row for row in ranked if _belongs(row, group)] for group in found["groups"]]
     pictured = sum(any(row.picture for row in inside) for inside in members[:GROUPS])
     budget = PICTURE_BYTES // (pictured + 1)
     groups = []
-    for one, group, inside in zip(report.groups[:GROUPS], found["groups"], members, strict=False):
-        sketched = [(strip, charts.strip(strip)) for strip in one.shown.get("strips", ())]
-        shared: Common | None = one.shown.get("pattern")
+    for finding, group, inside in zip(report.groups[:GROUPS], found["groups"], members, strict=False):
+        strips = [(strip, charts.strip(strip)) for strip in finding.shown.get("strips", ())]
+        shared: Common | None = finding.shown.get("pattern")
         tone = "" if Kind(group["kind"]).fails_audit else " mild"
         groups.append(
             {
                 **group,
                 **_gallery(inside, budget),
                 "common": shared,
-                "strips": sketched,
+                "strips": strips,
                 "tone": tone,
                 "box": _frame(shared),
             }
@@ -98,7 +98,7 @@ def page(
 
 
 def _frame(shared: Common | None) -> tuple[float, float, float, float] | None:
-    """Where to frame what the pictures of a group share, unless it is most of them."""
+    """The box of a common pattern, unless it covers more than FRAMED of the picture."""
     if shared is None:
         return None
     top, left, bottom, right = shared.box
@@ -106,13 +106,13 @@ def _frame(shared: Common | None) -> tuple[float, float, float, float] | None:
 
 
 def near(folder: str) -> str:
-    """A folder as commands name it: a page that is mailed need not tell where its writer works."""
+    """A folder as commands name it: relative where possible, so that a shared page does not disclose local paths."""
     here = os.path.relpath(folder)
     return folder if here.startswith("..") else here
 
 
 def name(dataset: Mapping[str, Any]) -> str:
-    """What a dataset is called: its file where it is one, else the folder it lies in."""
+    """The name of a dataset: its file's if it is a single one, else its folder's."""
     files, root = dataset["files"], str(dataset["root"])
     return str(files[0]["name"]) if len(files) == 1 else os.path.basename(root.rstrip("/")) or root
 
@@ -125,35 +125,35 @@ def headline(found: Mapping[str, Any]) -> str:
     return HEADLINE[found["verdict"]]
 
 
-def _belongs(one: Sample, group: dict[str, Any]) -> bool:
+def _belongs(row: Sample, group: dict[str, Any]) -> bool:
     return (
-        group["kind"] in one.kinds
-        and (group["label"] is None or group["label"] == one.label)
-        and (not group["detectors"] or not one.detectors or bool(set(group["detectors"]) & set(one.detectors)))
+        group["kind"] in row.kinds
+        and (group["label"] is None or group["label"] == row.label)
+        and (not group["detectors"] or not row.detectors or bool(set(group["detectors"]) & set(row.detectors)))
     )
 
 
 def _gallery(members: Sequence[Sample], budget: int) -> dict[str, Any]:
-    """The most suspicious of them as pictures of `budget` bytes altogether, where there are any, and as texts."""
-    pictures = [one for one in members if one.picture is not None][:PICTURES]
-    sizes = accumulate(len(one.picture or b"") for one in pictures)
-    pictures = [one for one, size in zip(pictures, sizes, strict=True) if size <= budget]
-    texts = [one for one in members if one.picture is None][:TEXTS]
+    """The most suspicious members: pictures of `budget` bytes in all, and texts of those without a picture."""
+    pictures = [row for row in members if row.picture is not None][:PICTURES]
+    sizes = accumulate(len(row.picture or b"") for row in pictures)
+    pictures = [row for row, size in zip(pictures, sizes, strict=True) if size <= budget]
+    texts = [row for row in members if row.picture is None][:TEXTS]
     shown = [*pictures, *texts]
-    alike = len({one.reason for one in texts}) == 1 < len(texts)
-    ranked = len({f"{one.risk:.3f}" for one in shown}) > 1  # a risk that all share says nothing
+    alike = len({row.reason for row in texts}) == 1 < len(texts)
+    ranked = len({f"{row.risk:.3f}" for row in shown}) > 1  # equal risks are not displayed
     return {"pictures": pictures, "texts": texts, "shown": len(shown), "alike": alike, "ranked": ranked}
 
 
 def source(png: bytes) -> Markup:
-    """A picture as a data URI, whole however long; anything but a PNG is no picture."""
-    # Base64 holds nothing that HTML could take for markup.
+    """A PNG as a data URI, not shortened; anything else as an empty one."""
+    # Base64 contains no HTML markup.
     return Markup("data:image/png;base64," + base64.b64encode(png).decode() if png.startswith(b"\x89PNG") else "data:,")
 
 
 def outline(png: bytes, box: tuple[float, float, float, float]) -> str:
-    """The style that lays a box over a picture which is shown whole in the middle of a square."""
-    width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # of every PNG
+    """The CSS of a box over a picture that is centred in a square."""
+    width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # the PNG header
     tall, wide = height / max(width, height, 1), width / max(width, height, 1)
     top, left, bottom, right = box
     edges = {
@@ -166,7 +166,7 @@ def outline(png: bytes, box: tuple[float, float, float, float]) -> str:
 
 
 def excerpt(text: str, marks: Sequence[str]) -> list[tuple[str, bool]]:
-    """The text around its first mark as (piece, marked)."""
+    """The text around its first mark, as pieces (text, marked)."""
     wanted = [re.escape(mark) for mark in sorted(marks, key=len, reverse=True) if mark]
     pattern = re.compile("|".join(wanted) or r"(?!)", re.IGNORECASE)
     first = pattern.search(text)
@@ -183,7 +183,7 @@ def excerpt(text: str, marks: Sequence[str]) -> list[tuple[str, bool]]:
 
 
 def _inert(value: Any) -> Any:
-    """Applied to everything the template prints, before it is escaped."""
+    """Applied to every value that the template prints, before it is escaped."""
     return (
         visible(brief(value, LONGEST), lines=True)
         if isinstance(value, str) and not isinstance(value, Markup)
@@ -192,18 +192,16 @@ def _inert(value: Any) -> Any:
 
 
 def brief(value: Any, longest: int = NAME) -> Any:
-    """A text no longer than that."""
+    """A text of at most `longest` characters; other values as they are."""
     return f"{value[:longest]}…" if isinstance(value, str) and len(value) > longest else value
 
 
 def environment() -> Environment:
-    """Templates in which whatever is printed is made visible, kept short and escaped."""
-    made = Environment(
-        autoescape=True, undefined=StrictUndefined, finalize=_inert, trim_blocks=True, lstrip_blocks=True
-    )
+    """Templates that make invisible characters of every printed value visible, shorten it and escape it."""
+    out = Environment(autoescape=True, undefined=StrictUndefined, finalize=_inert, trim_blocks=True, lstrip_blocks=True)
     palette = Markup((files("foretaste.report.html") / "palette.css").read_text(encoding="utf-8"))
-    made.globals.update(palette=palette, numbers=numbers, excerpt=excerpt, source=source, brief=brief, outline=outline)
-    return made
+    out.globals.update(palette=palette, numbers=numbers, excerpt=excerpt, source=source, brief=brief, outline=outline)
+    return out
 
 
 _TEMPLATE = environment().from_string((files("foretaste.report.html") / "page.html").read_text(encoding="utf-8"))

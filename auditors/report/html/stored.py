@@ -1,4 +1,4 @@
-"""What a stored report.html shows: its pictures, for terminals, and a place for what people decided since."""
+"""Reads a stored report.html: extracts its pictures for terminals, and inserts the measured precision of detectors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from foretaste.report.html.page import environment
 from foretaste.types.findings import Precision
 
 PREFIX = "data:image/png;base64,"
-PLACE = "<!-- what people decided -->"  # text from a dataset is escaped, so nothing else can hold it
+PLACE = "<!-- what people decided -->"  # unique in the page, since text from the dataset is escaped
 
 
 def pictures(folder: str | Path) -> dict[int, bytes]:
-    """The PNG that the page shows of each row; empty where there is no page."""
+    """The PNG of each row that the page shows; empty where there is no page."""
     try:
         page = _Pictures((Path(folder) / "report.html").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -33,8 +33,8 @@ class _Pictures(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        said = dict(attrs)
-        row, source = said.get("data-row") or "", said.get("src") or ""
+        named = dict(attrs)
+        row, source = named.get("data-row") or "", named.get("src") or ""
         if tag == "img" and row.isdecimal() and source.startswith(PREFIX):
             try:
                 self.found[int(row)] = base64.b64decode(source.removeprefix(PREFIX), validate=True)
@@ -43,7 +43,7 @@ class _Pictures(HTMLParser):
 
 
 def reviewed(folder: str | Path, measured: Mapping[str, Precision]) -> str:
-    """The stored page with the measured precision of every detector, where people decided about its rows.
+    """The stored page with the measured precision of the detectors whose rows were reviewed.
 
     Raises DataError where there is no page.
     """
