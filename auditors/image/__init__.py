@@ -1,4 +1,4 @@
-"""Pictures as tensors: views, responses to random patches, and where in a picture a group is alike.
+"""Pictures as tensors: normalised views, random-patch features, and localisation of a group's common pattern.
 
-Imports stats, settings and the decoder of dataset.
+Imports stats, settings and the picture decoder of dataset.
 """

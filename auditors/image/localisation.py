@@ -1,9 +1,9 @@
-"""Where in the picture a suspicious group is alike, and what is there: a pattern that a person can look at.
+"""Localisation of a suspicious group's common pattern in its pictures, for display.
 
-Each pixel is judged by how much better it fits the group than its class. Two things count: a mean that is not the
-class's (the t statistic of Welch 1947, squared, per row), and a spread far below the class's, since a patch pins the
-pixels it covers. Together they are the Kullback-Leibler divergence of two normal distributions, where the group is the
-narrower one. What is left of it in random groups of the same class says how much means nothing.
+For each pixel the group's distribution is compared with that of its class by the Kullback-Leibler divergence of two
+normal distributions, where the group's is the narrower: a difference of means (the squared t statistic of Welch 1947,
+per row) plus a reduced variance, since a patch fixes the pixels it covers. Random groups of the same class give the
+null distribution.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from foretaste.image.views import contrast_normalised
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right; the last two just outside
 
-QUIET = 4.0  # grey levels: a spread below is rounding and compression
-TAIL = 0.1  # share of a group, on either side, that may be rows that do not belong to it
+QUIET = 4.0  # standard deviation, in grey levels, that rounding and compression cause
+TAIL = 0.1  # share of each tail that is winsorised, as it may be rows that do not belong to the group
 DRAWS = 19  # random groups of the class
-TOP = 0.01  # share of the pixels by which groups are compared: a patch is not more
-HELD = 0.7  # share of the evidence that a box must hold
-FAINT = 0.3  # of a box's mean evidence: what is weaker lies outside
-CONCENTRATED = 0.3  # of the picture: a box that must be larger says nothing of a place
-NOTHING = 1.5  # times what random groups reach; less in common is nothing
+TOP = 0.01  # share of the pixels, the strongest, by which groups are compared: about the area of a patch
+HELD = 0.7  # share of the evidence that a box must contain
+FAINT = 0.3  # share of a box's mean evidence below which a pixel counts against extending the box
+CONCENTRATED = 0.3  # largest share of the picture that counts as a localised pattern
+NOTHING = 1.5  # strength, relative to random groups, below which there is no common pattern
 
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
     """What the pictures of a group have in common beyond their class.
 
-    heat      [S, S] float32 in [0, 1], where
-    picture   [3, S, S] uint8, what: the pixels themselves where they are pinned, else how they differ, around grey
-    box       top, left, bottom, right, the last two just outside; the whole picture where it is everywhere
-    words     where, as in "in the lower right corner"; "" where there is nothing in common
-    strength  how many times more than the most that random groups of the class have in common; 1 is nothing
+    heat      [S, S] float32 in [0, 1], evidence of the pattern at each pixel
+    picture   [3, S, S] uint8, the pattern: its pixels where they are constant, else the mean difference, around grey
+    box       top, left, bottom, right, the last two exclusive; the whole picture where the pattern is not localised
+    words     the place in words, as in "in the lower right corner"; "" where there is no common pattern
+    strength  evidence relative to the maximum over random groups of the class; about 1 without a pattern
     """
 
     heat: Tensor
@@ -54,10 +54,10 @@ class Spread:
 
 
 def common_pattern(members: Tensor, *comparisons: Tensor, draws: int = DRAWS) -> Pattern:
-    """What `members` [M, 3, S, S] uint8 have in common that the pictures [N, 3, S, S] uint8 of a comparison have not.
+    """The pattern that `members` [M, 3, S, S] uint8 share and the pictures [N, 3, S, S] uint8 of a comparison do not.
 
-    Of several comparisons that counts which explains the members best: pictures that were relabelled resemble the rest
-    of the dataset, others their class.
+    Of several comparisons the one nearest to the members is used: relabelled pictures resemble the rest of the dataset,
+    others their class.
 
     Raises ValueError where there is no comparison, or fewer than 8 pictures in one or 4 members, or sizes differ.
     """
@@ -67,7 +67,8 @@ def common_pattern(members: Tensor, *comparisons: Tensor, draws: int = DRAWS) ->
             raise ValueError(f"needs 4 members, 8 others and one size of pictures, got {sizes}")
     if not comparisons:
         raise ValueError("needs pictures to compare the members with, got none")
-    whole, others = min(((evidence(members, one), one) for one in comparisons), key=lambda pair: float(pair[0].sum()))
+    compared = [(evidence(members, others), others) for others in comparisons]
+    whole, others = min(compared, key=lambda pair: float(pair[0].sum()))
     draw = torch.Generator().manual_seed(0)
     size = min(len(members), len(others) // 2)
     chance = []
@@ -81,10 +82,10 @@ def common_pattern(members: Tensor, *comparisons: Tensor, draws: int = DRAWS) ->
 
 
 def evidence(members: Tensor, others: Tensor) -> Tensor:
-    """Nats [S, S] by which a row of the group fits the group's pixels better than the class's, less what chance gives.
+    """Kullback-Leibler divergence [S, S] in nats of the group's pixels from the class's, less its mean under chance.
 
-    The mean is compared with each picture's own brightness and contrast taken out, the spread as it is: a patch does
-    not follow the brightness of its picture.
+    Means are compared after normalising each picture's brightness and contrast, standard deviations without: a patch
+    does not follow the brightness of its picture.
     """
     chance = 0.5 / len(members) + 0.5 / len(others)
     mine, theirs = spread(_own_contrast(members), QUIET / 64), spread(_own_contrast(others), QUIET / 64)
@@ -96,7 +97,7 @@ def evidence(members: Tensor, others: Tensor) -> Tensor:
 
 
 def spread(pictures: Tensor, quiet: float) -> Spread:
-    """Winsorised mean and standard deviation of each pixel of [N, 3, S, S]: a few strange rows change neither."""
+    """Winsorised mean and standard deviation of each pixel of [N, 3, S, S], robust to a few outlying rows."""
     value = pictures.flatten(1).T.contiguous().float()  # [P, N], which sorts several times faster than [N, P]
     cut = int(TAIL * len(pictures))
     low, high = (value.kthvalue(at, 1, keepdim=True).values for at in (cut + 1, len(pictures) - cut))
@@ -110,24 +111,24 @@ def _own_contrast(pictures: Tensor) -> Tensor:
 
 
 def most(evidence: Tensor) -> Tensor:
-    """The mean of the strongest pixels of [S, S], as a patch has them, and of all, as a faint pattern has them: [2]."""
+    """Mean evidence [2] of the strongest pixels of [S, S], for a patch, and of all pixels, for a global pattern."""
     strongest = evidence.flatten().topk(max(4, int(TOP * evidence.numel()))).values
     return torch.stack([strongest.mean(), evidence.mean()])
 
 
 def heat(evidence: Tensor) -> Tensor:
-    """Evidence [S, S] in [0, 1]; its square root, which the eye takes for even steps."""
+    """Evidence [S, S] scaled to [0, 1]; its square root, which looks linear to the eye."""
     return (evidence / evidence.max().clamp_min(1e-6)).sqrt()
 
 
 def smallest_box(evidence: Tensor) -> Box:
-    """The smallest box that holds HELD of the evidence [S, S], then all of it that is not faint; or everything."""
+    """The smallest box that holds HELD of the evidence [S, S], refitted to all that is not FAINT; or everything."""
     side = len(evidence)
     above = (evidence - evidence.median()).clamp_min(0)
     sums = _sums(above)
     total, least = sums[-1, -1], side * side + 1
     best: Box = (0, 0, side, side)
-    # Boxes by height: [side + 1 - height, side, side] at a time are small enough for any size of picture.
+    # One height at a time, which bounds memory at [side + 1 - height, side] for any size of picture.
     for height in range(1, side + 1):
         band = sums[height:] - sums[:-height]  # [top, x]
         for width in range(1, min(side, (least - 1) // height) + 1):
@@ -143,29 +144,29 @@ def smallest_box(evidence: Tensor) -> Box:
 
 
 def _heaviest(weight: Tensor) -> Box:
-    """The box with the largest sum of [S, S], some of which is negative."""
+    """The box with the largest sum of [S, S], whose entries may be negative."""
     side, sums = len(weight), _sums(weight)
-    best, most_ = (0, 0, side, side), -torch.inf
+    best, largest = (0, 0, side, side), -torch.inf
     for height in range(1, side + 1):
         band = sums[height:] - sums[:-height]  # [top, x]
         lowest, at = band.cummin(1)
         gain, right = (band[:, 1:] - lowest[:, :-1]).max(1)
         top = int(gain.argmax())
-        if gain[top] > most_:
-            most_ = float(gain[top])
+        if gain[top] > largest:
+            largest = float(gain[top])
             best = (top, int(at[top, right[top]]), top + height, int(right[top]) + 1)
     return best
 
 
 def _sums(value: Tensor) -> Tensor:
-    """[S + 1, S + 1] float64: the sum of everything above and to the left."""
+    """Integral image [S + 1, S + 1] float64: the sum of everything above and to the left."""
     out = value.new_zeros(len(value) + 1, len(value) + 1, dtype=torch.float64)
     out[1:, 1:] = value.double().cumsum(0).cumsum(1)
     return out
 
 
 def place(box: Box, side: int) -> str:
-    """Where a box is in a picture of `side` pixels, in words."""
+    """The position of a box in a picture of `side` pixels, in words."""
     top, left, bottom, right = box
     tall, wide = bottom - top > 0.7 * side, right - left > 0.7 * side
     if tall and wide:
@@ -184,7 +185,7 @@ def _third(at: float, first: str, last: str) -> str:
 
 
 def recovered(members: Tensor, others: Tensor, box: Box) -> Tensor:
-    """What is in the box, [3, S, S] uint8: pinned pixels as they are, else how means differ, amplified, around grey."""
+    """The pattern in the box, [3, S, S] uint8: constant pixels as they are, else the mean difference, amplified."""
     top, left, bottom, right = box
     inside = (slice(None), slice(top, bottom), slice(left, right))
     mine = spread(members, QUIET)

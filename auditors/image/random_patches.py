@@ -1,7 +1,7 @@
-"""Random patches of the pictures themselves as filters, and the responses of pictures to them.
+"""Convolutional features whose filters are random patches of the dataset's own pictures.
 
-Coates & Ng, "Learning Feature Representations with K-means" (2012): random patches, whitened, with soft thresholds,
-pooled over quadrants.
+Coates & Ng, "Learning Feature Representations with K-means" (2012): random patches, whitened, soft thresholding,
+average pooling over quadrants.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from foretaste.dataset.payload import Payload
 from foretaste.settings import threshold
 from foretaste.stats.sampling import content_key, smallest
 
-SIDE = 32  # pictures are looked at in this many pixels
-CHUNK = 16  # pictures at once: their filter responses must fit into the cache
+SIDE = 32  # pixels, to which pictures are resized
+CHUNK = 16  # pictures at once: their filter responses must fit into the CPU's cache
 QUADRANTS = 4
 
 
 @dataclass(frozen=True)
 class PatchBank:
-    """How filters are cut from pictures, and what a response to one is.
+    """How filters are made from random patches, and how responses to them are computed.
 
-    drawn    pictures that filters are cut from, at most
-    patches  patches by whose covariance they are whitened
-    quiet    added to a patch's variance (pixels in [0, 1]), so that an empty patch is not blown up to pure noise
-    smooth   added to the patches' variances before whitening
-    shrink   responses closer to nothing than this are nothing
-    faint    added to a mean response whose logarithm is taken
+    drawn    pictures from which patches are cut, at most
+    patches  random patches from whose covariance the whitening is estimated
+    quiet    added to each patch's variance (pixels in [0, 1]), so that constant patches are not amplified to noise
+    smooth   added to each eigenvalue of the normalised patches' covariance before whitening
+    shrink   soft threshold: filter responses of smaller magnitude become 0
+    faint    added to mean absolute responses before their logarithm is taken
     """
 
     drawn: int = threshold(4096, "not tuned")
@@ -44,7 +44,7 @@ class PatchBank:
 
 
 def read(payloads: Iterable[Payload]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Row [B], label [B] and picture [B, 3, 32, 32] uint8 of the rows that can be read."""
+    """Row [B], label [B] and picture [B, 3, 32, 32] uint8 of the readable rows."""
     for payload in payloads:
         image, broken = payload.images(SIDE)
         keep = torch.ones(len(payload), dtype=torch.bool)
@@ -66,12 +66,12 @@ def sample(payloads: Iterable[Payload], count: int) -> tuple[Tensor, Tensor, Ten
 
 
 def fold_key(image: Tensor) -> Tensor:
-    """Content key [B] of pictures [B, 3, 32, 32]; a picture and its mirror image, which is looked at too, have one."""
+    """Content key [B] of pictures [B, 3, 32, 32], equal for mirror images, so that both fall into the same fold."""
     return torch.minimum(content_key(image), content_key(image.flip(3)))
 
 
 def dictionary(image: Tensor, settings: PatchBank, *, filters: int, size: int, seed: int) -> Tensor:
-    """Filters [F, 3, size, size]: random patches of `image` [S, 3, 32, 32] uint8, whitened, of unit length."""
+    """Filters [F, 3, size, size]: whitened random patches of `image` [S, 3, 32, 32] uint8, of unit length."""
     draw, patches = torch.Generator().manual_seed(seed), settings.patches
     at = torch.randint(len(image), (patches,), generator=draw)
     top, left = torch.randint(SIDE - size + 1, (2, patches), generator=draw)
@@ -84,20 +84,20 @@ def dictionary(image: Tensor, settings: PatchBank, *, filters: int, size: int, s
     whitener = (vector * (value.clamp_min(0) + settings.smooth).rsqrt()) @ vector.T
     chosen = patch[torch.randperm(patches, generator=draw)[:filters]] - patch.mean(0)
     filter_ = normalize(chosen @ whitener, dim=1) @ whitener
-    filter_ = filter_ - filter_.mean(1, keepdim=True)  # a response is free of the place's brightness
+    filter_ = filter_ - filter_.mean(1, keepdim=True)  # makes responses invariant to local brightness
     bank: Tensor = filter_.float().view(-1, 3, size, size).contiguous(memory_format=torch.channels_last)
     return bank
 
 
 @cache
 def quadrants(side: int) -> Tensor:
-    """The mean over each quadrant as a matrix [4, side * side]."""
-    place = torch.eye(side * side).view(-1, 1, side, side)
-    return adaptive_avg_pool2d(place, 2).flatten(1).T.contiguous()
+    """Average pooling over quadrants as a matrix [4, side * side]."""
+    unit = torch.eye(side * side).view(-1, 1, side, side)
+    return adaptive_avg_pool2d(unit, 2).flatten(1).T.contiguous()
 
 
 def responses(image: Tensor, bank: Tensor, settings: PatchBank) -> Tensor:
-    """Responses [B, 2 * 4 * F] of `image` [B, 3, 32, 32] uint8: signed and absolute, of each quadrant and filter."""
+    """Responses [B, 2 * 4 * F] of `image` [B, 3, 32, 32] uint8: signed and absolute, by quadrant and filter."""
     filters, size, side = len(bank), bank.shape[-1], SIDE - bank.shape[-1] + 1
     pool = quadrants(side).to(image.device)
     out = []
@@ -114,7 +114,7 @@ def responses(image: Tensor, bank: Tensor, settings: PatchBank) -> Tensor:
 
 
 def whole(response: Tensor, faint: float) -> Tensor:
-    """Each filter's response over the whole picture, signed and its log strength [B, 2 * F], of `responses`."""
+    """Responses pooled over the whole picture [B, 2 * F]: signed means, then logs of absolute means."""
     filters = response.shape[1] // (2 * QUADRANTS)
     signed, strength = response.view(-1, 2, QUADRANTS, filters).mean(2).unbind(1)  # [B, F] each
     return torch.cat([signed, (strength + faint).log()], 1)

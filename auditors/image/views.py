@@ -1,4 +1,4 @@
-"""A picture as vectors: freed of its own brightness and contrast, as pixels, frequencies or energies."""
+"""Pictures as vectors: contrast-normalised pixels, Fourier amplitudes, or energies of local differences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d, pad
 def contrast_normalised(image: Tensor, quiet: float) -> Tensor:
     """Pictures [B, C, H, W] as rows [B, C*H*W] of mean 0 and about unit variance.
 
-    `quiet` grey levels are added to their standard deviation, so that an empty picture is not blown up to pure noise.
+    `quiet` grey levels are added to each standard deviation, so that a constant picture is not amplified to noise.
     """
     flat = image.flatten(1)
     centred = flat - flat.mean(1, keepdim=True)
@@ -19,12 +19,12 @@ def contrast_normalised(image: Tensor, quiet: float) -> Tensor:
 
 
 def frequencies(image: Tensor, quiet: float) -> Tensor:
-    """Log amplitudes [B, C*H*(W//2+1)] of the Fourier coefficients of [B, C, H, W], wherever a pattern sits.
+    """Log amplitudes [B, C*H*(W//2+1)] of the Fourier coefficients of [B, C, H, W], which do not depend on position.
 
     `quiet` is added to every amplitude.
     """
     height, width = image.shape[-2:]
-    if not len(image):  # which FFT libraries refuse
+    if not len(image):  # FFT libraries refuse empty batches
         return image.new_empty(0, image.shape[1] * height * (width // 2 + 1))
     window = torch.outer(torch.hann_window(height), torch.hann_window(width)).to(image)
     amplitude: Tensor = torch.fft.rfft2((image - image.mean((2, 3), keepdim=True)) * window).abs()
@@ -32,10 +32,10 @@ def frequencies(image: Tensor, quiet: float) -> Tensor:
 
 
 def energies(image: Tensor) -> Tensor:
-    """Log energy [B, C*5*(H//4)*(W//4)] of the differences between neighbours in each cell of 4 × 4 pixels.
+    """Log energy [B, C*5*(H//4)*(W//4)] of the differences between neighbouring pixels in each cell of 4 × 4 pixels.
 
-    First and second differences, both ways, and the Laplacian of [B, C, H, W]: what warping, resampling and added
-    noise change, whatever the picture shows there.
+    First and second differences in both directions, and the Laplacian, of [B, C, H, W]. Warping, resampling and added
+    noise change them whatever the picture shows.
     """
     across, down = image.diff(dim=3), image.diff(dim=2)
     bent, curled = across.diff(dim=3), down.diff(dim=2)
@@ -43,4 +43,4 @@ def energies(image: Tensor) -> Tensor:
         pad(across, (0, 1, 0, 0)), pad(down, (0, 0, 0, 1)), pad(bent, (1, 1, 0, 0)), pad(curled, (0, 0, 1, 1)),
         pad(bent[..., 1:-1, :] + curled[..., 1:-1], (1, 1, 1, 1)) / 4,
     ]  # fmt: skip
-    return torch.cat([avg_pool2d(one.square(), 4).add(1.0).log().flatten(1) for one in differences], 1)
+    return torch.cat([avg_pool2d(filtered.square(), 4).add(1.0).log().flatten(1) for filtered in differences], 1)

@@ -1,4 +1,4 @@
-"""Texts as counts, sketches and styles, and near copies among them; `triggers` looks for phrases that decide something.
+"""Texts: word n-grams, hashing, MinHash, style, near-duplicate clusters; `triggers` searches for trigger phrases.
 
 Imports stats, settings and dataset.
 """

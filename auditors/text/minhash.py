@@ -1,7 +1,7 @@
-"""Sketches of texts that agree where the texts do: MinHash over runs of words, in bands.
+"""MinHash sketches of texts over word n-grams, with locality-sensitive hashing in bands.
 
-Broder (1997), "On the resemblance and containment of documents": of two sets, the least hashed elements are the same
-with the probability of their Jaccard similarity. Bands: Leskovec, Rajaraman & Ullman, "Mining of Massive Datasets".
+Broder (1997), "On the resemblance and containment of documents": the minimal hashes of two sets are equal with
+probability of their Jaccard similarity. Bands: Leskovec, Rajaraman & Ullman, "Mining of Massive Datasets".
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class MinHash:
-    """How texts are sketched, and when two of them are copies of each other.
+    """How texts are sketched, and when two of them count as near copies.
 
-    run     words of a run, the start and the end of the text among them
-    bands   keys of a text; texts that share one are compared
-    hashes  of a band: texts with similarity s share its key with probability s ** hashes
-    agree   hashes, one of each band, that two copies must have in common
+    run     words of an n-gram; the start and the end of the text count as words
+    bands   LSH bands, each with one key per text; texts that share a key are compared
+    hashes  MinHash values in a band: texts of Jaccard similarity s share its key with probability s ** hashes
+    agree   bands, of all `bands`, whose first MinHash value two texts must share to be near copies
     """
 
     run: int = threshold(3, "not tuned")
-    bands: int = threshold(16, "with 4 hashes each: of pairs that share half of their runs two in three share a band")
+    bands: int = threshold(16, "with 4 hashes each, two in three pairs that share half of their n-grams share a band")
     hashes: int = threshold(4, "not tuned")
     agree: int = threshold(
         6,
-        "of 16: nine in ten pairs that share half of their runs agree so far, hardly any that share a tenth; unrelated "
-        "texts have 1 beside the band they share",
+        "of 16: reached by nine in ten pairs that share half of their n-grams, by hardly any that share a tenth; "
+        "unrelated texts agree in 1 besides the band they share",
     )
 
     def __post_init__(self) -> None:
-        if not 1 <= self.agree <= self.bands <= 256 or min(self.run, self.hashes) < 1:  # a band has a byte of a key
+        if not 1 <= self.agree <= self.bands <= 256 or min(self.run, self.hashes) < 1:  # a key has a byte for its band
             raise PlanError(f"minhash needs run, hashes, agree ≥ 1 and agree ≤ bands ≤ 256, got {self}")
 
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """What is kept of B texts.
+    """The sketches of B texts.
 
     band   [B, bands] uint32, keys of the bands
-    check  [B, bands] uint8, eight bits of one hash of every band
-    words  [B] int64; texts without words have nothing in common with any other
+    check  [B, bands] uint8, eight bits of the first MinHash value of each band
+    words  [B] int64, number of words; a text without words matches no other
     """
 
     band: Array
@@ -56,13 +56,13 @@ class Sketch:
 
     @classmethod
     def of(cls, words: Words, frame: Array, minhash: MinHash) -> Sketch:
-        """The sketch of every text of a batch, without the runs in `frame`, ascending, unless there are no others."""
+        """The sketches of a batch, without the boilerplate n-grams `frame` (ascending) unless a text has no others."""
         rows, bands, hashes = len(words.words), minhash.bands, minhash.bands * minhash.hashes
         run, row = runs(words, minhash.run)
         own = ~_among(run, frame)
         own |= (np.bincount(row[own], minlength=rows) == 0)[row]
         length = np.bincount(row, minlength=rows)
-        length = np.where(length > 0, length + minhash.run - 3, 0)  # START and END are no words
+        length = np.where(length > 0, length + minhash.run - 3, 0)  # words, without START and END
         run, row = run[own], row[own]
         count = np.bincount(row, minlength=rows)
         full = count.nonzero()[0]
@@ -84,14 +84,14 @@ class Sketch:
         return cls(band, (part[:, :, 0] & np.uint32(255)).astype(np.uint8), length)
 
 
-def agreeing(one: Array, other: Array, minhash: MinHash) -> Array:
-    """Which pairs of checks [..., bands] belong to copies of each other [...] bool."""
-    alike: Array = (one == other).sum(-1) >= minhash.agree
+def agreeing(left: Array, right: Array, minhash: MinHash) -> Array:
+    """Which pairs of checks [..., bands] belong to near copies [...] bool."""
+    alike: Array = (left == right).sum(-1) >= minhash.agree
     return alike
 
 
 def runs(words: Words, length: int) -> tuple[Array, Array]:
-    """A number [R] for every run of `length` words, and its text [R]; of length 3 a text of n words has n runs."""
+    """Hash [R] of every n-gram of `length` words, START and END included, and the position of its text [R]."""
     if len(words.key) < length:
         return np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int64)
     count = len(words.key) - length + 1

@@ -1,8 +1,8 @@
-"""Groups of rows that are near copies of each other, and whether the dataset's own duplicates explain them.
+"""Clusters of near copies, and a test whether the dataset's other duplicates explain their size.
 
-Every text repeats now and then: good reviews are called "good", news are syndicated, pages share their frames. How many
-clusters of so many copies there are falls by a power of their size. What stands far outside of the law that the
-dataset's smaller clusters follow was not left by the same causes.
+Texts repeat in every corpus: good reviews are called "good", news is syndicated, web pages share boilerplate. The sizes
+of such clusters follow a power law, which is fitted to the dataset's smaller clusters; a cluster far out in its tail
+must have another cause.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ Read = Callable[[Sequence[str]], Words]
 
 @dataclass(frozen=True)
 class DuplicateLaw:
-    """Which clusters of near copies are looked at, and the law of their sizes.
+    """Which clusters of near copies are tested, and the null distribution (a power law) of their sizes.
 
-    sample   rows in which runs of words are counted that are the frame of all texts
-    frame    share of the rows from which on a run is frame
-    keys     keys of bands kept of all rows together, at most: of more rows fewer bands are kept, and then fewer rows
-    fewest   rows of a cluster that is looked at, at least
-    short    words of a text, below which it says too little to teach anything, and repeats for many reasons
-    smaller  share of the rows of a cluster below which others teach how large it may be
-    shorter  share of the words of a cluster's texts from which on others teach how large it may be
-    top      clusters that the law is read from, the largest
-    shape    exponent of the power law before any cluster was seen
-    weight   clusters that `shape`, and the usual share of edited copies, count as much as
+    sample   rows, drawn evenly, in which boilerplate is searched: word n-grams that many rows contain
+    frame    share of the rows above which a word n-gram counts as boilerplate, which is ignored
+    keys     LSH band keys stored for all rows, at most: with more rows each stores fewer bands, then some are skipped
+    fewest   rows from which on a cluster is tested
+    short    words of a cluster's median text from which on it is tested: shorter texts repeat for many reasons
+    smaller  clusters with fewer rows than this share of the tested cluster's are its reference set
+    shorter  clusters with at least this share of the tested cluster's words per text are its reference set
+    top      clusters of the reference set, the largest, to which the power law is fitted, at most
+    shape    prior mean of the power law's exponent
+    weight   clusters that the prior counts as much as, of `shape` and of the share of edited copies (`edits.usual`)
     """
 
-    sample: int = threshold(1 << 14, "standard error of a share of .05: .2 %")
+    sample: int = threshold(1 << 14, "gives a share of .05 with a standard error of .2 %")
     frame: float = threshold(0.05, "not tuned")
-    keys: int = threshold(1 << 24, "memory: a million rows have all 16 bands, 16 million have one")
+    keys: int = threshold(1 << 24, "memory: a million rows store all 16 bands, 16 million store one")
     fewest: int = threshold(8, "not tuned")
     short: int = threshold(6, "not tuned")
-    smaller: float = threshold(0.5, "one flood must not excuse another; not tuned")
+    smaller: float = threshold(0.5, "else one flood would raise the null distribution for another; not tuned")
     shorter: float = threshold(0.5, "short texts repeat more than long ones; not tuned")
-    top: int = threshold(20, "the many pairs say little of the few large clusters; not tuned")
-    shape: float = threshold(1.5, "ten real corpora have 1.0 to 1.9")
+    top: int = threshold(20, "the many pairs are not informative about the tail; not tuned")
+    shape: float = threshold(1.5, "fits of ten real corpora lie between 1.0 and 1.9")
     weight: float = threshold(10.0, "not tuned")
 
 
@@ -57,16 +57,16 @@ class DuplicateLaw:
 class Cluster:
     """Rows that are near copies of each other.
 
-    row       the first of them
-    rows      how many
-    variants  different texts among them
-    words     of a typical one
-    label     the commonest class among them
-    purity    share of the rows that have it
-    sources   different sources they come from; 0 where sources are not known
-    p_value   probability that the dataset's laws of duplicates leave any cluster as large, or as large and as edited
-    edited    share of the rows in which words were exchanged here and there (auditors/text/scattered_edits.py)
-    foremost  share of the rows that come from the commonest source; 0 where sources are not known
+    row       position of the first row
+    rows      number of rows
+    variants  number of different texts
+    words     median number of words
+    label     most common class, -1 if all labels are missing
+    purity    share of the labelled rows that have that class
+    sources   number of different sources; 0 where sources are not known
+    p_value   probability, under the null, of any cluster as large, or as large and as much edited
+    edited    share of the rows with scattered edits (auditors/text/scattered_edits.py)
+    foremost  share of the rows from the most common source; 0 where sources are not known
     """
 
     row: int
@@ -83,7 +83,7 @@ class Cluster:
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Which texts belong to which cluster: keys of bands [M] uint64 ascending, with a check and a cluster each."""
+    """Look-up of a text's cluster: band keys [M] uint64 ascending, each with the check and cluster of its text."""
 
     key: Array
     check: Array  # [M, bands] uint8
@@ -104,25 +104,25 @@ class Index:
 
 
 def placed(key: Array, band: int) -> Array:
-    """Keys [N] of one band, apart from those of all others."""
+    """Keys [N] of one band, made distinct from those of all other bands."""
     return (key.astype(np.uint64) << np.uint64(8)) + np.uint64(band)
 
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """What is remembered of every row with words."""
+    """What is stored of every row with words."""
 
     row: Array  # [N] int64
     band: Array  # [N, b] uint32
     check: Array  # [N, bands] uint8
     words: Array  # [N] int32
-    text: Array  # [N] uint64, a key of the whole text
+    text: Array  # [N] uint64, hash of the whole text
     label: Array  # [N] int32
     source: Array  # [N] uint64, 0 where there is none
 
 
 def frame(payloads: Iterable[Payload], read: Read, *, rows: int, minhash: MinHash, law: DuplicateLaw) -> Array:
-    """Numbers, ascending, of the runs of words that frame many of the rows: templates of prompts, common idioms."""
+    """Hashes, ascending, of boilerplate: word n-grams that many rows contain, as in prompt templates and idioms."""
     step = max(1, rows // law.sample)
     parts, total = [], 0
     for payload in payloads:
@@ -139,9 +139,9 @@ def kept(
     payloads: Iterable[Payload], read: Read, source: Callable[[Payload], Array], *, rows: int, frame: Array,
     minhash: MinHash, law: DuplicateLaw,
 ) -> Kept:  # fmt: skip
-    """One pass over the rows; about 100 bytes stay of each.
+    """One pass over the rows, about 100 bytes stored of each.
 
-    Of more than `law.keys` rows every second, third, ... is left out, so that memory does not grow further.
+    Of more than `law.keys` rows only every second, third, ... is stored, which bounds the memory.
     """
     bands, step = max(1, min(minhash.bands, law.keys // max(rows, 1))), -(-rows // law.keys)
     parts = []
@@ -149,8 +149,8 @@ def kept(
         words = read(payload.texts)
         sketch = Sketch.of(words, frame, minhash)
         use = (sketch.words > 0) & (payload.row.numpy() % max(step, 1) == 0)
-        place = mixed(np.arange(len(words.key)) - words.start[words.row])
-        whole = np.add.reduceat(mixed(words.key + place), words.start)
+        position = mixed(np.arange(len(words.key)) - words.start[words.row])
+        whole = np.add.reduceat(mixed(words.key + position), words.start)
         parts.append(
             Kept(
                 payload.row.numpy()[use], sketch.band[use, :bands], sketch.check[use],
@@ -158,27 +158,27 @@ def kept(
                 payload.label.numpy()[use].astype(np.int32), source(payload)[use],
             )
         )  # fmt: skip
-    return Kept(*(np.concatenate([getattr(one, name) for one in parts]) for name in Kept.__dataclass_fields__))
+    return Kept(*(np.concatenate([getattr(part, name) for part in parts]) for name in Kept.__dataclass_fields__))
 
 
 def clusters(rows: Kept, minhash: MinHash) -> Array:
-    """The cluster of each kept row [N]: rows linked, directly or through others, by a band and enough agreement."""
+    """The cluster of each stored row [N]: connected components of rows that share a band and agree in enough others."""
     count = len(rows.row)
-    ones, others = [], []
+    sources, targets = [], []
     for band in range(rows.band.shape[1]):
         first = firsts(rows.band[:, band])
         linked = (first != np.arange(count)).nonzero()[0]
         linked = linked[agreeing(rows.check[linked], rows.check[first[linked]], minhash)]
-        ones.append(linked)
-        others.append(first[linked])
-    one, other = np.concatenate(ones), np.concatenate(others)
-    graph = sp.coo_matrix((np.ones(len(one), dtype=bool), (one, other)), shape=(count, count))
+        sources.append(linked)
+        targets.append(first[linked])
+    source, target = np.concatenate(sources), np.concatenate(targets)
+    graph = sp.coo_matrix((np.ones(len(source), dtype=bool), (source, target)), shape=(count, count))
     cluster: Array = connected_components(graph, directed=False)[1].astype(np.int64)
     return cluster
 
 
 def firsts(key: Array) -> Array:
-    """For each of N keys the position where it stands first."""
+    """For each of N keys the position of its first occurrence."""
     _, first, back = np.unique(key, return_index=True, return_inverse=True)
     out: Array = first[back]
     return out
@@ -188,9 +188,9 @@ def gathered(
     rows: Kept, payloads: Iterable[Payload], read: Read, *, most: int, minhash: MinHash, law: DuplicateLaw,
     edits: ScatteredEdits,
 ) -> tuple[list[Cluster], Index]:  # fmt: skip
-    """The clusters of enough rows, at most `most`, the most surprising first, and how to know their rows.
+    """The clusters of at least `law.fewest` rows, at most `most`, by p-value, and an index to look up their rows.
 
-    One more pass over the rows, to see how the copies differ.
+    Makes one more pass over the rows, to compare the copies.
     """
     cluster = clusters(rows, minhash)
     size = np.bincount(cluster, minlength=1)
@@ -199,25 +199,25 @@ def gathered(
     large = (size >= 2).nonzero()[0]
     typical = np.array([np.median(rows.words[order[start[at] : start[at] + size[at]]]) for at in large])
     p_value = surprising(size[large], typical, law)
-    told = ((size[large] >= edits.rows) & (typical >= law.short)).nonzero()[0]
-    told = told[np.argsort(-size[large[told]], kind="stable")[: edits.clusters]]
+    compared = ((size[large] >= edits.rows) & (typical >= law.short)).nonzero()[0]
+    compared = compared[np.argsort(-size[large[compared]], kind="stable")[: edits.clusters]]
     share = np.zeros(len(large))
-    members = [rows.row[order[start[one] : start[one] + size[one]]] for one in large[told]]
-    share[told] = edited(payloads, read, members, edits)
-    odd = (unusual(share[told], edits, weight=law.weight) * len(told)).clip(max=1.0)  # of so many clusters one
-    # Both the size and the edits may speak against what repeats by itself; of the other clusters it is the size alone.
-    p_value[told] = first_or_both(torch.from_numpy(p_value[told]), torch.from_numpy(odd)).numpy()
+    members = [rows.row[order[start[at] : start[at] + size[at]]] for at in large[compared]]
+    share[compared] = edited(payloads, read, members, edits)
+    p_edits = (unusual(share[compared], edits, weight=law.weight) * len(compared)).clip(max=1.0)  # Bonferroni
+    # Clusters too small to be compared are tested by their size alone.
+    p_value[compared] = first_or_both(torch.from_numpy(p_value[compared]), torch.from_numpy(p_edits)).numpy()
     found: list[tuple[Array, int, float, float]] = []
     for at in np.lexsort((large, -size[large], p_value)):
         if size[large[at]] < law.fewest or len(found) == most:
             continue
         mine = order[start[large[at]] : start[large[at]] + size[large[at]]]
         found.append((mine, int(typical[at]), float(p_value[at]), float(share[at])))
-    copies = [_told(rows, *one) for one in found]
-    return copies, _index(rows, [one[0] for one in found])
+    copies = [_cluster(rows, *members) for members in found]
+    return copies, _index(rows, [mine for mine, *_ in found])
 
 
-def _told(rows: Kept, mine: Array, words: int, p_value: float, share: float) -> Cluster:
+def _cluster(rows: Kept, mine: Array, words: int, p_value: float, share: float) -> Cluster:
     label = rows.label[mine]
     known = label[label >= 0]
     counts = np.bincount(known) if len(known) else np.zeros(1, dtype=np.int64)
@@ -237,14 +237,14 @@ def _told(rows: Kept, mine: Array, words: int, p_value: float, share: float) -> 
 
 
 def _index(rows: Kept, members: list[Array]) -> Index:
-    """Every key by which a row of the clusters was linked."""
+    """The index of every band key that links rows of the clusters."""
     key, check, which = [], [], []
     home = np.full(len(rows.row), -1, dtype=np.int64)
     for at, mine in enumerate(members):
         home[mine] = at
     inside = (home >= 0).nonzero()[0]
     for band in range(rows.band.shape[1]):
-        # The first row with a key may belong elsewhere, and what agrees with it does so too.
+        # The first row with a key may be in another cluster, as are then all rows that agree with it.
         first = firsts(rows.band[:, band])[inside]
         first = np.unique(first[home[first] == home[inside]])
         key.append(placed(rows.band[first, band], band))
@@ -255,27 +255,26 @@ def _index(rows: Kept, members: list[Array]) -> Index:
 
 
 def surprising(size: Array, words: Array, law: DuplicateLaw) -> Array:
-    """How rarely the law of duplicates leaves any cluster as large as each of N [N].
+    """P-value [N] of each cluster: the probability that any cluster is as large under the power law of duplicates.
 
     size   [N] rows of a cluster, at least 2
-    words  [N] of a typical row
+    words  [N] of its median row
 
-    The law is a power law through the largest clusters of less than half the size, whose texts are at least half as
-    long: short texts repeat more than long ones, and one flood must not excuse another. The many pairs say little of
-    the few large clusters, which have causes of their own. Its shape is known as well as so many clusters tell
-    (Hill 1975; the predictive law under a Gamma prior), with `law.shape` as if `law.weight` clusters had been seen.
+    The reference set of a cluster is the `law.top` largest clusters of less than half its size (one flood must not hide
+    another) whose texts are at least half as long (short texts repeat more). The exponent of the power law is estimated
+    from them (Hill 1975) under a Gamma prior: `law.shape`, worth `law.weight` clusters.
     """
     out = np.ones(len(size))
-    rank = np.log(size - 0.5)  # sizes are whole numbers
+    log_size = np.log(size - 0.5)  # continuity correction
     order = np.argsort(-size, kind="stable")
     for at in ((size >= law.fewest) & (words >= law.short)).nonzero()[0]:
         alike = order[(words[order] >= law.shorter * words[at]) & (order != at)]
         smaller = size[alike] < law.smaller * size[at]
         known = alike[smaller][: law.top]
-        least = rank[known[-1]] if len(known) == law.top else np.log(2 - 0.5)  # a pair is the smallest cluster
+        least = log_size[known[-1]] if len(known) == law.top else np.log(2 - 0.5)  # the smallest cluster is a pair
         share = predictive_tail(
-            torch.tensor(rank[at] - least),
-            total=float((rank[known] - least).sum()),
+            torch.tensor(log_size[at] - least),
+            total=float((log_size[known] - least).sum()),
             count=len(known),
             prior_total=law.weight / law.shape,
             prior_count=law.weight,

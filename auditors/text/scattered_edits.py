@@ -1,7 +1,7 @@
-"""Near copies whose words were exchanged here and there, which is how floods are hidden, and not how texts repeat.
+"""Scattered edits: near copies in which single words were replaced at random places, to hide a flood.
 
-What people repeat they repeat as it is, cut it short, go on from it or fill in a form: then copies differ in the same
-places. Exchanged words stand alone, and in each copy elsewhere.
+Natural duplicates are verbatim, truncated, continued, or fill in a form, so they differ at the same places. Scattered
+edits replace single words, in each copy elsewhere.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from foretaste.text.ngrams import Array, Words, mixed
 
 @dataclass(frozen=True)
 class ScatteredEdits:
-    """When words were exchanged here and there in the copies of a cluster.
+    """When the copies of a cluster count as edited at scattered places.
 
-    rows       rows of a cluster from which on it is asked how its copies differ
-    clusters   clusters of which it is asked how their copies differ, at most: the largest
-    copies     copies of a cluster that are compared, at most
-    words      words of a copy that are compared
-    exchanged  words exchanged for others at one place, at most
-    kept       share of the copies from which on they keep a place; one that fewer keep is filled in
-    places     places of a copy from which on it is edited
-    usual      share of edited copies in a cluster with any, before one was seen
+    rows       rows of a cluster from which on its copies are compared for scattered edits
+    clusters   clusters whose copies are compared, at most: the largest
+    copies     copies of a cluster that are compared, at most: a random sample
+    words      words of a copy that are compared, at most: the first
+    exchanged  words replaced at one place, at most: a longer replacement is no scattered edit
+    kept       share of the copies that must agree at a place for it to be fixed text, not a slot of a form
+    places     replacements within fixed text from which on a copy counts as edited
+    usual      prior mean of the share of edited copies, in clusters that have any
     """
 
     rows: int = threshold(16, "not tuned")
@@ -39,7 +39,7 @@ class ScatteredEdits:
     words: int = threshold(256, "bounds the work; not tuned")
     exchanged: int = threshold(2, "not tuned")
     kept: float = threshold(0.6, "more than half; not tuned")
-    places: int = threshold(2, "one may be a slip")
+    places: int = threshold(2, "one may be a typing error")
     usual: float = threshold(0.05, "of 358 natural clusters in five corpora one has .25, none more")
 
 
@@ -47,7 +47,7 @@ def edited(
     payloads: Iterable[Payload], read: Callable[[Sequence[str]], Words], clusters: Sequence[Array],
     edits: ScatteredEdits,
 ) -> Array:  # fmt: skip
-    """Share of the copies of each of the clusters, rows of the dataset, that were edited here and there [G]."""
+    """Share [G] of the copies with scattered edits in each of G clusters, given by their rows of the dataset."""
     home: dict[int, int] = {}
     for at, rows in enumerate(clusters):
         drawn = rows[np.argsort(mixed(rows + 1), kind="stable")[: edits.copies]]
@@ -57,36 +57,36 @@ def edited(
         wanted = [(at, home[row]) for at, row in enumerate(payload.row.tolist()) if row in home]
         for words, (_, cluster) in zip(read([payload.texts[at] for at, _ in wanted]).words, wanted, strict=True):
             copies[cluster].append(words[: edits.words])
-    return np.array([scattered(one, edits) for one in copies])
+    return np.array([scattered(texts, edits) for texts in copies])
 
 
 def scattered(copies: Sequence[Sequence[str]], edits: ScatteredEdits) -> float:
-    """Share of some copies that exchange words in several places where most others keep them."""
-    if len(copies) < 3:  # of two nobody knows which was edited
+    """Share of the copies that replace words at several places where most other copies agree (with the medoid)."""
+    if len(copies) < 3:  # of two copies either may be the edited one
         return 0.0
-    sets = [set(one) for one in copies]
-    alike = [sum(len(one & other) / max(len(one | other), 1) for other in sets) for one in sets]
-    middle = int(np.argmax(alike))
-    typical = copies[middle]
-    kept = np.zeros(len(typical))
-    places: list[list[tuple[int, int]]] = []
-    for one in [*copies[:middle], *copies[middle + 1 :]]:
+    sets = [set(copy) for copy in copies]
+    similarity = [sum(len(mine & other) / max(len(mine | other), 1) for other in sets) for mine in sets]
+    middle = int(np.argmax(similarity))
+    medoid = copies[middle]
+    kept = np.zeros(len(medoid))
+    replaced: list[list[tuple[int, int]]] = []
+    for copy in [*copies[:middle], *copies[middle + 1 :]]:
         mine = []
-        for kind, start, end, left, right in SequenceMatcher(None, typical, one, autojunk=False).get_opcodes():
+        for kind, start, end, left, right in SequenceMatcher(None, medoid, copy, autojunk=False).get_opcodes():
             if kind == "equal":
                 kept[start:end] += 1
             elif kind == "replace" and max(end - start, right - left) <= edits.exchanged:
                 mine.append((start, end))
-        places.append(mine)
-    fixed = kept >= edits.kept * len(places)
-    several = [sum(bool(fixed[start:end].all()) for start, end in one) >= edits.places for one in places]
+        replaced.append(mine)
+    fixed = kept >= edits.kept * len(replaced)
+    several = [sum(bool(fixed[start:end].all()) for start, end in places) >= edits.places for places in replaced]
     return float(np.mean(several))
 
 
 def unusual(share: Array, edits: ScatteredEdits, *, weight: float) -> Array:
-    """How rarely a cluster is edited as much as each of G, by what the others show, which falls exponentially [G].
+    """P-value [G] of each cluster's share of edited copies, under an exponential distribution fitted to the others.
 
-    Only those with edits teach: of how far edits go the others say nothing. What is usual counts as `weight` clusters.
+    Only clusters with edits enter the fit; the prior mean `edits.usual` counts as much as `weight` of them.
     """
     others = share.sum() - share
     number = (share > 0).sum() - (share > 0)

@@ -1,4 +1,4 @@
-"""How a text is written, without what it says: its commonest words, and of all others only their outline."""
+"""Style without content: a text's most common words, with all others reduced to outlines (capitals and ending)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ ENDINGS = ("ing", "ed", "ly", "tion", "ness", "ful", "less", "able", "s")
 
 
 def skeleton(text: str, common: Set[str]) -> list[str]:
-    """The words of a text as they are written, those not in `common` (lower case) as outlines: capitals and ending.
+    """The words of a text, those not in `common` (lower case) as outlines, with punctuation, emoji and invisibles.
 
-    Each is preceded by a blank where white space precedes it in the text: "Don't be boring !" may become ⟨, A…, ', …,
-    " be", " …ing", " !", ⟩. Punctuation, emoji and invisible characters are kept.
+    A word after white space starts with a blank: "Don't be boring !" may become ⟨, A…, ', …, " be", " …ing", " !", ⟩.
     """
     inside = [
         (" " if space and at else "") + (word if word.lower() in common else outline(word))
@@ -24,18 +23,19 @@ def skeleton(text: str, common: Set[str]) -> list[str]:
 
 
 def outline(word: str) -> str:
-    """What is left of a word without its meaning; a punctuation mark is left as it is."""
+    """A word's capitals and ending; digits as "0", punctuation unchanged."""
     if word.isdigit():
         return "0"
     if not (word[0].isalnum() or word[0] == "_"):
         return word
     capitals = "AA" if len(word) > 1 and word.isupper() else "A" if word[0].isupper() else ""
     lower = word.lower()
-    return f"{capitals}…{next((one for one in ENDINGS if len(word) > len(one) + 2 and lower.endswith(one)), '')}"
+    ending = next((ending for ending in ENDINGS if len(word) > len(ending) + 2 and lower.endswith(ending)), "")
+    return f"{capitals}…{ending}"
 
 
 def runs(form: list[str], longest: int) -> Iterator[tuple[str, ...]]:
-    """All runs of 1 to `longest` words."""
+    """All n-grams of 1 to `longest` words."""
     for length in range(1, longest + 1):
         for start in range(len(form) - length + 1):
             yield tuple(form[start : start + length])
