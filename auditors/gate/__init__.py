@@ -1,4 +1,4 @@
-"""Whether a training job may read these bytes: a policy, and what it makes of a signed audit.
+"""The gate: whether a policy, applied to a signed audit, lets a training job read a dataset.
 
-Imports neither torch nor pyarrow nor pydantic before it is asked about rows: it is the first line of a training job.
+Imports neither torch nor pyarrow nor pydantic until rows are asked for, since a training job imports it first.
 """

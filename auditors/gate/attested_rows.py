@@ -2,7 +2,7 @@
 
     loader = DataLoader(foretaste.require("data/train").rows(["image", "label"]), shuffle=True)
 
-A row that was not attested cannot be asked for.
+Only attested rows can be indexed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from foretaste.gate.verified_file import VerifiedFile
 
 
 class Rows:
-    """Every row of some held files, in their order, read once and whole through the handles that were hashed.
+    """All rows of some verified files, in their order, read into memory through the handles that were hashed.
 
-    Row i is a dict of Python values by column name. It takes the memory that the columns take; for more than that give
-    `require` a snapshot and stream its `paths`. Columns that only stand in folders' names (hive) are not among them.
+    Row i is a dict of Python values by column name. Data larger than memory can be streamed from the `paths` of a
+    snapshot instead (see `require`). Columns that exist only as folder names (hive partitions) are not included.
 
     Raises DataError where the files cannot be read as one table, Refused where a file changed since it was checked.
     """

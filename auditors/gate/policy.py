@@ -1,6 +1,6 @@
-"""What an audit must have done and found before a training job may read the data.
+"""Policies: what an audit must have checked, and may have found, before a training job reads the data.
 
-A policy judges facts: what a signed audit says it looked at and found. It needs neither the data nor the detectors.
+A policy is applied to the facts in a signed attestation; neither the data nor the detectors are needed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind, Status, Verdict
 
-CLOCKS = timedelta(minutes=5)  # two machines' clocks may differ by this much
+CLOCKS = timedelta(minutes=5)  # tolerated difference between two machines' clocks
 
 
 @dataclass(frozen=True)
 class Limit:
-    """How many flagged rows of a kind are let through, as a number and as a share of all rows; None for any."""
+    """The most flagged rows of a kind that are allowed, as a number and as a share of all rows; None for no limit."""
 
     rows: int | None = None
     share: float | None = None
@@ -28,14 +28,15 @@ class Limit:
 
 @dataclass(frozen=True)
 class Waiver:
-    """A person takes findings on themselves, for a reason and for a time: all of one dataset's, or those of one group.
+    """Accepts known findings, on a named person's responsibility and for a limited time.
 
-    A waiver forgives what was found. It never forgives what was not looked at, a crash, an old audit or other bytes.
+    It covers the findings of one dataset, of one group (kind and label), or both. It waives findings only, never a
+    check that did not run, a crash, an audit that is too old, or data other than what was audited.
     """
 
     by: str
     why: str
-    until: datetime  # with an offset; the waiver holds before it
+    until: datetime  # exclusive, with a UTC offset
     dataset: Digest | None = None
     kind: Kind | None = None
     label: str | None = None  # the group's class; None for a group of no class
@@ -43,17 +44,20 @@ class Waiver:
 
 @dataclass(frozen=True)
 class Policy:
-    """What a gate asks of an audit.
+    """What a gate requires of an audit.
 
-    required    of labelled data: registered detectors (or "detector on embedder") of which a run completed
-    unlabelled  the same of data without labels, or of a single class: no class can be held against another there
-    plans       digests of the plans that count; any if empty
-    limits      by kind; kinds without a limit are left to the audit's verdict
-    warned      "allow" or "refuse" an audit that warned
-    min_fdr     an audit with a smaller false discovery rate looked away: it accuses nobody
-    max_fdr     an audit with a larger one accuses at random
-    max_age     of the audit, since its end
-    afterwards  "allow" or "refuse" attestations that were not signed by the audit itself but later
+    required    detectors ("detector" or "detector on embedder", registered names) of which at least one run must have
+                completed, for data with two or more classes
+    unlabelled  the same for data without labels or with a single class, where classes cannot be compared
+    plans       digests of the accepted plans; empty for any
+    limits      most flagged rows by kind, as a number or a share of all rows; kinds without a limit are left to the
+                verdict
+    warned      "allow" or "refuse" an audit whose verdict is warned
+    min_fdr     smallest accepted false discovery rate of the audit: with a smaller one next to nothing is found
+    max_fdr     largest accepted false discovery rate of the audit: with a larger one many findings are false
+    max_age     largest time since the end of the audit
+    afterwards  "allow" or "refuse" an attestation that was signed after the audit instead of by it
+    waivers     findings that are accepted, by whom, why and until when
     """
 
     required: tuple[str, ...] = ("spectral-signature",)
@@ -70,7 +74,7 @@ class Policy:
     waivers: tuple[Waiver, ...] = ()
 
     def canonical(self) -> bytes:
-        """The policy with every default spelt out, the same bytes for the same meaning."""
+        """The policy with all defaults as canonical JSON: equal policies give equal bytes."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), default=str).encode()
 
     @property
@@ -84,7 +88,7 @@ DEFAULT = Policy()
 
 @dataclass(frozen=True)
 class AttestedRun:
-    """How one detector on one embedder ended; `kind` and `embedder_kind` are their registered names."""
+    """How one run ended; `kind` and `embedder_kind` are the registered names of its detector and embedder."""
 
     name: str
     kind: str
@@ -96,7 +100,7 @@ class AttestedRun:
 
 @dataclass(frozen=True)
 class AttestedFinding:
-    """A group that was found. `certain` is False for scattered rows that were merely listed."""
+    """A finding. `certain` is False for scattered rows that are listed without a group test."""
 
     kind: str
     label: str | None
@@ -107,15 +111,15 @@ class AttestedFinding:
 
 @dataclass(frozen=True)
 class Facts:
-    """What an attestation says, once its signature has been checked.
+    """What an attestation states, after its signature was verified.
 
-    verdict     the audit's
-    result      the same after the policy that it was signed under
-    counts      flagged rows by kind
+    verdict     the verdict of the audit
+    result      the same, or failed if the policy at signing refused the audit
+    counts      number of flagged rows by kind
     ended       when the audit ended
-    afterwards  whether somebody signed it later than the audit itself
-    classes     None where the attestation does not say, as those of 0.1 do not
-    unknown     what a later release says besides
+    afterwards  whether it was signed after the audit instead of by it
+    classes     number of classes; None in attestations of release 0.1, which do not state it
+    unknown     annotations that this release does not know
     """
 
     dataset: Digest
@@ -135,7 +139,7 @@ class Facts:
 
 
 def decide(policy: Policy, facts: Facts, now: datetime) -> tuple[str, ...]:
-    """Why these facts do not satisfy the policy, a sentence each; empty where they do."""
+    """The reasons why these facts do not satisfy the policy, a sentence each; empty where they do."""
     expired: list[Waiver] = []
     valid: list[Waiver] = []
     for waiver in policy.waivers:
@@ -146,17 +150,17 @@ def decide(policy: Policy, facts: Facts, now: datetime) -> tuple[str, ...]:
         found += [
             f"the waiver of {waiver.by} for {_subject(waiver)} expired on {_day(waiver.until)}" for waiver in expired
         ]
-    return (*found, *_looked(policy, facts), *_when(policy, facts, now))
+    return (*found, *_coverage(policy, facts), *_age(policy, facts, now))
 
 
 def _verdict(policy: Policy, facts: Facts, waivers: Sequence[Waiver]) -> list[str]:
-    """The audit's verdict, and what it was signed as; both must let the data through."""
+    """Reasons from the audit's verdict and from the result it was signed with."""
     if _wholly(waivers):
         return []
     organised = [group for group in facts.groups if group.certain]
     open_ = [group for group in organised if not _waived(group, waivers)]
     if facts.verdict is Verdict.FAILED:
-        # A failed verdict is forgiven only where every group that can have caused it is; crashes are judged below.
+        # Waived only if every group that can have caused the verdict is; crashes are refused in _coverage.
         return [] if organised and not open_ else [f"the audit failed: {facts.reason}"]
     if facts.result is Verdict.FAILED:
         return ["the audit was signed as failed by the policy it ran under; run it again with --policy of this gate"]
@@ -179,8 +183,8 @@ def _limits(policy: Policy, facts: Facts, waivers: Sequence[Waiver]) -> list[str
     return out
 
 
-def _looked(policy: Policy, facts: Facts) -> list[str]:
-    """Whether enough was looked at: no waiver forgives this."""
+def _coverage(policy: Policy, facts: Facts) -> list[str]:
+    """Reasons from checks that did not run or did not complete; they cannot be waived."""
     failed = [f"{run.name} on {run.embedder} crashed: {run.reason}" for run in facts.runs if run.status == FAILED]
     out = [*failed]
     compared = facts.classes is None or facts.classes > 1
@@ -192,8 +196,8 @@ def _looked(policy: Policy, facts: Facts) -> list[str]:
         if not runs:
             out.append(f"the policy requires {required}, which the audit did not run")
         elif not any(run.status == COMPLETED for run in runs):
-            said = "; ".join(dict.fromkeys(f"{run.status}, {run.reason}" if run.reason else run.status for run in runs))
-            out.append(f"the policy requires {required}, which did not complete: {said}")
+            ends = "; ".join(dict.fromkeys(f"{run.status}, {run.reason}" if run.reason else run.status for run in runs))
+            out.append(f"the policy requires {required}, which did not complete: {ends}")
     if not any(run.status == COMPLETED for run in facts.runs):
         out.append("no detector of the audit completed, so nothing can be said of the data")
     if policy.plans and facts.plan not in policy.plans:
@@ -208,7 +212,7 @@ def _looked(policy: Policy, facts: Facts) -> list[str]:
     return out
 
 
-def _when(policy: Policy, facts: Facts, now: datetime) -> list[str]:
+def _age(policy: Policy, facts: Facts, now: datetime) -> list[str]:
     age = now - facts.ended
     if age < -CLOCKS:
         return [f"the audit says it ended at {facts.ended:%Y-%m-%dT%H:%M:%SZ}, which has not come yet"]
@@ -248,7 +252,7 @@ def _day(moment: datetime) -> str:
 
 
 def span(length: timedelta) -> str:
-    """7d, 36h, 5m: a length of time as a policy writes it, rounded down to a whole unit."""
+    """A duration as policies write it, rounded down to a whole unit: 7d, 36h, 5m."""
     minutes = length // timedelta(minutes=1)
     if minutes >= 2880:
         return f"{minutes // 1440}d"

@@ -1,4 +1,4 @@
-"""gate.toml → Policy: what it may say, and what is said of what it may not."""
+"""gate.toml → Policy, with an error message for everything that is not allowed in it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load(path: str) -> Policy:
 
 
 def parse(document: Mapping[str, Any]) -> Policy:
-    """A policy from its TOML document; what it leaves out is as in DEFAULT, kinds without a limit included."""
+    """A policy from its TOML document; what is not given, limits of kinds included, is as in DEFAULT."""
     known(document, set(READERS), "the policy")
     read: dict[str, Any] = {FIELDS.get(name, name): READERS[name](value, name) for name, value in document.items()}
     policy = Policy(**read)
@@ -105,7 +105,7 @@ def _waiver(table: Any, where: str) -> Waiver:
 
 
 def _moment(value: Any, where: str) -> datetime:
-    """A date holds to its end in UTC; a moment needs an offset."""
+    """A date lasts until its end in UTC; a time needs an offset."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise PlanError(f"{where} must be a date or a time with an offset such as Z, got {value.isoformat()}")
@@ -140,7 +140,7 @@ def _texts(value: Any, where: str) -> list[str]:
     return value
 
 
-FIELDS = {"waiver": "waivers"}  # where the file's name is not the policy's
+FIELDS = {"waiver": "waivers"}  # names in the file that differ from the fields of Policy
 READERS: dict[str, Callable[[Any, str], Any]] = {
     "required": _names,
     "unlabelled": _names,

@@ -1,6 +1,6 @@
-"""What became of the rows of the files for which a gate does not open, by the manifest that the audit left.
+"""Details of a refusal: how the rows of changed files differ from the manifest of the audit.
 
-The manifest is not signed: it explains a refusal and never decides one.
+The manifest is not signed: it is used to explain a refusal, never to decide one.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from foretaste.errors import DataError, PlanError
 from foretaste.gate.decision import GateDecision
 from foretaste.report import numbers
 
-MOST = 1 << 30  # bytes that are read for it: a refusal should not keep anybody waiting
+MOST = 1 << 30  # bytes that are read at most, so that a refusal is not delayed
 
 
 def rowwise(decision: GateDecision) -> tuple[str, ...]:
-    """A sentence for each file that changed; none where the gate opens or there is no manifest to compare with."""
+    """A sentence for each file that changed; empty where the gate allows the data or there is no manifest."""
     if decision.allowed or decision.attestation is None:
         return ()
     audit = os.path.dirname(decision.attestation) or "."
@@ -30,8 +30,8 @@ def rowwise(decision: GateDecision) -> tuple[str, ...]:
         return ()
     was = old.facts["files"]
     root, found = find(decision.places)
-    paths = {one.name: one.path for one in found}
-    # The bytes of another audited file are told by their names.
+    paths = {file.name: file.path for file in found}
+    # A file with the bytes of another audited file was renamed or swapped, which the decision already says.
     changed = [name for name, digest in decision.files.items() if name in was and str(digest) not in was.values()]
     if any("://" in paths[name] for name in changed) or sum(os.path.getsize(paths[name]) for name in changed) > MOST:
         return (f"what became of the rows: foretaste diff {audit} {' '.join(decision.places)}",)

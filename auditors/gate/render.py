@@ -1,4 +1,4 @@
-"""A gate's decision for people and machines: lines, JSON types, JUnit XML, Markdown for a job's summary page."""
+"""A gate's decision as text, JSON types, JUnit XML, and Markdown for the summary page of a CI job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from foretaste.report.visible import visible
 
 
 def lines(decision: GateDecision) -> str:
-    """ALLOWED or REFUSED and what about, then a line for each reason."""
+    """ALLOWED or REFUSED with the data, then a line for each reason."""
     out = [f"{_word(decision)}  {', '.join(decision.places)} ({_amount(decision)})"]
     out += [f"  - {reason}" for reason in decision.reasons]
     if decision.facts is not None:
@@ -23,7 +23,7 @@ def lines(decision: GateDecision) -> str:
 
 
 def document(decision: GateDecision) -> dict[str, Any]:
-    """The decision as JSON types, stable because other tools read it."""
+    """The decision in JSON types. Other tools read it, so its keys are stable."""
     facts = decision.facts
     return {
         "allowed": decision.allowed,
@@ -50,7 +50,7 @@ def document(decision: GateDecision) -> dict[str, Any]:
 
 
 def junit(decision: GateDecision) -> str:
-    """One testcase for the gate, and its failure holds every reason."""
+    """One testcase for the gate, whose failure lists every reason."""
     suite = Tree.Element("testsuite", name=visible(f"foretaste gate {' '.join(decision.places)}"), tests="1")
     suite.set("failures", str(int(not decision.allowed)))
     suite.set("errors", "0")
@@ -66,7 +66,7 @@ def junit(decision: GateDecision) -> str:
 
 
 def markdown(decision: GateDecision) -> str:
-    """For a job's summary page; names and reasons stand in code spans, where nothing in them is markup."""
+    """For the summary page of a CI job; names and reasons are in code spans, so that they are never markup."""
     rows = [("dataset", str(decision.digest)), ("policy", str(decision.policy))]
     if decision.facts is not None:
         rows.append(("audit", _audit(decision)))

@@ -1,7 +1,7 @@
-"""Files that stay what they were when they were hashed, for as long as they are held open.
+"""Open files whose content is guaranteed to be what was hashed, against changes between check and use (TOCTOU).
 
-A name can be given to other bytes between a check and a use. A held file is read through the handle that was hashed,
-whatever its name means by then; if the file itself was touched, its bytes are hashed again before one is handed out.
+A file is read through the handle that was hashed, so that replacing it behind its path has no effect. If the file
+itself was written to, it is hashed again before any byte is returned.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from foretaste.dataset.files import Found, streamed
 from foretaste.errors import Refused
 from foretaste.types.digests import Digest
 
-TICK = 50_000_000  # nanoseconds, several times the coarsest tick of a local file system
+TICK = 50_000_000  # nanoseconds, several times the coarsest timestamp resolution of a local file system
 
 
 class VerifiedFile(io.RawIOBase):
-    """A local file, hashed when it is opened, readable and seekable, for pyarrow and everything else that reads files.
+    """A local file, hashed when it is opened; readable and seekable, for pyarrow and other readers of file objects.
 
-    Forked processes can share it: each knows its own place, and the handle has none.
-    Reading raises Refused once the file holds other bytes than those that were hashed.
+    Forked processes can share it: positions are kept in the object, not in the file descriptor.
+    Reading raises Refused once the content differs from what was hashed.
     """
 
     def __init__(self, found: Found) -> None:
@@ -44,10 +44,10 @@ class VerifiedFile(io.RawIOBase):
             raise Refused(f"{self.name}: was written to while it was hashed")
 
     def check(self) -> None:
-        """Raises Refused where the file does not hold the bytes any more that were hashed."""
+        """Raises Refused if the content differs from what was hashed."""
         if self._state() == self._seen:
             return
-        # Renamed, linked, touched or written to: only the bytes can say which.
+        # Renamed, linked, touched or written to: only hashing can tell.
         self._settle()
         state = self._state()
         if self._hash() != (self.digest, self.size) or self._state() != state:
@@ -55,7 +55,7 @@ class VerifiedFile(io.RawIOBase):
         self._seen = state
 
     def is_at(self, path: str) -> bool:
-        """Whether a name leads to this very file."""
+        """Whether a path refers to this very file."""
         try:
             stat = os.stat(path)
         except OSError:
@@ -90,20 +90,20 @@ class VerifiedFile(io.RawIOBase):
         super().close()
 
     def _settle(self) -> None:
-        """A file system's clock is coarse: a write within the same tick as the one before would leave no trace."""
+        """Wait until timestamps differ: a second write within one tick of the file system's clock leaves no trace."""
         if abs(time.time_ns() - os.fstat(self._handle).st_ctime_ns) < TICK:
             time.sleep(TICK / 1e9)
 
     def _hash(self) -> tuple[Digest, int]:
-        return streamed(_From(self._handle))
+        return streamed(_Reader(self._handle))
 
     def _state(self) -> tuple[int, ...]:
         stat = os.fstat(self._handle)
         return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-class _From:
-    """A handle's bytes from the first on, without moving the handle's own place."""
+class _Reader:
+    """Reads a file descriptor from the start without moving its own position."""
 
     def __init__(self, handle: int) -> None:
         self.handle, self.place = handle, 0

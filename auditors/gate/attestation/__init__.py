@@ -1,1 +1,1 @@
-"""What an audit found, signed: keys, DSSE envelope, in-toto statement, and the log of what was signed."""
+"""Attestations of audits: keys, in-toto statement, DSSE envelope, and the append-only log."""

@@ -1,4 +1,4 @@
-"""A DSSE envelope: what was signed, by whom, unchanged since."""
+"""DSSE envelopes: signing, reading and verifying."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = "attestation.json"
 
 
 def seal(payload: bytes, payload_type: str, key: CryptoSigner | str | Path) -> dict[str, Any]:
-    """A signed DSSE envelope as JSON types."""
+    """A signed DSSE envelope, in JSON types."""
     signer = keys.signer(key) if isinstance(key, (str, Path)) else key
     from securesystemslib.dsse import Envelope
 
@@ -30,7 +30,7 @@ def seal(payload: bytes, payload_type: str, key: CryptoSigner | str | Path) -> d
 
 
 def read(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
-    """The envelope as JSON types, not checked. Raises DataError where the bytes are no DSSE envelope."""
+    """The envelope in JSON types, not verified. Raises DataError where the bytes are no DSSE envelope."""
     try:
         found = json.loads(envelope)
     except (ValueError, RecursionError) as error:
@@ -38,14 +38,15 @@ def read(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
     texts = isinstance(found, dict) and all(isinstance(found.get(name), str) for name in ("payload", "payloadType"))
     signatures = found.get("signatures") if texts else None
     if not isinstance(signatures, list) or not all(
-        isinstance(one, dict) and all(isinstance(one.get(name), str) for name in ("keyid", "sig")) for one in signatures
+        isinstance(signature, dict) and all(isinstance(signature.get(name), str) for name in ("keyid", "sig"))
+        for signature in signatures
     ):
         raise DataError(f"{where}: not an attestation, a DSSE envelope has payload, payloadType and signatures")
     return dict(found)
 
 
 def unchecked(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
-    """The statement, whoever signed it, for what decides nothing. Raises DataError where there is none."""
+    """The statement without verifying its signature; never to decide by. Raises DataError where there is none."""
     try:
         body: dict[str, Any] = json.loads(base64.b64decode(read(envelope, where=where)["payload"]))
         return body
@@ -54,7 +55,7 @@ def unchecked(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
 
 
 def opened(sealed: Mapping[str, Any], key: str | Path, *, where: str) -> bytes:
-    """The payload of an envelope that was signed by the owner of `key`. Raises Refused for any other."""
+    """The payload of an envelope, verified with the public key. Raises Refused where no signature is valid."""
     public = keys.verifier(key)
     from securesystemslib.dsse import Envelope
     from securesystemslib.exceptions import UnverifiedSignatureError
@@ -66,11 +67,11 @@ def opened(sealed: Mapping[str, Any], key: str | Path, *, where: str) -> bytes:
         signed = [(one["keyid"], base64.b64decode(one["sig"], validate=True)) for one in sealed["signatures"]]
     except (ValueError, binascii.Error):
         raise broken from None
-    if base64.b64encode(payload).decode() != sealed["payload"]:  # two spellings of the same bytes
+    if base64.b64encode(payload).decode() != sealed["payload"]:  # a non-canonical encoding of the same bytes
         raise broken
     pae = Envelope(payload, sealed["payloadType"], {}).pae()
     for _, signature in signed:
-        # A key's id is a hint, and other tools name the same key otherwise: only the signature counts.
+        # A key id is only a hint, and other tools derive it differently: only the signature counts.
         try:
             public.verify_signature(Signature(public.keyid, signature.hex()), pae)
         except UnverifiedSignatureError:

@@ -1,6 +1,6 @@
-"""Key pairs in files: key.pem signs audits and stays with its owner, key.pub checks them and may go anywhere.
+"""Key pairs in files: key.pem is private and signs audits, key.pub is public and verifies them.
 
-PEM as everybody writes it (PKCS #8 and SubjectPublicKeyInfo), made and read by `cryptography` through securesystemslib.
+Standard PEM (PKCS #8 and SubjectPublicKeyInfo), by `cryptography` through securesystemslib.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ PRIVATE, PUBLIC = "key.pem", "key.pub"
 
 
 def folder() -> Path:
-    """Where key pairs are kept unless something else is said."""
+    """The default folder of key pairs."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "foretaste"
 
 
 def private() -> str | None:
-    """The key to sign with: FORETASTE_KEY (empty for none), else the one in `folder` if there is one."""
+    """Path of the private key: FORETASTE_KEY (empty for none), else the one in `folder` if there is one."""
     return _named("FORETASTE_KEY", PRIVATE)
 
 
 def public() -> str | None:
-    """The key to check with: FORETASTE_PUBLIC_KEY, else the one in `folder` if there is one."""
+    """Path of the public key: FORETASTE_PUBLIC_KEY, else the one in `folder` if there is one."""
     return _named("FORETASTE_PUBLIC_KEY", PUBLIC)
 
 
 def generate(where: str | Path) -> tuple[Path, Path]:
-    """A new Ed25519 key pair in the folder `where`: the private file, for its owner alone, and the public one.
+    """A new Ed25519 key pair in the folder `where`: the private file, for its owner only, and the public one.
 
-    Raises PlanError where either file exists already (a key that was replaced can no longer be checked against) or
-    cannot be written.
+    Raises PlanError where either file exists (what a replaced key signed could not be verified any more) or cannot be
+    written.
     """
     paths = Path(where) / PRIVATE, Path(where) / PUBLIC
     _library()
@@ -67,10 +67,7 @@ def generate(where: str | Path) -> tuple[Path, Path]:
 
 
 def signer(path: str | Path) -> CryptoSigner:
-    """The private key in a file, ready to sign.
-
-    Raises PlanError where there is none, or where others can read it.
-    """
+    """The private key in a file. Raises PlanError where there is none, or where other users can read it."""
     _library()
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from securesystemslib.signer import CryptoSigner

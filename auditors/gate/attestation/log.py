@@ -1,8 +1,8 @@
-"""The log of attestations: one line for each signed audit, appended and never changed.
+"""The log of attestations: an append-only hash chain with one line for each signed audit.
 
-Every entry is signed and holds the sha256 of the line before it, so that an entry which was altered, moved, or deleted
-between others shows. How many there must be at least stands in a file beside the log, so that a lost end shows too.
-Whoever may replace both files can still roll the whole log back: let training jobs only read it.
+Every entry is signed and holds the sha256 of the line before it, so that altering, moving or deleting an entry between
+others is detected. A file beside the log holds the number of entries and the hash of the last, so that truncation is
+detected as well. Whoever can replace both files can still roll the log back: give training jobs read access only.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ START = "0" * 64  # before the first line
 
 @dataclass(frozen=True)
 class Entry:
-    """One signed audit. `attestation` is a path, relative to the log's folder where it lies below."""
+    """One signed audit. `attestation` is a path, relative to the log's folder if it lies below."""
 
     number: int
     previous: str  # sha256 of the line before
@@ -49,7 +49,7 @@ class Entry:
 
 
 def path() -> str:
-    """Where the log is: FORETASTE_LEDGER, else audits/ledger.jsonl."""
+    """Path of the log: FORETASTE_LEDGER, else audits/ledger.jsonl."""
     return os.environ.get("FORETASTE_LEDGER") or os.path.join("audits", "ledger.jsonl")
 
 
@@ -57,9 +57,9 @@ def append(
     log: str, *, attestation: str, envelope: bytes, dataset: Digest, root: str, result: str, ended: datetime,
     key: CryptoSigner,
 ) -> Entry:  # fmt: skip
-    """Add an attestation to the log, on disk before this returns.
+    """Add an attestation to the log, synced to disk before this returns.
 
-    Raises DataError where the log is not whole, PlanError where it cannot be written.
+    Raises DataError where the log is damaged, PlanError where it cannot be written.
     """
     folder = os.path.dirname(os.path.realpath(log))
     place = os.path.realpath(attestation)
@@ -96,8 +96,8 @@ def append(
 def read(log: str, key: str | Path | None = None) -> tuple[Entry, ...]:
     """The entries of the log, in its order; none where there is no log.
 
-    With a public key's file, only entries that its owner signed, each of them checked. Raises DataError where the log
-    is not whole: an entry was altered, moved or deleted.
+    With the path of a public key, only the entries signed with it, each verified. Raises DataError where the log is
+    damaged: an entry was altered, moved or deleted.
     """
     lines = _lines(log)
     owner = None if key is None else verifier(key).keyid
@@ -122,12 +122,12 @@ def read(log: str, key: str | Path | None = None) -> tuple[Entry, ...]:
 
 
 def located(log: str, entry: Entry) -> str:
-    """Where the attestation of an entry lies."""
+    """Path of the attestation of an entry."""
     return os.path.join(os.path.dirname(os.path.realpath(log)), entry.attestation)
 
 
 def _lines(log: str) -> list[bytes]:
-    """The lines of the log, each following the one before, and none missing at the end."""
+    """The lines of the log, after checking the hash chain and its end."""
     try:
         text = Path(log).read_bytes()
     except FileNotFoundError:
@@ -187,7 +187,7 @@ def _remember(log: str, entries: int, line: bytes) -> None:
 
 @contextmanager
 def _alone(log: str) -> Iterator[Any]:
-    """The log, open for appending, while no other process appends."""
+    """The log, open for appending and locked against other processes that append."""
     import fcntl
 
     with open(log, "ab") as file:

@@ -1,4 +1,4 @@
-"""Signing an audit: the data is hashed once more, the statement goes into the audit's folder, a line into the log."""
+"""Signing an audit: hash the data again, write the attestation into the audit's folder, append an entry to the log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Signing:
-    """What an audit is signed with, and the policy that its result is decided by."""
+    """The key that an audit is signed with, and the policy that determines its result."""
 
     key: CryptoSigner
     policy: Policy
@@ -32,9 +32,9 @@ class Signing:
 
 
 def prepare(key: str, chosen: Policy | str | None = None) -> Signing:
-    """Everything that signing can fail for, before an audit spends an hour: key, policy and log.
+    """Check key, policy and log before an audit runs, so that signing does not fail after it.
 
-    Raises PlanError where key or policy cannot be used, DataError where the log is not whole.
+    Raises PlanError where key or policy cannot be used, DataError where the log is damaged.
     """
     signing = Signing(keys.signer(key), policy_file.chosen(chosen), datetime.now(UTC))
     attestation_log.read(attestation_log.path())
@@ -50,15 +50,15 @@ def write(
     embedders: Mapping[str, str] | None = None,
     afterwards: bool = False,
 ) -> bytes:
-    """Sign the audit in `folder`, which `document` (its report.json) reports, and return the envelope that was written.
+    """Sign the audit in `folder` with the report.json `document`; returns the written envelope.
 
-    Every file of the folder is named by its digest. Raises DataError where the data are not those that were audited.
+    The statement names every file of the folder by its digest. Raises DataError where the data changed since the audit.
     """
     data = document["dataset"]
-    found = [Found(one["name"], f"{data['root'].rstrip('/')}/{one['name']}") for one in data["files"]]
-    for one, (now, _) in zip(data["files"], each(found, lambda file: sha256(file.path)), strict=True):
-        if str(now) != one["digest"]:
-            raise DataError(f"{one['name']}: changed since it was audited, so the audit says nothing of it")
+    audited = [Found(file["name"], f"{data['root'].rstrip('/')}/{file['name']}") for file in data["files"]]
+    for file, (now, _) in zip(data["files"], each(audited, lambda found: sha256(found.path)), strict=True):
+        if str(now) != file["digest"]:
+            raise DataError(f"{file['name']}: changed since it was audited, so the audit says nothing of it")
     evidence = {
         name: sha256(os.path.join(folder, name))[0]
         for name in sorted(os.listdir(folder))
@@ -74,13 +74,13 @@ def write(
         afterwards=afterwards,
     )
     envelope = statement.sign(body, signing.key)
-    with open(os.path.join(folder, FILE), "wb") as file:
-        file.write(envelope)
+    with open(os.path.join(folder, FILE), "wb") as out:
+        out.write(envelope)
     return envelope
 
 
 def refusals(folder: str, signing_policy: Policy | str | None = None) -> tuple[str, ...]:
-    """Why the policy that a signed audit ran under refuses it, though its verdict lets it through."""
+    """Why the policy that an audit was signed with refuses it."""
     path = os.path.join(folder, FILE)
     facts = statement.facts(unchecked(Path(path).read_bytes(), where=path))
     return policy.decide(policy_file.chosen(signing_policy), facts, facts.ended)

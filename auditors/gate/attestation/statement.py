@@ -1,8 +1,8 @@
-"""What an audit found, as a signed statement that anybody can check later, offline.
+"""The result of an audit as a signed statement that can be verified offline.
 
 An in-toto Statement v1 (https://github.com/in-toto/attestation) with the vetted predicate test-result/v0.1, in a DSSE
-envelope. Its subjects are the dataset's files and the dataset itself, by digest; plan, policy, embedders and report are
-named by digest; what a gate decides by stands in the annotations of the report. Signed through securesystemslib.
+envelope, signed through securesystemslib. Its subjects are the dataset and its files, by digest. Its configuration
+lists plan, policy, embedders and report, by digest; what a gate decides by is in the annotations of the report.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://in-toto.io/attestation/test-result/v0.1"
 PAYLOAD = "application/vnd.in-toto+json"
 REPORT = "report.json"
-# What a statement says of an audit, of which the first are what a gate cannot do without.
+# The annotations of the report: those that a gate needs, and all that this release knows.
 NEEDED = ("verdict", "reason", "rows", "counts", "groups", "runs", "fdr", "ended", "afterwards")
 KNOWN = (
     *NEEDED,
@@ -48,21 +48,21 @@ def statement(
     evidence: Mapping[str, Digest] | None = None,
     afterwards: bool = False,
 ) -> dict[str, Any]:
-    """The in-toto statement for the audit that `document` (report.json) reports.
+    """The in-toto statement of an audit; `document` is its report.json.
 
-    policy      what the result is decided by, besides the audit's own verdict
-    embedders   the digest of each embedder as it ran, weights included, by its name in the plan
-    evidence    sha256 of files of the audit by name; of report.json itself by default that of `document` as JSON
-    afterwards  whether this is not the audit itself speaking, but somebody who vouches for its report
+    policy      determines the result, together with the audit's verdict
+    embedders   the digest of each fitted embedder, weights included, by its name in the plan
+    evidence    sha256 of the audit's files by name; for report.json by default that of `document` as canonical JSON
+    afterwards  whether it is signed after the audit instead of by it
 
     Raises DataError where the report lacks what a statement needs.
     """
     try:
         data = document["dataset"]
         root = Digest.parse(data["digest"])
-        files = [{"name": one["name"], "digest": _set(Digest.parse(one["digest"]))} for one in data["files"]]
+        files = [{"name": file["name"], "digest": _set(Digest.parse(file["digest"]))} for file in data["files"]]
         plan = {name: document["plan"][name] for name in PLAN if name != "plugins" or name in document["plan"]}
-        told = _told(document, started, ended, afterwards)
+        annotations = _annotations(document, started, ended, afterwards)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"the report of the audit lacks what an attestation must say: {error!r}") from None
     named = dict(evidence or {})
@@ -75,7 +75,7 @@ def statement(
             for name, settings in plan["embedders"].items()
         ),
         *({"name": name, "digest": _set(digest)} for name, digest in sorted(named.items())),
-        {"name": REPORT, "digest": _set(report), "mediaType": "application/json", "annotations": told},
+        {"name": REPORT, "digest": _set(report), "mediaType": "application/json", "annotations": annotations},
     ]
     tests = _tests(document)
     body: dict[str, Any] = {
@@ -84,7 +84,7 @@ def statement(
         "predicateType": PREDICATE,
         "predicate": {"result": str(document["verdict"]).upper(), "configuration": configuration, **tests},
     }
-    # The result is the verdict, unless the policy refuses what the verdict lets through. Who signs when is no result.
+    # The result is the verdict, unless the policy refuses the audit; when it was signed does not affect the result.
     if decide(policy, replace(facts(body), afterwards=False), ended):
         body["predicate"]["result"] = "FAILED"
     return body
@@ -93,16 +93,16 @@ def statement(
 def sign(body: Mapping[str, Any], key: CryptoSigner | str | Path) -> bytes:
     """The statement in a DSSE envelope, as JSON, signed with a private key or the file of one.
 
-    Raises PlanError where the key cannot be used.
+    Raises PlanError where the key is unusable.
     """
     return canonical(seal(canonical(body), PAYLOAD, key)) + b"\n"
 
 
 def verified(envelope: bytes, key: str | Path, *, where: str = FILE) -> dict[str, Any]:
-    """The statement in an envelope, once its signature has been checked with a public key's file.
+    """The statement in an envelope, verified with the public key in a file.
 
-    Raises DataError where the bytes are no envelope, PlanError where the key cannot be used, and Refused where another
-    key signed it, where it was edited since, or where it states something else than an audit.
+    Raises DataError where the bytes are no envelope, PlanError where the key is unusable, and Refused where another key
+    signed it, where it was edited since, or where it is no attestation of a test result.
     """
     sealed = read(envelope, where=where)
     if sealed["payloadType"] != PAYLOAD:
@@ -117,11 +117,12 @@ def verified(envelope: bytes, key: str | Path, *, where: str = FILE) -> dict[str
 
 
 def subjects(body: Mapping[str, Any]) -> tuple[Digest, dict[str, Digest]]:
-    """The dataset's root digest and the files' digests by name. Raises Refused where the statement has no such."""
+    """The dataset's root digest and the files' digests by name. Raises Refused where the subjects are malformed."""
     try:
-        roots = [one["digest"]["dirHash1"] for one in body["subject"] if "dirHash1" in one["digest"]]
-        files = {one["name"]: one["digest"]["sha256"] for one in body["subject"] if "dirHash1" not in one["digest"]}
-        if len(roots) != 1 or len(files) != len(body["subject"]) - 1:
+        subject = body["subject"]
+        roots = [entry["digest"]["dirHash1"] for entry in subject if "dirHash1" in entry["digest"]]
+        files = {entry["name"]: entry["digest"]["sha256"] for entry in subject if "dirHash1" not in entry["digest"]}
+        if len(roots) != 1 or len(files) != len(subject) - 1:
             raise ValueError("one dataset and files of different names")
         return Digest("dirHash1", str(roots[0])), {name: Digest("sha256", str(value)) for name, value in files.items()}
     except (KeyError, TypeError, ValueError) as error:
@@ -129,59 +130,59 @@ def subjects(body: Mapping[str, Any]) -> tuple[Digest, dict[str, Digest]]:
 
 
 def facts(body: Mapping[str, Any]) -> Facts:
-    """What a statement says, for a policy to judge; what a later release says besides is kept in `unknown`.
+    """The facts in a statement, for a policy to decide on; annotations of later releases are kept in `unknown`.
 
-    Raises Refused, naming what, where it does not say what this release needs.
+    Raises Refused, with its name, where something is missing that this release needs.
     """
     try:
         predicate = body["predicate"]
-        named = {one["name"]: one for one in predicate["configuration"]}
-        told = named[REPORT]["annotations"]
-        missing = [name for name in NEEDED if name not in told]
+        named = {entry["name"]: entry for entry in predicate["configuration"]}
+        stated = named[REPORT]["annotations"]
+        missing = [name for name in NEEDED if name not in stated]
         if missing:
             raise ValueError(f"it does not say {', '.join(missing)}")
-        rows, counts, classes = told["rows"], told["counts"], told.get("classes")
+        rows, counts, classes = stated["rows"], stated["counts"], stated.get("classes")
         numbers = [
             rows,
             *counts.values(),
-            *(one["rows"] for one in told["groups"]),
+            *(group["rows"] for group in stated["groups"]),
             *([] if classes is None else [classes]),
         ]
-        if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in numbers):
+        if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers):
             raise ValueError("numbers of rows must be whole")
-        if not 0 <= told["fdr"] <= 1 or not all(isinstance(one["certain"], bool) for one in told["groups"]):
+        if not 0 <= stated["fdr"] <= 1 or not all(isinstance(group["certain"], bool) for group in stated["groups"]):
             raise ValueError("a rate must lie between 0 and 1, and a group be certain or not")
         return Facts(
             dataset=subjects(body)[0],
-            verdict=Verdict(told["verdict"]),
+            verdict=Verdict(stated["verdict"]),
             result=Verdict(predicate["result"].lower()),
-            reason=str(told["reason"]),
+            reason=str(stated["reason"]),
             rows=rows,
             counts=dict(counts),
-            groups=tuple(_picked(AttestedFinding, one) for one in told["groups"]),
-            runs=tuple(_picked(AttestedRun, one) for one in told["runs"]),
-            fdr=float(told["fdr"]),
+            groups=tuple(_known(AttestedFinding, group) for group in stated["groups"]),
+            runs=tuple(_known(AttestedRun, run) for run in stated["runs"]),
+            fdr=float(stated["fdr"]),
             plan=Digest("sha256", named["plan"]["digest"]["sha256"]),
-            ended=moment(told["ended"]),
-            afterwards=told["afterwards"] is not False,
+            ended=moment(stated["ended"]),
+            afterwards=stated["afterwards"] is not False,
             classes=classes,
-            unknown={name: value for name, value in told.items() if name not in KNOWN},
+            unknown={name: value for name, value in stated.items() if name not in KNOWN},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Refused(f"the attestation lacks what an audit says: {error}") from None
 
 
-def _picked(cls: type[T], told: Mapping[str, Any]) -> T:
-    """A part of the facts from what a statement says of it; what a later release says besides is no matter here."""
-    names = [one.name for one in fields(cls)]  # type: ignore[arg-type]
-    missing = [name for name in names if name not in told]
+def _known(cls: type[T], stated: Mapping[str, Any]) -> T:
+    """A finding or run from its JSON object; fields of later releases are ignored."""
+    names = [known.name for known in fields(cls)]  # type: ignore[arg-type]
+    missing = [name for name in names if name not in stated]
     if missing:
         raise ValueError(f"it does not say {', '.join(missing)} of a {cls.__name__.removeprefix('Attested').lower()}")
-    return cls(**{name: told[name] for name in names})
+    return cls(**{name: stated[name] for name in names})
 
 
 def moment(text: str) -> datetime:
-    """A time as statements write it. Raises ValueError where it has no offset."""
+    """A time from a statement. Raises ValueError where it has no UTC offset."""
     found = datetime.fromisoformat(text)
     if found.tzinfo is None:
         raise ValueError(f"a time needs an offset, got {text!r}")
@@ -189,16 +190,13 @@ def moment(text: str) -> datetime:
 
 
 def stamp(when: datetime) -> str:
-    """RFC 3339, in UTC, to the second."""
+    """A time in RFC 3339, in UTC, to the second."""
     return f"{when.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-# What stands in a statement
-
-
-def _told(document: Mapping[str, Any], started: datetime, ended: datetime, afterwards: bool) -> dict[str, Any]:
+def _annotations(document: Mapping[str, Any], started: datetime, ended: datetime, afterwards: bool) -> dict[str, Any]:
     plan = document["plan"]
-    looks, embedders = plan["detectors"], plan["embedders"]
+    checks, embedders = plan["detectors"], plan["embedders"]
     return {
         "verdict": document["verdict"],
         "reason": document["reason"],
@@ -220,7 +218,7 @@ def _told(document: Mapping[str, Any], started: datetime, ended: datetime, after
         "runs": [
             {
                 "name": run["detector"],
-                "kind": looks[run["detector"]]["kind"],
+                "kind": checks[run["detector"]]["kind"],
                 "embedder": run["embedder"],
                 "embedder_kind": embedders[run["embedder"]]["kind"],
                 "status": run["status"],
@@ -241,18 +239,18 @@ def _told(document: Mapping[str, Any], started: datetime, ended: datetime, after
 
 
 def _certain(group: Mapping[str, Any]) -> bool:
-    """Scattered wrong labels and unreadable rows are listed with p = 1; what passed a test has less."""
+    """Scattered wrong labels and unreadable rows are listed with p = 1; findings of a group test have less."""
     return Kind(group["kind"]).fails_audit or group["p_value"] is None or group["p_value"] < 1
 
 
 def _tests(document: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Every look that ended with an answer: failed where it crashed or found a group, warned where it found labels."""
+    """The runs by result: failed if a run crashed or found an attack, warned if it found wrong labels, else passed."""
     failed: set[str] = set()
     warned: set[str] = set()
     for group in document["groups"]:
-        seen = {(one["detector"], one["embedder"]) for one in group.get("evidence", {}).get("tests", ())}
+        behind = {(test["detector"], test["embedder"]) for test in group.get("evidence", {}).get("tests", ())}
         for run in document["runs"]:
-            if (run["detector"], run["embedder"]) in seen or (not seen and run["detector"] in group["detectors"]):
+            if (run["detector"], run["embedder"]) in behind or (not behind and run["detector"] in group["detectors"]):
                 (failed if Kind(group["kind"]).fails_audit else warned).add(_name(run))
     failed |= {_name(run) for run in document["runs"] if run["status"] == "failed"}
     done = [_name(run) for run in document["runs"] if run["status"] == "completed"]
@@ -268,7 +266,7 @@ def _name(run: Mapping[str, Any]) -> str:
 
 
 def _content(name: str, content: bytes) -> dict[str, Any]:
-    """A resource that is so small that it stands in the statement itself."""
+    """A resource descriptor that includes its content."""
     return {
         "name": name,
         "digest": {"sha256": _sha256(content)},
@@ -278,7 +276,7 @@ def _content(name: str, content: bytes) -> dict[str, Any]:
 
 
 def _folder(root: str) -> str:
-    """What to call the dataset: the last part of its place, since where it lies on one machine is nobody's business."""
+    """The name of the dataset: the last part of its path, so that local paths are not disclosed."""
     return (root.rstrip("/").rpartition("/")[2] or "dataset") + "/"
 
 

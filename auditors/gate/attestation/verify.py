@@ -1,4 +1,4 @@
-"""Files beside what an attestation says of them: which are the same, and what happened to the others."""
+"""Verifies an attestation against the data: which files are unchanged, and how the others differ."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from foretaste.types.digests import Digest
 
 
 def verify(attestation: str, places: str | Sequence[str], *, key: str | None = None) -> Facts:
-    """Check that an attestation was signed with a key and is about exactly these bytes; what it says of them.
+    """Verify the signature of an attestation, and that it is about exactly this data; returns what it states.
 
-    attestation  its file
-    places       what it must be about: files, folders, globs or fsspec URLs
-    key          the public key's file; by default FORETASTE_PUBLIC_KEY, else key.pub in ~/.config/foretaste
+    attestation  its path
+    places       the data: files, folders, globs or fsspec URLs
+    key          path of the public key; by default FORETASTE_PUBLIC_KEY, else key.pub in ~/.config/foretaste
 
-    Whether what it says is good enough is a policy's matter, and `require`'s.
+    No policy is applied: whether the result is acceptable is decided by `require`.
 
-    Raises Refused, with the reasons, where another key signed it, where it was edited since, or where the data is not
-    what was audited; PlanError or DataError where something cannot be read at all.
+    Raises Refused, with the reasons, where another key signed it, where it was edited since, or where the data differs
+    from what was audited; PlanError or DataError where attestation, key or data cannot be read.
     """
     key = key or keys.public()
     if key is None:
@@ -35,24 +35,24 @@ def verify(attestation: str, places: str | Sequence[str], *, key: str | None = N
 
 
 def compared(attestation: str, places: Sequence[str], key: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What an attestation and the data agree on, and where they differ, a sentence each; no policy is asked.
+    """What in an attestation agrees with the data, and what differs, a sentence each; no policy is applied.
 
-    Raises Refused where the signature does not hold, DataError or PlanError where something cannot be read.
+    Raises Refused where the signature is invalid, DataError or PlanError where something cannot be read.
     """
     body, files, different = _beside_data(attestation, places, key)
     root, signed = statement.subjects(body)
     same = [f"{name}: {digest}" for name, digest in sorted(files.items()) if signed.get(name) == digest]
-    said = [f"{attestation}: signed with {key}", *same]
+    agreed = [f"{attestation}: signed with {key}", *same]
     if not different:
-        said.append(f"the dataset: {root}")
-        said.append(f"the audit says {statement.facts(body).result}")
-    return tuple(said), different
+        agreed.append(f"the dataset: {root}")
+        agreed.append(f"the audit says {statement.facts(body).result}")
+    return tuple(agreed), different
 
 
 def _beside_data(
     attestation: str, places: Sequence[str], key: str
 ) -> tuple[Mapping[str, Any], dict[str, Digest], tuple[str, ...]]:
-    """A statement whose signature holds, the files as they are now, and how they differ from what it says."""
+    """The verified statement, the digests of the files as they are now, and how these differ from the statement."""
     try:
         envelope = Path(attestation).read_bytes()
     except OSError as error:
@@ -65,17 +65,17 @@ def _beside_data(
 
 
 def _beside(attestation: str, body: Mapping[str, Any]) -> list[str]:
-    """Files of the audit, where the attestation still lies among them, that are not those that were signed with it."""
+    """Files of the audit, in the folder of the attestation, that were changed since it was signed."""
     out = []
-    for one in body["predicate"]["configuration"]:
-        path = Path(attestation).parent / one["name"]
-        if "content" not in one and path.is_file() and sha256(str(path))[0].value != one["digest"]["sha256"]:
+    for entry in body["predicate"]["configuration"]:
+        path = Path(attestation).parent / entry["name"]
+        if "content" not in entry and path.is_file() and sha256(str(path))[0].value != entry["digest"]["sha256"]:
             out.append(f"{path}: was changed since the audit was signed")
     return out
 
 
 def differences(body: Mapping[str, Any], files: Mapping[str, Digest]) -> tuple[str, ...]:
-    """How files differ from the subjects of a statement, a sentence for each file; empty where they are the same.
+    """How the files differ from the subjects of a statement, a sentence for each file; empty where they do not.
 
     Raises Refused where the statement contradicts itself.
     """
@@ -89,9 +89,9 @@ def changes(signed: Mapping[str, Digest], files: Mapping[str, Digest]) -> tuple[
     """How files, by name, differ from those that were `signed`: changed, added, removed, renamed or swapped."""
     names = {digest: name for name, digest in signed.items()}
     out: list[str] = []
-    told: set[str] = set()
+    swapped: set[str] = set()
     for name in sorted({*signed, *files}):
-        if name in told or signed.get(name) == files.get(name):
+        if name in swapped or signed.get(name) == files.get(name):
             continue
         now, was = files.get(name), signed.get(name)
         other = names.get(now) if now is not None else None
@@ -100,7 +100,7 @@ def changes(signed: Mapping[str, Digest], files: Mapping[str, Digest]) -> tuple[
         elif now is None:
             out.append(f"{name}: was removed since the audit")
         elif other is not None and files.get(other) == was:
-            told.add(other)
+            swapped.add(other)
             out.append(f"{name} and {other}: have swapped their names since the audit")
         else:
             out.append(f"{name}: its bytes changed since the audit" + (f", they are those of {other}" if other else ""))
