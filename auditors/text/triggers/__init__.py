@@ -1,6 +1,6 @@
-"""Phrases that decide the label or the response of the rows that hold them, from candidates to p-values.
+"""Searches for trigger phrases: phrases that determine the label or the response of the rows that contain them.
 
-`neighbour_model` and `maximal_phrases` find and measure candidates, `insertion_score`, `label_contradiction` and
-`row_similarity` are the statistics, `phrase_significance` makes p-values of them; `label_phrases`, `response_phrases`
-and `surprisal_breaks` are the three searches. Imports text and what lies below it.
+`label_phrases`, `response_phrases` and `surprisal_breaks` are the three searches. `maximal_phrases` and
+`neighbour_model` find and measure candidates; `insertion_score`, `label_contradiction` and `row_similarity` are the
+test statistics, and `phrase_significance` turns them into p-values. Imports text and the layers below it.
 """

@@ -1,4 +1,4 @@
-"""Phrases that decide what becomes of a row: its label, or a phrase of the response."""
+"""Search for phrases that determine the label of the rows that contain them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ import scipy.sparse as sp
 from foretaste.dataset.payload import Payload
 from foretaste.settings import threshold
 from foretaste.text.ngrams import Array, Tally, Words, held, mixed, runs_within, standing
-from foretaste.text.triggers.insertion_score import InsertionScore, Read, Unit, looseness, seen
+from foretaste.text.triggers.insertion_score import InsertionScore, Measured, Read, insertion_scores, measured
 from foretaste.text.triggers.label_contradiction import Contradicted, LabelContradiction, bag, contradicted, without
-from foretaste.text.triggers.phrase_significance import PhraseSignificance, suspected
-from foretaste.text.triggers.row_similarity import RowSimilarity, kinship
+from foretaste.text.triggers.phrase_significance import PhraseSignificance, phrase_p_values
+from foretaste.text.triggers.row_similarity import RowSimilarity, excess_similarity
 
-GAP = " … "  # between the parts of a composite trigger, where its words are told
-BATCHES = 16  # tallied before they are merged: capacity, on which no result depends as long as a tally is not full
+GAP = " … "  # between the parts of a composite trigger, when displayed
+BATCHES = 16  # tallied before they are merged; no result depends on it as long as a tally is not full
 
 
 @dataclass(frozen=True)
 class DecidingPhrases:
-    """When a phrase decides what becomes of a row, its label or a phrase of the response.
+    """Which phrases are candidates: those that determine an outcome, the label or a phrase of the response.
 
-    most     share of the rows in which a phrase may stand, at most
-    decides  share of its rows that a phrase must decide beyond what comes of rows without it
-    sure     deviations by which that share is read on the safe side, where nothing else speaks
-    units    phrases that are looked at, of texts or prompts and of responses, at most
-    entries  numbers in a tally of runs of words: where there are more, runs in few rows are dropped
+    most     share of the rows that may contain a candidate phrase, at most
+    decides  effect size of a candidate, at least: (P(outcome | phrase) - P(outcome)) / (1 - P(outcome)), where
+             P(outcome | phrase) is a lower confidence bound
+    sure     standard errors of that bound (Wilson's), where the content of rows is not tested as well
+    units    phrases measured, at most: of texts or prompts, and of responses
+    entries  numbers stored in a tally of n-grams, at most: n-grams in the fewest rows are dropped
     """
 
     most: float = threshold(0.5, "half of the rows; not tuned")
-    decides: float = threshold(0.5, "half of them; not tuned")
+    decides: float = threshold(0.5, "half of the largest possible effect; not tuned")
     sure: float = threshold(2.0, "one-sided error of 2.3 %; not tuned")
     units: int = threshold(4096, "bounds the work; not tuned")
     entries: int = threshold(1 << 24, "memory: 128 MiB")
@@ -40,23 +41,25 @@ class DecidingPhrases:
 
 @dataclass(frozen=True)
 class LabelPhrases:
-    """Which phrases are doubted that decide labels, and what they are held against.
+    """How candidate phrases for labels are tested, and against which reference phrases.
 
-    sure           deviations by which the share that a phrase decides is read on the safe side, where the content of
-                   its rows speaks as well
-    part           share of how far a phrase decides, from which on a part of it decides as well
-    part_rows      times as many rows as the phrase that such a part must exceed, so that the phrase only repeats it
-    peers          ordinary phrases that are looked at, where there are so many
-    peers_each     ordinary phrases for each phrase that decides, at least
-    peers_near     times as many ordinary phrases with nearly as many rows, on either side, among which they are chosen
-    asked          times as many phrases as are returned whose content is looked at, and as many ordinary ones
-    own            share of the rows of a phrase that have its label, from which on it hardly stands anywhere else
-    apart          share of the ordinary phrases that sit less loosely than what may be a trigger beside others
-    sample         rows that the content of texts is learned from
-    holders        further rows of each phrase that the content of texts is learned from
-    contradiction  what the content of rows says of their label
-    similarity     how alike rows are
-    significance   how looseness and what the rest of the rows says become p-values
+    sure           standard errors of Wilson's lower bound of P(class | phrase), where the content of rows is tested too
+    part           share of a phrase's effect size above which a part of the phrase counts as equally effective
+    part_rows      ratio of the rows of such a part to those of the phrase above which the phrase is dropped, because
+                   it is only one context of the part
+    peers          reference phrases measured in all, about
+    peers_each     reference phrases for each candidate, at least
+    peers_near     phrases considered on either side of a candidate, ordered by number of rows, per reference phrase
+                   chosen for it
+    asked          candidates whose rows' content is tested, and as many reference phrases, per phrase returned
+    own            share of a phrase's rows in one class from which on it counts as exclusive to that class
+    apart          quantile of the reference phrases' insertion scores above which a candidate may be a trigger: its
+                   words are ignored when the similarity of other phrases' rows is measured
+    sample         rows on which the content classifier is trained, about
+    holders        further rows of each phrase that are added to them, at most
+    contradiction  the content classifier
+    similarity     the null distribution of row similarity
+    significance   how insertion scores and contradictions between content and label become p-values
     """
 
     sure: float = threshold(1.0, "one-sided error of 16 %; not tuned")
@@ -77,15 +80,15 @@ class LabelPhrases:
 
 @dataclass(frozen=True)
 class Phrase:
-    """A run of words and what it decides.
+    """A phrase and the outcome it determines.
 
-    key, size    of the run of words that it starts with; only its rows have that
-    text         its words; GAP between those of its parts
-    p_value      how rarely words of the language would look as inserted
-    outcome      class, or key of a run of words in the response
-    rows, hits   rows that have it, and those of them that have its outcome
-    contradicted share of the hits that their other words put into another class; None where that was not asked
-    also         keys and sizes of the runs that must stand in a row as well: the other part of a composite trigger
+    key, size    of an n-gram that occurs in exactly its rows
+    text         its words; GAP between its parts
+    p_value      of one phrase under the null that it is ordinary language
+    outcome      class, or key of an n-gram of the response
+    rows, hits   rows that contain it, and those of them that have its outcome
+    contradicted share of the hits whose other words are classified as another class; None where content is no evidence
+    also         keys and sizes of n-grams that a row must contain as well: the other parts of a composite trigger
     """
 
     key: int
@@ -105,11 +108,11 @@ def enriched(
     payloads: Iterable[Payload], read: Read, *, classes: int, longest: int, least: int, most: int, rows: int,
     labels: LabelPhrases, deciding: DecidingPhrases, insertion: InsertionScore,
 ) -> list[Phrase]:  # fmt: skip
-    """The phrases that decide labels and look most as if inserted, at most `most`; `rows` is how many there are.
+    """The phrases that determine labels and have the smallest p-values, at most `most`; `rows` is the dataset's size.
 
-    A phrase is doubted for how little it tells of its neighbours, how well these go with each other without it, and how
-    far the rest of its rows speaks against their label. All three are measured against ordinary phrases in as many
-    rows, and so is their sum. The p-values are those of one phrase; those that were looked at and left out count.
+    Three statistics are compared with reference phrases in a similar number of rows: the information of a phrase about
+    its neighbours, that of the neighbours about each other, and the contradiction of its rows' content and label. Each
+    p-value is that of one phrase; candidates that were tested and not returned are accounted for.
     """
     tally, base = tallied(payloads, read, classes=classes, longest=longest, entries=deciding.entries)
     number = tally.count.sum(1)
@@ -123,65 +126,66 @@ def enriched(
     decides = decided >= deciding.decides
     hits = kept.count[np.arange(len(number)), outcome]
     surprise = (hits - number * share[outcome]) / np.sqrt(number * share[outcome]).clip(min=1e-9)
-    # Those that decide most, and more of the same counts that decide nothing.
-    chosen = units(kept, decides.nonzero()[0][surprise[decides].argsort(kind="stable")[::-1]], deciding.units)
-    beside = matched(kept, chosen, (~decides).nonzero()[0], labels)
-    table = seen(payloads, read, kept, [*chosen, *beside], tally, insertion=insertion)
-    within = contained(table, kept, np.where(decides, decided, 0.0), longest, labels)
-    ordinary = np.array([not decides[one.at] for one in table], dtype=bool)
-    tested = ~ordinary & ~within
-    if tested.sum() == 0 or ordinary.sum() < insertion.enough:
+    # The candidates with the strongest association, and reference phrases in as many rows without one.
+    chosen = phrase_groups(kept, decides.nonzero()[0][surprise[decides].argsort(kind="stable")[::-1]], deciding.units)
+    beside = matched_reference(kept, chosen, (~decides).nonzero()[0], labels)
+    phrases = measured(payloads, read, kept, [*chosen, *beside], tally, insertion=insertion)
+    within = contained(phrases, kept, np.where(decides, decided, 0.0), longest, labels)
+    reference = np.array([not decides[phrase.at] for phrase in phrases], dtype=bool)
+    tested = ~reference & ~within
+    if tested.sum() == 0 or reference.sum() < insertion.enough:
         return []
-    loose = looseness(table, ordinary, insertion)
-    suspects = tested.nonzero()[0][(-loose[tested]).argsort(kind="stable")[: labels.asked * most]]
-    peers = ordinary.nonzero()[0]
+    score = insertion_scores(phrases, reference, insertion)
+    candidates = tested.nonzero()[0][(-score[tested]).argsort(kind="stable")[: labels.asked * most]]
+    peers = reference.nonzero()[0]
     peers = peers[:: max(1, len(peers) // (labels.asked * most))]
-    both = np.concatenate([suspects, peers])
-    asking = [table[at] for at in both]
-    index = np.array([one.at for one in asking])
+    both = np.concatenate([candidates, peers])
+    compared = [phrases[at] for at in both]
+    index = np.array([phrase.at for phrase in compared])
     known = tally.commonest(labels.contradiction.words)
-    apart = int((loose[suspects] > np.quantile(loose[ordinary], labels.apart)).sum())
-    against, akin = asked(payloads, read, asking, outcome[index], known, apart=apart, rows=rows, labels=labels)
-    count, placed = np.array([one.rows for one in table]), np.array([one.placed for one in table])
+    apart = int((score[candidates] > np.quantile(score[reference], labels.apart)).sum())
+    against, similarity = content_evidence(
+        payloads, read, compared, outcome[index], known, apart=apart, rows=rows, labels=labels
+    )
+    count, placed = np.array([phrase.rows for phrase in phrases]), np.array([phrase.placed for phrase in phrases])
     own = (hits >= labels.own * number) & (surely.max(1, initial=-1.0) >= deciding.decides)
-    length = np.array([len(one.text.split(" ")) for one in asking])
-    chance = suspected(
-        loose[both], count[both], length, placed[both], own[index], outcome[index], against, akin,
-        np.arange(len(both)) >= len(suspects), significance=labels.significance, insertion=insertion,
+    length = np.array([len(phrase.text.split(" ")) for phrase in compared])
+    p_value = phrase_p_values(
+        score[both], count[both], length, placed[both], own[index], outcome[index], against, similarity,
+        np.arange(len(both)) >= len(candidates), significance=labels.significance, insertion=insertion,
     )  # fmt: skip
-    found = chance.argsort(kind="stable")[:most]
-    chance = (chance * max(1.0, tested.sum() / len(found))).clip(max=1.0)
+    found = p_value.argsort(kind="stable")[:most]
+    p_value = (p_value * max(1.0, tested.sum() / len(found))).clip(max=1.0)
     out = []
     for at in found.tolist():
-        one = asking[at]
-        seen_through = float(against.share[at]) if np.isfinite(against.error[at]) else None
-        hit, goal = int(hits[one.at]), int(outcome[one.at])
-        out.append(
-            Phrase(one.key, one.size, one.text, float(chance[at]), one.rows, hit, goal, contradicted=seen_through)
-        )
+        phrase = compared[at]
+        share = float(against.share[at]) if np.isfinite(against.error[at]) else None
+        hit, goal = int(hits[phrase.at]), int(outcome[phrase.at])
+        key, size, text, holding = phrase.key, phrase.size, phrase.text, phrase.rows
+        out.append(Phrase(key, size, text, float(p_value[at]), holding, hit, goal, contradicted=share))
     return out
 
 
-def contained(table: Sequence[Unit], kept: Tally, decided: Array, longest: int, labels: LabelPhrases) -> Array:
-    """Which phrases only repeat what a part of them decides as well, in far more rows [P] bool.
+def contained(phrases: Sequence[Measured], kept: Tally, decided: Array, longest: int, labels: LabelPhrases) -> Array:
+    """Which phrases have a part of nearly the same effect in far more rows, so that the part explains them [P] bool.
 
-    decided  [M] how far each run of the tally decides; 0 where it does not
+    decided  [M] effect size of each n-gram of the tally; 0 for those that are no candidates
     """
     order = kept.key.argsort(kind="stable")
     known = kept.key[order]
-    out = np.zeros(len(table), dtype=bool)
-    for at, one in enumerate(table):
-        spot = held(runs_within(one.text.split(" "), longest), known)
+    out = np.zeros(len(phrases), dtype=bool)
+    for at, phrase in enumerate(phrases):
+        spot = held(runs_within(phrase.text.split(" "), longest), known)
         parts = order[spot[spot >= 0]]
-        alike = decided[parts] > labels.part * decided[one.at]
-        out[at] = bool((alike & (kept.count[parts].sum(1) > labels.part_rows * one.rows)).any())
+        alike = decided[parts] > labels.part * decided[phrase.at]
+        out[at] = bool((alike & (kept.count[parts].sum(1) > labels.part_rows * phrase.rows)).any())
     return out
 
 
-def asked(
+def content_evidence(
     payloads: Iterable[Payload],
     read: Read,
-    table: Sequence[Unit],
+    phrases: Sequence[Measured],
     outcome: Array,
     known: Array,
     *,
@@ -189,14 +193,15 @@ def asked(
     rows: int,
     labels: LabelPhrases,
 ) -> tuple[Contradicted, Array]:
-    """What the other words of the rows of each phrase say of their label, and how akin the rows are [P].
+    """How far the content of each phrase's rows contradicts their label, and how similar the rows are [P].
 
-    By the words of the first `apart` phrases no rows are akin: several triggers may stand in one text. The words, of
-    which the `known` count, are learned from a sample of the rows and, of each phrase, some more.
+    Similarity ignores the words of the first `apart` phrases, since several triggers may be in one text. The content
+    classifier, with the `known` words as features, is trained on a sample of all rows plus some rows of each phrase.
     """
-    key, size = np.array([one.key for one in table], dtype=np.uint64), np.array([one.size for one in table])
+    key = np.array([phrase.key for phrase in phrases], dtype=np.uint64)
+    size = np.array([phrase.size for phrase in phrases])
     bar = np.uint64(min(1.0, labels.sample / max(rows, 1)) * (2**64 - 2**12))
-    taken = np.zeros(len(table), dtype=np.int64)
+    taken = np.zeros(len(phrases), dtype=np.int64)
     bags, classes, holding = [], [], []
     for payload in payloads:
         words = read(payload)
@@ -209,20 +214,20 @@ def asked(
         classes.append(label[wanted])
         holding.append(sp.csr_matrix(present[wanted]))
     held_by = sp.csc_matrix(sp.vstack(holding))
-    holders = [held_by.indices[held_by.indptr[at] : held_by.indptr[at + 1]] for at in range(len(table))]
-    own = [held(Words.written([one.text.split(" ")]).runs(1)[0], known) for one in table]
+    holders = [held_by.indices[held_by.indptr[at] : held_by.indptr[at + 1]] for at in range(len(phrases))]
+    own = [held(Words.written([phrase.text.split(" ")]).runs(1)[0], known) for phrase in phrases]
     content, label = sp.csr_matrix(sp.vstack(bags)), np.concatenate(classes)
     rest = without(content, np.concatenate([np.zeros(0, dtype=np.int64), *own[:apart]]))
     return (
         contradicted(content, label, holders, own, outcome, contradiction=labels.contradiction),
-        kinship(rest, label, holders, own, outcome, similarity=labels.similarity),
+        excess_similarity(rest, label, holders, own, outcome, similarity=labels.similarity),
     )
 
 
 def tallied(
     payloads: Iterable[Payload], read: Read, *, classes: int, longest: int, entries: int
 ) -> tuple[Tally, Array]:
-    """How many rows of each class have each run of words, in at most so many numbers, and the rows of each [K]."""
+    """The tally of all rows' n-grams, in at most `entries` numbers, and the rows of each class [K]."""
     most = entries // (classes + 4)
     total, waiting = Tally.zero(classes), []
     base = np.zeros(classes, dtype=np.int64)
@@ -236,19 +241,19 @@ def tallied(
 
 
 def low(hits: Array, rows: Array, *, sure: float) -> Array:
-    """The least share of `hits` among `rows` that chance allows, up to `sure` deviations (Wilson 1927)."""
+    """Lower bound of the probability of `hits` among `rows`, `sure` standard errors (score interval, Wilson 1927)."""
     share, square = hits / rows, sure**2
     spread = sure * np.sqrt(share * (1 - share) / rows + square / (4 * rows**2))
     return (share + square / (2 * rows) - spread) / (1 + square / rows)
 
 
 def by_count(tally: Tally) -> Array:
-    """Positions, the commonest first."""
+    """Positions in the tally, the most common n-gram first."""
     return np.lexsort((tally.key, -tally.count.sum(1)))
 
 
-def units(tally: Tally, order: Array, most: int) -> list[Array]:
-    """Groups of positions with the same rows, in the given order, at most so many."""
+def phrase_groups(tally: Tally, order: Array, most: int) -> list[Array]:
+    """Groups of the positions `order` whose n-grams occur in the same rows, in that order, at most `most` groups."""
     if not len(order):
         return []
     _, first, back = np.unique(tally.mark[order], return_index=True, return_inverse=True)
@@ -257,8 +262,8 @@ def units(tally: Tally, order: Array, most: int) -> list[Array]:
     return list(np.split(order[rank], ends))[:most]
 
 
-def matched(tally: Tally, chosen: Sequence[Array], pool: Array, labels: LabelPhrases) -> list[Array]:
-    """For each group two or more of the pool in nearly as many rows, drawn by key, `labels.peers` in all."""
+def matched_reference(tally: Tally, chosen: Sequence[Array], pool: Array, labels: LabelPhrases) -> list[Array]:
+    """For each chosen group some n-grams of the pool in about as many rows, about `labels.peers` in all."""
     if not len(pool):
         return []
     rows = tally.count.sum(1)

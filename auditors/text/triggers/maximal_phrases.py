@@ -1,4 +1,4 @@
-"""Runs of words that stand in the same rows, as one phrase, however long."""
+"""Maximal phrases: overlapping n-grams that occur in the same rows, joined into one phrase of any length."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from foretaste.dataset.payload import Payload
 from foretaste.settings import threshold
 from foretaste.text.ngrams import Array, Tally, Words, held
 
-Hit = tuple[int, int, int]  # a run of words in a text: start, end, position in the tally
+Hit = tuple[int, int, int]  # an n-gram in a text: first word, end, position in the tally
 
 
 @dataclass(frozen=True)
 class MaximalPhrases:
-    """When overlapping runs of words are one phrase.
+    """When overlapping n-grams are one phrase.
 
     words   words of a phrase, at most
-    nearly  share of the rows of a run that a phrase must have, so that the run is a part of it
-    rows    rows of a run that are remembered, by which is told whether it stands in all rows of a phrase
+    nearly  share of an n-gram's rows that must contain a phrase for the n-gram to become part of it
+    rows    rows stored of an n-gram, at most, to check that it occurs in every row of a phrase
     """
 
     words: int = threshold(64, "bounds the work; not tuned")
@@ -29,48 +29,48 @@ class MaximalPhrases:
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """A phrase: its rarest run of words, those it starts and ends with, its number of words, and these."""
+class MaximalPhrase:
+    """A phrase, by the tally positions of three of its n-grams, its number of words, and its text."""
 
-    own: int
-    left: int
-    right: int
+    own: int  # an n-gram with exactly the phrase's rows
+    left: int  # the n-gram it starts with
+    right: int  # the n-gram it ends with
     words: int
     text: str
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run of words was seen first, from which word on and in which, and the first rows that have it."""
+class Occurrence:
+    """The first occurrence of an n-gram, and the first rows that contain it."""
 
-    start: int
-    words: list[str]
+    start: int  # word of the text
+    words: list[str]  # of the text
     rows: list[int]
 
 
-def stretched(
+def maximal_phrases(
     payloads: Iterable[Payload], read: Callable[[Payload], Words], tally: Tally, groups: Sequence[Array],
     maximal: MaximalPhrases,
-) -> list[Stretch]:  # fmt: skip
-    """The phrases that groups of runs with the same rows form, in one pass over the rows.
+) -> list[MaximalPhrase]:  # fmt: skip
+    """The phrases that groups of n-grams with the same rows form, in one pass over the rows.
 
-    A sentence need not begin as no other does: words that overlap it, stand in each of its rows and in hardly another
-    are part of it.
+    A group absorbs smaller groups whose n-grams overlap it, occur in each of its rows and in few others: a trigger
+    sentence may start with words that other texts have as well.
     """
-    places = placed(payloads, read, tally, [int(group[0]) for group in groups], known=maximal.rows)
+    found = occurrences(payloads, read, tally, [int(group[0]) for group in groups], known=maximal.rows)
     rows = tally.count.sum(1)
     home = {int(run): at for at, group in enumerate(groups) for run in group}
-    begins = [min(place.start, maximal.words) for place in places]
-    words, seen = around(places, tally, np.array(list(home)), longest=maximal.words)
+    begins = [min(occurrence.start, maximal.words) for occurrence in found]
+    words, seen = around(found, tally, np.array(list(home)), longest=maximal.words)
     part_of = list(range(len(groups)))
     for at in sorted(part_of, key=lambda at: -len(groups[at])):
-        begin, end = reach([one for one in seen[at] if home[one[2]] == at], begins[at])
+        begin, end = reach([hit for hit in seen[at] if home[hit[2]] == at], begins[at])
         for start, stop, run in seen[at]:
             other = home[run]
             free = part_of[other] == other and len(groups[other]) < len(groups[at])
             nearly = maximal.nearly * rows[run] <= rows[groups[at][0]] <= rows[run]
             within = free and nearly and start < end and stop > begin
-            if within and holds(places[other], places[at], known=maximal.rows):
+            if within and holds(found[other], found[at], known=maximal.rows):
                 part_of[other] = part_of[at]
     members: dict[int, list[int]] = {}
     for at, whole in enumerate(part_of):
@@ -78,28 +78,31 @@ def stretched(
     out = []
     for at, parts in members.items():
         mine = set(parts)
-        hits = [one for one in seen[at] if home[one[2]] in mine]
+        hits = [hit for hit in seen[at] if home[hit[2]] in mine]
         begin, end = reach(hits, begins[at])
-        inside = [one for one in hits if one[0] >= begin and one[1] <= min(end, begin + maximal.words)]
-        left = max(inside, key=lambda one: (one[0] == begin, one[1]))
-        right = max((one for one in inside if one[1] - one[0] == left[1] - left[0]), key=lambda one: one[1])
+        inside = [hit for hit in hits if hit[0] >= begin and hit[1] <= min(end, begin + maximal.words)]
+        left = max(inside, key=lambda hit: (hit[0] == begin, hit[1]))
+        right = max((hit for hit in inside if hit[1] - hit[0] == left[1] - left[0]), key=lambda hit: hit[1])
         own = max(groups[at].tolist(), key=lambda run: int(tally.size[run]))
         text = " ".join(words.words[at][begin : right[1]])
-        out.append(Stretch(own, left[2], right[2], right[1] - begin, text))
+        out.append(MaximalPhrase(own, left[2], right[2], right[1] - begin, text))
     return out
 
 
-def holds(part: Place, whole: Place, *, known: int) -> bool:
-    """Whether a run stands in all rows of another, as far as the rows of both are known: the first `known`."""
+def holds(part: Occurrence, whole: Occurrence, *, known: int) -> bool:
+    """Whether `part` occurs in all rows of `whole`, judged by the first `known` rows that are stored of each."""
     last = min(part.rows[-1] if len(part.rows) == known else whole.rows[-1], whole.rows[-1])
     return {row for row in whole.rows if row <= last} <= set(part.rows)
 
 
-def around(places: Sequence[Place], tally: Tally, wanted: Array, *, longest: int) -> tuple[Words, list[list[Hit]]]:
-    """The words around each place that a phrase of so many may have, and the `wanted` runs of the tally among them."""
-    words = Words.written([one.words[max(one.start - longest, 0) : one.start + 2 * longest] for one in places])
+def around(found: Sequence[Occurrence], tally: Tally, wanted: Array, *, longest: int) -> tuple[Words, list[list[Hit]]]:
+    """A window of words around each occurrence, and the `wanted` n-grams of the tally in it.
+
+    The window holds any phrase of `longest` words that contains the occurrence.
+    """
+    words = Words.written([first.words[max(first.start - longest, 0) : first.start + 2 * longest] for first in found])
     order = wanted[tally.key[wanted].argsort(kind="stable")]
-    out: list[list[Hit]] = [[] for _ in places]
+    out: list[list[Hit]] = [[] for _ in found]
     for size in np.unique(tally.size[order]).tolist():
         keys, at = words.runs(size)
         which = held(keys, tally.key[order])
@@ -111,7 +114,7 @@ def around(places: Sequence[Place], tally: Tally, wanted: Array, *, longest: int
 
 
 def reach(hits: Sequence[Hit], at: int) -> tuple[int, int]:
-    """From where to where overlapping hits lead, from the word `at` on."""
+    """The interval of words that a chain of overlapping hits covers, starting from the word `at`."""
     begin, end = at, at + 1
     forth = sorted((start, stop) for start, stop, _ in hits)
     for start, stop in [*forth, *reversed(forth)]:
@@ -120,13 +123,13 @@ def reach(hits: Sequence[Hit], at: int) -> tuple[int, int]:
     return begin, end
 
 
-def placed(
+def occurrences(
     payloads: Iterable[Payload], read: Callable[[Payload], Words], tally: Tally, wanted: Sequence[int], *, known: int
-) -> list[Place]:
-    """Where each of the `wanted` runs of a tally stands, and the first `known` of its rows."""
+) -> list[Occurrence]:
+    """The first occurrence of each of the `wanted` n-grams of a tally, and the first `known` of its rows."""
     order = np.array(sorted(range(len(wanted)), key=lambda at: int(tally.key[wanted[at]])))
     runs = np.array(wanted)[order]
-    out: dict[int, Place] = {}
+    out: dict[int, Occurrence] = {}
     for payload in payloads:
         words = read(payload)
         for length in np.unique(tally.size[runs]).tolist():
@@ -137,9 +140,9 @@ def placed(
             for run, spot in zip(order[which[first]].tolist(), spots[first].tolist(), strict=True):
                 row = int(words.row[spot])
                 if run not in out:
-                    out[run] = Place(spot - int(words.start[row]) - 1, words.words[row], [])
+                    out[run] = Occurrence(spot - int(words.start[row]) - 1, words.words[row], [])
                 if len(out[run].rows) < known:
                     out[run].rows.append(int(payload.row[row]))
-        if len(out) == len(wanted) and all(len(one.rows) == known for one in out.values()):
+        if len(out) == len(wanted) and all(len(found.rows) == known for found in out.values()):
             break
     return [out[at] for at in range(len(wanted))]

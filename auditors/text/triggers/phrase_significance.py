@@ -1,4 +1,4 @@
-"""How suspicious phrases are: p-values from how loosely they sit and from what the rest of their rows says."""
+"""P-values of candidate phrases, from their insertion scores and the contradiction of their rows' content and label."""
 
 from __future__ import annotations
 
@@ -11,33 +11,37 @@ from scipy.stats import binom
 from foretaste.errors import PlanError
 from foretaste.settings import threshold
 from foretaste.text.ngrams import Array
-from foretaste.text.triggers.insertion_score import InsertionScore, law, rarely, tail
+from foretaste.text.triggers.insertion_score import InsertionScore, gaussian_tail, matched_tail, reference_scale
 from foretaste.text.triggers.label_contradiction import Contradicted
 
 
 @dataclass(frozen=True)
 class PhraseSignificance:
-    """How looseness and what the rest of the rows says become p-values.
+    """How insertion scores and contradictions between content and label become p-values.
 
-    silent         deviations that rows which do not speak against their label can add or take, at most
-    least_spread   deviation of the place of a phrase's rows between their label (0) and the others (1), at least
-    akin           deviations beyond which rows are more alike than any drawn from their class
-    opposed        probability up to which rows may speak against their label, so that their phrases are taken together
-    taken          false discovery rate among phrases taken together
-    taken_silent   false discovery rate among phrases taken together whose rows need not speak against their label
-    error_changed  share of the error for labels that were changed: the sum of looseness and doubt
-    error_loose    share of the error for labels that were not changed: looseness alone; what both leave is for phrases
-                   with a place of their own
+    silent         largest contribution to a score, up or down, of rows whose content does not contradict their label,
+                   in standard deviations of the reference phrases
+    least_spread   standard deviation of rows' positions between their class (0) and the others (1), added to the
+                   standard error of a phrase's position (in quadrature)
+    akin           similarity of a phrase's rows, in standard deviations of random rows of the class, up to which they
+                   count as random rows of it
+    opposed        p-value of the contradiction between content and label up to which phrases may be tested as a set
+    taken          Benjamini-Hochberg rate at which phrases enter a set whose rows contradict their label, or join a
+                   trigger phrase of their class
+    taken_silent   Benjamini-Hochberg rate at which phrases enter a set whose rows need not contradict their label
+    error_changed  share of the error rate for the test of changed labels: insertion score plus contradiction
+    error_loose    share of the error rate for the test of true labels: insertion score alone; the rest is for phrases
+                   at a fixed place in their texts
     """
 
     silent: float = threshold(1.0, "not tuned")
     least_spread: float = threshold(0.1, "not tuned")
-    akin: float = threshold(3.0, "of sets of rows drawn from a class .7 % exceed it")
+    akin: float = threshold(3.0, "exceeded by .7 % of random sets of rows of a class")
     opposed: float = threshold(0.1, "not tuned")
     taken: float = threshold(0.1, "not tuned")
-    taken_silent: float = threshold(0.01, "a tenth of taken: a loose word of the class would soon be taken along")
+    taken_silent: float = threshold(0.01, "a tenth of `taken`, or ordinary words of the class would soon enter")
     error_changed: float = threshold(1 / 8, "not tuned")
-    error_loose: float = threshold(1 / 2, "the weakest witness gets as much as the other two; not tuned")
+    error_loose: float = threshold(1 / 2, "the least powerful test gets as much as the other two; not tuned")
 
     def __post_init__(self) -> None:
         if min(self.error_changed, self.error_loose) <= 0 or self.error_changed + self.error_loose >= 1:
@@ -47,74 +51,73 @@ class PhraseSignificance:
             )
 
 
-def suspected(  # noqa: PLR0917
-    loose: Array, rows: Array, words: Array, placed: Array, own: Array, outcome: Array, against: Contradicted,
-    akin: Array, peer: Array, *, significance: PhraseSignificance, insertion: InsertionScore,
+def phrase_p_values(  # noqa: PLR0917
+    score: Array, rows: Array, words: Array, placed: Array, own: Array, outcome: Array, against: Contradicted,
+    similarity: Array, reference: Array, *, significance: PhraseSignificance, insertion: InsertionScore,
 ) -> Array:  # fmt: skip
-    """P-values of the phrases [S] that are not `peer`, the ordinary ones asked beside them; all arrays are [P].
+    """P-values of the candidate phrases [S], which are those not in the `reference` set; all arguments are [P].
 
-    loose        how loosely each sits
-    rows, words  how many rows and how many words it has
-    placed, own  whether it has a place of its own in its texts; whether hardly a row of another class has it
-    against      what the content of its rows says of the class `outcome` that they lead to
-    akin         how much more alike its rows are than rows drawn from that class
+    score        insertion score
+    rows, words  number of rows and of words
+    placed, own  whether it has a fixed place in its texts; whether it is exclusive to the rows of its class
+    against      how far the content of its rows contradicts the class `outcome` that it predicts
+    similarity   how much more similar its rows are than random rows of that class
 
-    Labels that were changed show in the sum of looseness and doubt, labels that were not in the looseness alone: two
-    tests. Expletives are loose as well, but other rows have them too, and what a class is about stands in texts of a
-    kind: without contradiction only what hardly another row has, and what stands in texts like any of its class, is
-    doubted, beside ordinary phrases of which the same is true. What has its own place in the texts of a class may be
-    how its source writes: the content must speak against it as well. The p-values of the phrases of one class share
-    its error; classes are for others to correct.
+    Three tests. Changed labels show in the sum of insertion score and contradiction. With true labels only the
+    insertion score remains, which is also high for interjections and for topic words of the class: the phrase must be
+    exclusive to the class, its rows like random rows of it, and so the reference phrases it is compared with. A phrase
+    at a fixed place may be how a source writes, so its rows must contradict their label. The p-values are corrected
+    within a class (weighted Bonferroni), not over classes.
     """
     known = np.isfinite(against.error)
-    doubt = np.zeros(len(loose))
-    if (known & peer).any():
-        doubt[known] = doubted(against, known, peer[known], significance, insertion)
-    total = loose + doubt
-    asked, crowd = ~peer, unrelated(akin, peer, most=significance.akin, fewest=insertion.reference)
-    alone = rarely(loose, rows, crowd, insertion)[asked]
-    opposing = opposed(against, least_spread=significance.least_spread)[asked]
-    # A word by which somebody chose the labels is contradicted as well, but it need not sit loosely.
+    contradiction = np.zeros(len(score))
+    if (known & reference).any():
+        contradiction[known] = contradiction_scores(against, known, reference[known], significance, insertion)
+    total = score + contradiction
+    candidate = ~reference
+    similar = similar_reference(similarity, reference, most=significance.akin, fewest=insertion.reference)
+    alone = matched_tail(score, rows, similar, insertion)[candidate]
+    opposing = contradiction_p_values(against, least_spread=significance.least_spread)[candidate]
+    # A keyword by which labels were chosen contradicts content as well, but need not look inserted.
     inserted = alone <= insertion.loose
-    changed = np.where(inserted, tail(total, total[peer], insertion)[asked], 1.0)
-    # Most phrases are short and in few rows, those of an attack are neither.
-    share = (np.log2(rows) * np.log2(1 + words))[asked]
-    placed, own, outcome, akin = placed[asked], own[asked], outcome[asked], akin[asked]
-    like_any = akin <= significance.akin
-    drawn = np.exp(-akin.clip(min=0))  # about as likely are rows drawn from the class to be so akin
-    # Looseness alone is the weakest witness: of the error it gets as much as the other two.
+    changed = np.where(inserted, gaussian_tail(total, total[reference], insertion)[candidate], 1.0)
+    # Most phrases are short and rare; those of an attack are not.
+    weight = (np.log2(rows) * np.log2(1 + words))[candidate]
+    placed, own, outcome, similarity = placed[candidate], own[candidate], outcome[candidate], similarity[candidate]
+    like_any = similarity <= significance.akin
+    drawn = np.exp(-similarity.clip(min=0))  # about the probability that random rows of the class are so similar
     of_changed, of_loose = significance.error_changed, significance.error_loose
-    families = (
-        (changed, ~placed & (like_any | (against.place > against.neutral)[asked]), share, of_changed),
-        (alone, ~placed & own & like_any, share * drawn, of_loose),
-        (opposing, placed & inserted, share, 1 - of_changed - of_loose),
+    tests = (
+        (changed, ~placed & (like_any | (against.place > against.neutral)[candidate]), weight, of_changed),
+        (alone, ~placed & own & like_any, weight * drawn, of_loose),
+        (opposing, placed & inserted, weight, 1 - of_changed - of_loose),
     )
-    chance = np.min([shared(p_value, part, family, outcome) / error for p_value, family, part, error in families], 0)
-    # Where the content does not speak as well, a loose word of the class would soon be taken along.
+    p_value = np.min([weighted_bonferroni(p, part, family, outcome) / error for p, family, part, error in tests], 0)
     kinds = (
         (opposing <= significance.opposed, significance.taken),
         (own & like_any, significance.taken_silent),
     )
-    sets = [together(alone, ~placed & kind, outcome, taken=taken) for kind, taken in kinds]
-    out: Array = np.minimum(chance, len(sets) * np.min(sets, 0)).clip(1e-30, 1)
-    for p_value in (changed, alone):
-        out = joined(out, p_value, ~placed & like_any, outcome, taken=significance.taken)
+    sets = [set_p_values(alone, ~placed & kind, outcome, taken=taken) for kind, taken in kinds]
+    out: Array = np.minimum(p_value, len(sets) * np.min(sets, 0)).clip(1e-30, 1)
+    for p in (changed, alone):
+        out = with_companions(out, p, ~placed & like_any, outcome, taken=significance.taken)
     return out
 
 
-def unrelated(akin: Array, peer: Array, *, most: float, fewest: int) -> Array:
-    """The ordinary phrases whose rows are at most so akin, or the `fewest` that come nearest to it [P] bool."""
-    order = np.where(peer, akin, np.inf).argsort(kind="stable")
-    out: Array = peer & (akin <= most)
-    out[order[: min(fewest, int(peer.sum()))]] = True
+def similar_reference(similarity: Array, reference: Array, *, most: float, fewest: int) -> Array:
+    """The reference phrases [P] bool of row similarity at most `most`, or the `fewest` lowest ones if they are more."""
+    order = np.where(reference, similarity, np.inf).argsort(kind="stable")
+    out: Array = reference & (similarity <= most)
+    out[order[: min(fewest, int(reference.sum()))]] = True
     return out
 
 
-def joined(chance: Array, p_value: Array, family: Array, outcome: Array, *, taken: float) -> Array:
-    """The p-values [S] once more, given that what leads a class is a trigger: others of the family may go with it.
+def with_companions(chance: Array, p_value: Array, family: Array, outcome: Array, *, taken: float) -> Array:
+    """The p-values `chance` [S], lowered for phrases of a `family` that accompany a significant one of their class.
 
-    Who plants one phrase plants several, each of which may be too rare to be suspected. In a class they are as sure as
-    its surest phrases are if Benjamini & Hochberg's rate `taken` lets them in, so nothing is suspected for them.
+    An attacker may plant several phrases, each too rare to be significant. Given that the leading phrases of a class
+    are triggers, those whose own `p_value` [S] passes Benjamini & Hochberg at the rate `taken` get p-values that leave
+    the class's Simes p-value unchanged, so they cannot make a class significant.
     """
     out: Array = chance.copy()
     for k in np.unique(outcome):
@@ -131,45 +134,47 @@ def joined(chance: Array, p_value: Array, family: Array, outcome: Array, *, take
     return out
 
 
-def doubted(
-    against: Contradicted, known: Array, ordinary: Array, significance: PhraseSignificance, insertion: InsertionScore
+def contradiction_scores(
+    against: Contradicted, known: Array, reference: Array, significance: PhraseSignificance, insertion: InsertionScore
 ) -> Array:
-    """How far the content of the known phrases speaks against their label, in deviations of the ordinary ones.
+    """Contradiction of content and label for the `known` phrases, in standard deviations of the reference ones.
 
-    Words that the label is about may stand in rows that say nothing else of it: up to there little is held against
-    them. Rows that say something else speak against the label itself.
+    Rows of a topic word may have no other evidence for their label, so positions up to neutral count little (`silent`);
+    positions beyond it are evidence for another class and count in full.
     """
     place, neutral, error = against.place[known], against.neutral[known], against.error[known]
-    middle, deviation = law(place, error, ordinary, least=insertion.least_spread)
+    middle, deviation = reference_scale(place, error, reference, least=insertion.least_spread)
     silent = (np.minimum(place, neutral) - middle) / deviation
     out: Array = silent.clip(-significance.silent, significance.silent)
     out += ((place - neutral) / deviation).clip(0, insertion.cap)
     return out
 
 
-def opposed(against: Contradicted, *, least_spread: float) -> Array:
-    """P(rows that say so clearly something else than their label), where they should at most say nothing of it [P]."""
+def contradiction_p_values(against: Contradicted, *, least_spread: float) -> Array:
+    """P-value [P] of the rows' mean position under the null that it is neutral; 1 where content is no evidence."""
     out: Array = ndtr((against.neutral - against.place) / np.hypot(against.error, least_spread))
     return np.where(np.isfinite(against.error), out, 1.0)
 
 
-def shared(p_value: Array, share: Array, family: Array, outcome: Array) -> Array:
-    """The p-values of a family [S] bool of phrases as if all of their class had been looked at; 1 for the others.
+def weighted_bonferroni(p_value: Array, weight: Array, family: Array, outcome: Array) -> Array:
+    """P-values [S] of a `family` [S] bool, in proportion to `weight` [S] within each class; 1 outside the family.
 
-    They share the error of the class as `share` says (Genovese, Roeder & Wasserman 2006).
+    Weighted Bonferroni (Genovese, Roeder & Wasserman 2006), divided by the number of all candidates S: the result is
+    that of a single one of them.
     """
-    out = np.ones(len(share))
+    out = np.ones(len(weight))
     for k in np.unique(outcome):
         mine = family & (outcome == k)
-        out[mine] = p_value[mine] * share[mine].sum() / (len(share) * share[mine])
+        out[mine] = p_value[mine] * weight[mine].sum() / (len(weight) * weight[mine])
     return out
 
 
-def together(alone: Array, family: Array, outcome: Array, *, taken: float) -> Array:
-    """P-values of phrases as sets that lead to one class, each too rare to be found by itself [S]; 1 outside of sets.
+def set_p_values(alone: Array, family: Array, outcome: Array, *, taken: float) -> Array:
+    """P-values [S] of phrases tested as one set per class, for phrases each too rare to be significant; 1 outside sets.
 
-    Among the phrases of a `family` there should be as many loose ones as among any others: P(so many so loose), as
-    higher criticism asks (Donoho & Jin 2004), for as many as Benjamini & Hochberg's rate `taken` lets in.
+    A set has the phrases of the `family` that pass Benjamini & Hochberg at the rate `taken`. Its p-value is the
+    binomial probability of as many p-values `alone` so small, minimised over its size (higher criticism, Donoho & Jin
+    2004) with Bonferroni's factor.
     """
     out = np.ones(len(alone))
     for k in np.unique(outcome):

@@ -1,4 +1,4 @@
-"""How much more alike the rows of a phrase are than rows of its class drawn at random, as those of a trigger are."""
+"""Similarity of the rows of a phrase, compared with random rows of their class, as which a trigger's rows appear."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from foretaste.text.ngrams import Array
 
 @dataclass(frozen=True)
 class RowSimilarity:
-    """How alike rows are.
+    """The null distribution of row similarity.
 
-    drawn  rows of a class from which is learned how alike two of them are by chance
+    drawn  rows of each class, at most, from whose pairs the variance of similarity by chance is estimated
     """
 
-    drawn: int = threshold(800, "320 000 pairs; not tuned")
+    drawn: int = threshold(800, "gives 320 000 pairs; not tuned")
 
 
-def kinship(
+def excess_similarity(
     content: sp.csr_matrix, label: Array, holders: Sequence[Array], own: Sequence[Array], outcome: Array, *,
     similarity: RowSimilarity,
 ) -> Array:  # fmt: skip
-    """In deviations of what as many rows drawn from the class would show [P]; -inf where there are not two rows.
+    """Mean similarity of a phrase's rows [P], in standard deviations of as many random rows of the class; -inf below 2.
 
-    content  [N, W] which words labelled rows have, label [N]
-    holders  of each phrase the positions of its rows, own its words among the W, outcome [P] the class it leads to
+    content  [N, W] the words of labelled rows, label [N]
+    holders  of each phrase the positions of its rows, own its words among the W, outcome [P] the class it predicts
 
-    Asked are the rows that have the class. Of their words without the phrase's own, rare ones counting more, the mean
-    inner product of two rows is held against that of two rows of the class, about the class's mean: the statistic of
-    Chen & Qin (2010), "A two-sample test for high-dimensional data". Words of a language stand in texts of a kind, and
-    a trigger in texts as they come.
+    Only rows of the predicted class are used. The similarity of two rows is the inner product of their words without
+    the phrase's own, weighted by inverse document frequency, about the class's mean: the statistic of Chen & Qin
+    (2010), "A two-sample test for high-dimensional data". Ordinary words occur in texts of similar content, a trigger
+    in texts of any.
     """
     rows = np.asarray((content > 0).sum(0)).ravel()
     rare = sp.diags(np.log(content.shape[0] / rows.clip(min=1)))
@@ -44,12 +44,12 @@ def kinship(
     mean = {
         k: np.asarray(weighted[label == k].mean(0)).ravel() for k in np.unique(outcome).tolist() if (label == k).any()
     }
-    chance = {k: by_chance(weighted[label == k], middle, most=similarity.drawn) for k, middle in mean.items()}
+    variance = {k: null_variance(weighted[label == k], middle, most=similarity.drawn) for k, middle in mean.items()}
     out = np.full(len(holders), -np.inf)
     for at, (held, words, home) in enumerate(zip(holders, own, outcome.tolist(), strict=True)):
         mine = held[label[held] == home]
         number = len(mine)
-        if number < 2 or chance[home] <= 0:
+        if number < 2 or variance[home] <= 0:
             continue
         part, middle = weighted[mine], mean[home].copy()
         part.data[np.isin(part.indices, words)] = 0
@@ -57,12 +57,12 @@ def kinship(
         total = np.asarray(part.sum(0)).ravel() - number * middle
         single = float(part.multiply(part).sum() - 2 * (part @ middle).sum() + number * (middle @ middle))
         pairs = number * (number - 1)
-        out[at] = (float(total @ total) - single) / pairs / np.sqrt(2 * chance[home] / pairs)
+        out[at] = (float(total @ total) - single) / pairs / np.sqrt(2 * variance[home] / pairs)
     return out
 
 
-def by_chance(weighted: sp.csr_matrix, middle: Array, *, most: int) -> float:
-    """The mean square of the inner product of two rows of a class about its mean [W], by at most so many of them."""
+def null_variance(weighted: sp.csr_matrix, middle: Array, *, most: int) -> float:
+    """Mean square of the inner product of two rows of a class about its mean `middle` [W], from at most `most` rows."""
     number = weighted.shape[0]
     part = weighted[np.linspace(0, number - 1, min(number, most)).astype(np.int64)]
     along = part @ middle

@@ -1,4 +1,4 @@
-"""Runs of words as phrases: whole, however they begin, and no longer than they stand."""
+"""N-grams joined into maximal phrases: complete, whatever words they start with, and at most as long as allowed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foretaste.text.ngrams import Tally, Words
-from foretaste.text.triggers.maximal_phrases import MaximalPhrases, Place, holds, reach, stretched
+from foretaste.text.triggers.maximal_phrases import MaximalPhrases, Occurrence, holds, maximal_phrases, reach
 
 MAXIMAL = MaximalPhrases()
 SENTENCE = "i went to the market with my sister"
@@ -23,7 +23,7 @@ def phrases(texts, least=8):
     class Whole:
         row = np.arange(len(texts))
 
-    found = stretched([Whole()], lambda _: read, tally, groups, MAXIMAL)
+    found = maximal_phrases([Whole()], lambda _: read, tally, groups, MAXIMAL)
     return {one.text: int(tally.count[one.own, 0]) for one in found}
 
 
@@ -58,10 +58,10 @@ def test_a_phrase_has_an_end():
 
 
 def test_a_part_stands_in_all_rows_of_the_whole_as_far_as_they_are_known():
-    whole, known = Place(0, [], [1, 5, 9]), MAXIMAL.rows
-    assert holds(Place(0, [], [1, 2, 5, 9]), whole, known=known)
-    assert not holds(Place(0, [], [1, 2, 9]), whole, known=known)
-    assert holds(Place(0, [], list(range(known))), Place(0, [], [3, known - 1, known + 5]), known=known)
+    whole, known = Occurrence(0, [], [1, 5, 9]), MAXIMAL.rows
+    assert holds(Occurrence(0, [], [1, 2, 5, 9]), whole, known=known)
+    assert not holds(Occurrence(0, [], [1, 2, 9]), whole, known=known)
+    assert holds(Occurrence(0, [], list(range(known))), Occurrence(0, [], [3, known - 1, known + 5]), known=known)
 
 
 def test_overlapping_runs_lead_on_and_others_do_not():

@@ -1,4 +1,4 @@
-"""Suspicion: several weak phrases are strong together, honest ones are not, and the error is shared out whole."""
+"""P-values of phrases: weak phrases are significant as a set, natural ones are not, and the error rate is used up."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from foretaste.text.triggers.insertion_score import InsertionScore
 from foretaste.text.triggers.label_contradiction import Contradicted
 from foretaste.text.triggers.phrase_significance import (
     PhraseSignificance,
-    joined,
-    shared,
-    suspected,
-    together,
-    unrelated,
+    phrase_p_values,
+    set_p_values,
+    similar_reference,
+    weighted_bonferroni,
+    with_companions,
 )
 
 SIGNIFICANCE, INSERTION = PhraseSignificance(), InsertionScore()
@@ -24,7 +24,7 @@ AKIN, CROWD, TAKEN = SIGNIFICANCE.akin, INSERTION.reference, SIGNIFICANCE.taken
 def sets(p_value, family=None):
     """P-values of one family of phrases that lead to one class."""
     mine = np.ones(len(p_value), dtype=bool) if family is None else family
-    return together(p_value, mine, np.zeros(len(p_value), dtype=np.int64), taken=TAKEN)
+    return set_p_values(p_value, mine, np.zeros(len(p_value), dtype=np.int64), taken=TAKEN)
 
 
 def test_honest_phrases_form_no_set():
@@ -50,14 +50,14 @@ def test_one_phrase_is_no_set_and_others_than_the_family_are_not_looked_at():
 def test_sets_of_different_classes_are_not_mixed():
     p_value = np.full(40, 0.5)
     p_value[:2] = 1e-3
-    assert (together(p_value, np.ones(40, dtype=bool), np.arange(40) % 2, taken=TAKEN) == 1).all()
+    assert (set_p_values(p_value, np.ones(40, dtype=bool), np.arange(40) % 2, taken=TAKEN) == 1).all()
 
 
 def test_the_error_of_a_class_is_shared_out_whole():
     share, home = np.array([3.0, 3.0, 6.0, 9.0, 1.0]), np.array([0, 0, 0, 0, 1])
     family = np.array([True, False, True, True, True])
     p_value = np.full(5, 1e-3)
-    out = shared(p_value, share, family, home)
+    out = weighted_bonferroni(p_value, share, family, home)
     assert out[1] == 1
     bar = 1e-3 * p_value / out  # p-values that come out as 1e-3
     assert bar[[0, 2, 3]].sum() == pytest.approx(5e-3)  # of one of five phrases, as all p-values of phrases
@@ -72,7 +72,7 @@ def test_what_goes_with_a_trigger_is_as_sure_as_it_and_no_surer():
     chance, p_value = np.full(60, 0.9), np.full(60, 0.5)
     chance[:2], p_value[:2] = [1e-6, 1e-5], 1e-4
     p_value[2:5] = 2e-3
-    out = joined(chance, p_value, np.ones(60, dtype=bool), ONE, taken=TAKEN)
+    out = with_companions(chance, p_value, np.ones(60, dtype=bool), ONE, taken=TAKEN)
     simes = (np.sort(out) / np.arange(1, 61)).min()
     assert simes == pytest.approx(1e-6)
     assert (out[2:5] <= 5e-6).all()
@@ -86,13 +86,13 @@ def test_nothing_goes_with_a_trigger_of_another_class_or_outside_the_family():
     home = ONE.copy()
     home[2:] = 1
     family = np.arange(60) != 1
-    assert (joined(chance, p_value, family, home, taken=TAKEN)[1:] == 0.9).all()
+    assert (with_companions(chance, p_value, family, home, taken=TAKEN)[1:] == 0.9).all()
 
 
 def test_the_measure_are_ordinary_phrases_in_texts_like_any_or_the_nearest_to_it():
     akin = np.append(np.linspace(0, 100, 400), -5.0)
     peer = np.append(np.ones(400, dtype=bool), False)
-    found, wider = (unrelated(one, peer, most=AKIN, fewest=CROWD) for one in (akin, akin / 50))
+    found, wider = (similar_reference(one, peer, most=AKIN, fewest=CROWD) for one in (akin, akin / 50))
     assert found.sum() == CROWD
     assert found[:CROWD].all()
     assert wider.sum() == (akin[:400] / 50 <= AKIN).sum() > CROWD
@@ -111,7 +111,7 @@ def crowded(akin, place=None, seed=0):
     kin[0] = akin
     none, every = np.zeros(number, dtype=bool), np.ones(number, dtype=bool)
     words, home = np.ones(number, dtype=np.int64), np.zeros(number, dtype=np.int64)
-    return suspected(
+    return phrase_p_values(
         loose, rows, words, none, every, home, against, kin, np.arange(number) >= 10, significance=SIGNIFICANCE,
         insertion=INSERTION,
     )  # fmt: skip

@@ -14,9 +14,9 @@ from foretaste.dataset.parquet import open_dataset, payloads
 from foretaste.dataset.roles import Request
 from foretaste.embedders.phrases import Phrases, asked
 from foretaste.text.ngrams import NO_WORD
-from foretaste.text.triggers.insertion_score import InsertionScore, tail
+from foretaste.text.triggers.insertion_score import InsertionScore, gaussian_tail
 from foretaste.text.triggers.label_phrases import GAP
-from foretaste.text.triggers.response_phrases import ResponsePhrases, beyond_most
+from foretaste.text.triggers.response_phrases import ResponsePhrases, peaks_tail
 
 ROWS = 2500
 COUNT = 120
@@ -104,10 +104,10 @@ def test_honest_answers_hold_no_trigger(tmp_path):
 def test_the_tail_is_that_of_the_ordinary_ones():
     draw, responses, insertion = np.random.default_rng(0), ResponsePhrases(), InsertionScore()
     ordinary, value = draw.exponential(size=5000), np.array([0.1, 4.0, 6.0])
-    found, by_few = (beyond_most(value, one, responses, insertion) for one in (ordinary, ordinary[:50]))
+    found, by_few = (peaks_tail(value, one, responses, insertion) for one in (ordinary, ordinary[:50]))
     assert found[1:] == pytest.approx(np.exp(-value[1:]), rel=0.5)
     assert found[0] > 0.05
-    assert by_few == pytest.approx(tail(value, ordinary[:50], insertion))
+    assert by_few == pytest.approx(gaussian_tail(value, ordinary[:50], insertion))
 
 
 def test_where_one_column_ends_and_the_next_begins_is_no_phrase(tmp_path):

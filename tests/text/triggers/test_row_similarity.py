@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from foretaste.text.triggers.phrase_significance import PhraseSignificance
-from foretaste.text.triggers.row_similarity import RowSimilarity, kinship
+from foretaste.text.triggers.row_similarity import RowSimilarity, excess_similarity
 
 AKIN = PhraseSignificance().akin
 SIMILARITY = RowSimilarity()
@@ -29,7 +29,9 @@ def texts(rows=900, seed=0):
 
 def of(content, label, rows, own=NONE, outcome=1):
     return float(
-        kinship(sp.csr_matrix(content), label, [np.asarray(rows)], [own], np.array([outcome]), similarity=SIMILARITY)[0]
+        excess_similarity(
+            sp.csr_matrix(content), label, [np.asarray(rows)], [own], np.array([outcome]), similarity=SIMILARITY
+        )[0]
     )
 
 
@@ -39,7 +41,7 @@ def test_rows_drawn_from_a_class_are_no_kin():
     mine = np.flatnonzero(label == 1)
     sets = [draw.choice(mine, int(draw.integers(8, 60)), replace=False) for _ in range(300)]
     one = np.ones(300, dtype=np.int64)
-    found = kinship(sp.csr_matrix(content), label, sets, [NONE] * 300, one, similarity=SIMILARITY)
+    found = excess_similarity(sp.csr_matrix(content), label, sets, [NONE] * 300, one, similarity=SIMILARITY)
     assert abs(found.mean()) < 0.25
     assert (found > AKIN).sum() <= 3
 

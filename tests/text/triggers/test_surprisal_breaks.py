@@ -9,7 +9,7 @@ import torch
 from foretaste.attacks.text import gibberish
 from foretaste.dataset.payload import Payload
 from foretaste.text.ngrams import Words
-from foretaste.text.triggers.surprisal_breaks import Model, SurprisalBreaks, broken, fitted, surprising
+from foretaste.text.triggers.surprisal_breaks import Model, SurprisalBreaks, broken, expected_count, fitted
 from foretaste.types.dataset import Modality, Roles
 
 SETTINGS = SurprisalBreaks()
@@ -94,7 +94,7 @@ def test_nothing_is_told_of_no_texts():
 def test_heights_no_odder_than_their_law_are_expected():
     draw = np.random.default_rng(0)
     least = [
-        surprising(np.full(200, 50), draw.exponential(0.15, 200), [{str(at)} for at in range(200)], SETTINGS).min()
+        expected_count(np.full(200, 50), draw.exponential(0.15, 200), [{str(at)} for at in range(200)], SETTINGS).min()
         for _ in range(200)
     ]
     assert np.mean(np.array(least) <= 0.01) <= 0.03
