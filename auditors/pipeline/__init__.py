@@ -1,4 +1,4 @@
 """An audit from plan to report: fit, sweep, score, decide, explain, write.
 
-The only place that knows all of foretaste; what runs is read top down in `audit`.
+The only package that imports all the others; `audit` shows the stages in their order.
 """

@@ -1,4 +1,4 @@
-"""audit(...) → Report: the whole audit, in one process or wherever an Engine takes the work on shards."""
+"""audit(...) → Report: the whole audit; an Engine says where the work on shards runs."""
 
 from __future__ import annotations
 
@@ -64,19 +64,20 @@ def audit(
     """Audit a dataset for poison and write the audit to the folder `out`.
 
     places    Parquet files, folders, globs or fsspec URLs
-    request   which columns mean what, where it is not unmistakable
-    plan      a Plan, or the path of an audit.toml; by default what fits the modality
+    request   roles of columns, where they cannot be inferred without ambiguity
+    plan      a Plan, or the path of an audit.toml; by default the plan for the modality
     out       a new or empty folder; by default under audits/
     device    "auto", "cpu" or "cuda"
     seed      added to the seeds of everything that is trained
-    engine    where the work on shards runs; by default here
+    engine    where the work on shards runs; by default in this process
     progress  called with (stage, done, total)
-    key       file of the private key to sign the audit with; by default it is not signed
-    policy    a Policy, or the path of a gate.toml, that the signed result is decided by; by default that of the gate
-    since     folder of an earlier audit, or a manifest: rows that came or changed since are looked at harder
+    key       path of the private key to sign the audit with; by default it is not signed
+    policy    a Policy, or the path of a gate.toml, that determines the signed result; by default that of the gate
+    since     folder of an earlier audit, or a manifest: rows that were added or changed since are tested more
+              sensitively
 
-    Raises PlanError where the call, the plan or the roles ask for what does not exist, DataError where the dataset does
-    not hold what its roles promise, MissingPackage where the plan needs an optional package. Nothing is written then.
+    Raises PlanError where the call, the plan or the roles ask for what does not exist, DataError where the data does
+    not have the roles, MissingPackage where the plan needs an optional package. Nothing is written then.
     """
     places = [places] if isinstance(places, str) else list(places)
     if not places:
@@ -88,7 +89,7 @@ def audit(
     if policy is not None and key is None:
         raise PlanError("a policy is signed together with the audit, which needs a key (--key), got none")
     earlier = None if since is None else incremental.earlier(since)
-    signature = None if key is None else signing.prepare(key, policy)
+    signer = None if key is None else signing.prepare(key, policy)
     with atomic.folder(out) as folder:
         clock = _Clock()
         dataset = open_dataset(places, request=request)
@@ -96,18 +97,18 @@ def audit(
         clock("ingest")
         chosen = chosen or default_plans.default(dataset)
         job = Job(dataset, chosen, seed, where, engine or InProcess(), progress, store.folder())
-        encoders, unread, seen = encode(job)
+        encoders, unread, preliminary = encode(job)
         clock("encode")
-        _digested(job, folder)
+        _write_manifest(job, folder)
         clock("digest")
         recent = None if earlier is None else incremental.since(earlier, folder)
-        audited = concluded(job, encoders, unread, seen, folder, recent=recent, clock=clock)
-        found, said, reason = spoken(audited)
-        drawn = projection.projected(audited, found)
+        audited = concluded(job, encoders, unread, preliminary, folder, recent=recent, clock=clock)
+        found, outcome, reason = findings_and_verdict(audited)
+        atlas = projection.projected(audited, found)
         shown = samples.marked(samples.samples(dataset, samples.chosen(audited.flagged)), found, audited.doubts)
         clock("report")
         report = Report(
-            verdict=said,
+            verdict=outcome,
             reason=reason,
             rows=dataset.rows,
             flagged=len(audited.flagged),
@@ -123,47 +124,47 @@ def audit(
             power=detection_limits.power(audited.groups, dataset, chosen.decide, audited.detectors),
             false_alarms=false_alarms.false_alarms(chosen),
         )
-        _written(folder, report, audited, shown, drawn)
-        if signature is not None:
-            digests = {name: one.digest for name, one in audited.encoders.items()}
-            signing.write(folder, document(report), signature, embedders=digests)
+        _write_report(folder, report, audited, shown, atlas)
+        if signer is not None:
+            digests = {name: encoder.digest for name, encoder in audited.encoders.items()}
+            signing.write(folder, document(report), signer, embedders=digests)
         store.prune(store.folder(), store.limit())
-    if signature is not None:
-        signing.log(out, document(report), signature)
+    if signer is not None:
+        signing.log(out, document(report), signer)
     return replace(report, html=cell(report))
 
 
-def _digested(job: Job, folder: str) -> None:
-    """Write rows.parquet, which says what every row reads."""
+def _write_manifest(job: Job, folder: str) -> None:
+    """Write rows.parquet: a digest of the content of every row."""
     digested = over_shards(job, "digest", partial(manifest.of_shard, dataset=job.dataset))
     manifest.write(digested, job.dataset, os.path.join(folder, manifest.NAME))
 
 
-def _unclocked(stage: str) -> None:
-    """The clock of somebody who does not want to know."""
+def _no_clock(stage: str) -> None:
+    """Measures nothing."""
 
 
 def concluded(
     job: Job,
     encoders: Encoders,
     unread: Mapping[int, str],
-    seen: Swept,
+    preliminary: Swept,
     folder: str,
     *,
     recent: Recency | None = None,
-    clock: Callable[[str], None] = _unclocked,
+    clock: Callable[[str], None] = _no_clock,
 ) -> Audited:
-    """From stored embeddings to decided groups and judged rows, whose tables are written to `folder`.
+    """From stored embeddings to the decision on groups and rows, whose tables are written to `folder`.
 
-    encoders, unread and seen are what `encode` gives; `recent` is what came since an earlier audit.
+    `encoders`, `unread` and `preliminary` are returned by `encode`; `recent` compares with an earlier audit.
     """
     dataset, plan = job.dataset, job.plan
-    swept = sweep.sweep(job, encoders, seen)
+    swept = sweep.sweep(job, encoders, preliminary)
     clock("sweep")
     spans, broke = scoring.score(job, swept.scorers, folder, beliefs=sweep.beliefs(job, encoders))
     clock("score")
-    # A detector that breaks while it scores has said nothing, so its groups do not count among those tested.
-    scorers = {run: one for run, one in swept.scorers.items() if run not in broke}
+    # A run that fails while it scores has failed as a whole: its groups do not count as tested.
+    scorers = {run: scorer for run, scorer in swept.scorers.items() if run not in broke}
     swept = swept._replace(stopped={**swept.stopped, **broke})
     groups, notes = decision.decide(job, scorers, encoders, folder, recent)
     counts = scoring.judge(job, groups, spans, unread, folder)
@@ -186,38 +187,37 @@ def concluded(
     )
 
 
-def spoken(audited: Audited) -> tuple[tuple[Finding, ...], Verdict, str]:
-    """The findings, explained, and the verdict with its reason."""
+def findings_and_verdict(audited: Audited) -> tuple[tuple[Finding, ...], Verdict, str]:
+    """The explained findings, and the verdict with its reason."""
     dataset = audited.dataset
     found = explained(audited, findings(audited.groups, audited.counts, dataset, audited.detectors))
-    odd = verdict.borderline(audited.groups, dataset)
-    kinds = flagged_kinds(audited)
-    said, reason = verdict.verdict(found, audited.runs, odd=odd, counts=kinds, rows=dataset.rows, decide=audited.decide)
-    return found, said, reason
+    odd, kinds, rows = verdict.borderline(audited.groups, dataset), flagged_kinds(audited), dataset.rows
+    outcome, reason = verdict.verdict(found, audited.runs, odd=odd, counts=kinds, rows=rows, decide=audited.decide)
+    return found, outcome, reason
 
 
 def flagged_kinds(audited: Audited) -> dict[str, int]:
-    """Flagged rows of each kind."""
+    """Number of flagged rows of each kind."""
     kinds: dict[str, int] = {}
     for (kind, _), rows in audited.counts.items():
         kinds[kind] = kinds.get(kind, 0) + rows
     return kinds
 
 
-def _written(
-    folder: str, report: Report, audited: Audited, shown: Sequence[Sample], drawn: projection.Atlas | None
+def _write_report(
+    folder: str, report: Report, audited: Audited, shown: Sequence[Sample], atlas: projection.Atlas | None
 ) -> None:
     """Write the map, report.json and report.html to `folder`."""
-    if drawn is not None:
-        projection.write(drawn, audited.samples, os.path.join(folder, "atlas.parquet"))
+    if atlas is not None:
+        projection.write(atlas, audited.samples, os.path.join(folder, "atlas.parquet"))
     with open(os.path.join(folder, "report.json"), "w", encoding="utf-8") as file:
         file.write(text(document(report)))
     with open(os.path.join(folder, "report.html"), "w", encoding="utf-8") as file:
-        file.write(page(report, shown, drawn))
+        file.write(page(report, shown, atlas))
 
 
 class _Clock:
-    """Seconds since the last stage ended, by stage."""
+    """The seconds of each stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -249,7 +249,7 @@ def _described(dataset: Dataset) -> str:
 
 
 def _notes(dataset: Dataset, recent: Recency | None, flagged: pl.DataFrame) -> tuple[str, ...]:
-    """What could not be looked at, and what changed since an earlier audit, in sentences."""
+    """Sentences on what was not tested, and on what changed since an earlier audit."""
     out = (
         []
         if dataset.classes

@@ -1,6 +1,7 @@
-"""Rows that stand apart alike share a fold, so that no model judges one of them having seen another.
+"""Cross-fitting in groups: rows that may share a planted pattern are held out together, in one fold.
 
-Few rows with a pattern of their own teach a model their label. What it then says of them is no witness.
+A few rows with a pattern of their own suffice for a model to learn their label. If it was fitted on some of them, its
+out-of-fold probabilities for the others are no evidence about their labels.
 """
 
 from __future__ import annotations
@@ -27,49 +28,51 @@ from foretaste.types.runs import Outcome, RunKey
 
 
 def encode(job: Job) -> tuple[dict[str, Encoder | Outcome], dict[int, str], Swept]:
-    """Fit all embedders and store all embeddings; the rows that cannot be read, and the runs that went before.
+    """Fit all embedders and store all embeddings; returns the encoders, unreadable rows and the preliminary sweep.
 
-    The folds of the embedder whose probabilities are the beliefs wait for what the others' vectors show, if it is one
-    that cross-fits in groups.
+    If the embedder of the beliefs can be cross-fitted in groups, it is fitted last: a preliminary sweep over the
+    vectors of the other embedders determines the rows that must share a fold.
     """
     plan = job.plan
-    waiting = [
+    last = [
         name
-        for name, (_, one) in plan.embedders.items()
-        if name == plan.decide.beliefs and isinstance(one, GroupedCrossFit)
+        for name, (_, settings) in plan.embedders.items()
+        if name == plan.decide.beliefs and isinstance(settings, GroupedCrossFit)
     ]
-    encoders = train(job, [name for name in plan.embedders if name not in waiting])
-    seen = Swept({}, {}, {})
-    if waiting:
+    encoders = train(job, [name for name in plan.embedders if name not in last])
+    preliminary = Swept({}, {}, {})
+    if last:
         embed(job, encoders)
-        seen = first_look(job, encoders)
-        encoders |= train(job, waiting, fold_groups(job, seen, encoders))
-    return encoders, embed(job, encoders), seen
+        preliminary = preliminary_sweep(job, encoders)
+        encoders |= train(job, last, fold_groups(job, preliminary, encoders))
+    return encoders, embed(job, encoders), preliminary
 
 
-def first_look(job: Job, encoders: Encoders) -> Swept:
-    """Sweep for the runs that can do without class probabilities and say which rows stand apart most.
+def preliminary_sweep(job: Job, encoders: Encoders) -> Swept:
+    """Sweep for the runs that separate rows without class probabilities.
 
-    None of them looks at what the beliefs are made of: rows that stand apart there are a kind of content that a
-    model has to have seen, and would doubt once they are held out.
+    Vectors that include those of the beliefs' embedder are left out: rows that stand out in them are a natural kind of
+    content, and a model that had not seen any of them would doubt their labels.
     """
     kind, _ = job.plan.embedders[job.plan.decide.beliefs]
 
-    def apart(name: str) -> bool:
+    def separate(name: str) -> bool:
         settings = job.plan.embedders[name][1]
         return not (isinstance(settings, Composite) and kind in settings.parts)
 
     plain = {
-        name: one for name, one in fitted(encoders).items() if not isinstance(one, EstimatesClasses) and apart(name)
+        name: encoder
+        for name, encoder in fitted(encoders).items()
+        if not isinstance(encoder, EstimatesClasses) and separate(name)
     }
     live, _ = begin(job, plain, believed=False)
     swept = finish(job, live, "split", beliefs="")
-    scorers = {run: one for run, one in swept.scorers.items() if isinstance(one, SeparatesRows)}
+    scorers = {run: scorer for run, scorer in swept.scorers.items() if isinstance(scorer, SeparatesRows)}
     return Swept(scorers, {}, {run: swept.seconds[run] for run in scorers})
 
 
 class Apart(NamedTuple):
-    """Rows that stand apart, and those of other classes that lie as far out in the same way."""
+    """The outlying rows of a class, and rows of other classes that lie as far out in the same direction (`alike`)."""
 
     label: int
     p_value: float
@@ -77,60 +80,61 @@ class Apart(NamedTuple):
     alike: Tensor
 
 
-def fold_groups(job: Job, seen: Swept, encoders: Encoders) -> Tensor:
-    """The rows that stand apart, in groups by run and class [N] int64; -1 is none.
+def fold_groups(job: Job, preliminary: Swept, encoders: Encoders) -> Tensor:
+    """The number of the group that each row must share a fold with, [N] int64; -1 for none.
 
-    What chance makes, and natural clusters, are none: a model that saw none of them would doubt them for no better
-    reason, and clean datasets would fail. For the same reason rows of other classes that lie as far out in the same way
-    go with a group: a model that has seen red lorries, but no red car, takes every red car for a lorry.
-    A row that several runs mean is in the group that is the least likely by chance, a row of another class in its own.
+    A group is the outlying rows of one class in one run. Rows that stand out by chance and natural clusters form no
+    group: a model fitted without them would doubt their labels as well, and clean datasets would fail. For the same
+    reason a group includes rows of other classes that lie as far out in the same direction: a model that has seen red
+    lorries but no red car takes every red car for a lorry. A row of several groups is in the most significant one, and
+    in one of its own class before one of another.
     """
-    met = standing_apart(job, seen)
+    found = outlying(job, preliminary)
     near = neighbour_shares(
-        job, {at: Candidate(one.label, tuple(one.rows.tolist())) for at, one in enumerate(met)}, encoders
+        job, {at: Candidate(group.label, tuple(group.rows.tolist())) for at, group in enumerate(found)}, encoders
     )
     natural = job.plan.decide.natural
-    kept = [one for at, one in enumerate(met) if at not in near or not near[at].natural(natural)]
-    kept.sort(key=lambda one: -one.p_value)
+    kept = [group for at, group in enumerate(found) if at not in near or not near[at].natural(natural)]
+    kept.sort(key=lambda group: -group.p_value)
     number = torch.full((job.dataset.rows,), -1)
-    for at, one in enumerate(kept):
-        number[one.alike] = at
-    for at, one in enumerate(kept):
-        number[one.rows] = at
+    for at, group in enumerate(kept):
+        number[group.alike] = at
+    for at, group in enumerate(kept):
+        number[group.rows] = at
     return number
 
 
-def standing_apart(job: Job, seen: Swept) -> list[Apart]:
-    """The rows that stand apart in classes that all runs together (Simes) find worth a look (`watch`).
+def outlying(job: Job, preliminary: Swept) -> list[Apart]:
+    """The outlying rows, by run, of the classes whose combined p-value (Simes) is at most `watch`.
 
-    Each class counts by itself: nobody is accused yet.
+    The p-values are not corrected over classes: nothing is accused yet.
     """
     watch = job.plan.decide.watch
-    scorers = {run: one for run, one in seen.scorers.items() if isinstance(one, SeparatesRows)}
+    scorers = {run: scorer for run, scorer in preliminary.scorers.items() if isinstance(scorer, SeparatesRows)}
     tested = significance.significance(tests(job.plan, scorers), job.plan.decide)
     odd = significance.jointly(tested, "label").filter(pl.col("p_class") <= watch).select("label")
     odd = tested.filter(pl.col("label") >= 0, pl.col("p_value") <= watch).join(
         odd, on="label", how="semi", maintain_order="left"
     )
-    meant = {run: odd.filter(pl.col("detector") == run.check, pl.col("embedder") == run.embedder) for run in scorers}
-    groups = {run: one["group"].to_list() for run, one in meant.items() if len(one)}
+    by_run = {run: odd.filter(pl.col("detector") == run.check, pl.col("embedder") == run.embedder) for run in scorers}
+    groups = {run: part["group"].to_list() for run, part in by_run.items() if len(part)}
     place: dict[str, Any] = {"dataset": job.dataset, "folder": job.store, "device": job.device}
-    work = partial(apart_shard, scorers=scorers, groups=groups, **place)
+    work = partial(outlying_shard, scorers=scorers, groups=groups, **place)
     parts: dict[RunKey, list[Tensor]] = {run: [] for run in groups}
     for shard in over_shards(job, "fold", work) if groups else ():
         for run, found in shard.items():
             parts[run].append(found)
-    met = []
-    for run, some in parts.items():
-        row, group, label = torch.cat(some).unbind(1)
-        for at, (known, p_value) in enumerate(meant[run].select("label", "p_value").iter_rows()):
-            there, own = group == at, label == known
-            if bool((there & own).any()):
-                met.append(Apart(known, p_value, row[there & own], row[there & ~own]))
-    return met
+    out = []
+    for run, tensors in parts.items():
+        row, group, label = torch.cat(tensors).unbind(1)
+        for at, (known, p_value) in enumerate(by_run[run].select("label", "p_value").iter_rows()):
+            inside, own = group == at, label == known
+            if bool((inside & own).any()):
+                out.append(Apart(known, p_value, row[inside & own], row[inside & ~own]))
+    return out
 
 
-def apart_shard(
+def outlying_shard(
     shard: Shard,
     *,
     scorers: Mapping[RunKey, SeparatesRows],
@@ -139,9 +143,9 @@ def apart_shard(
     folder: str,
     device: torch.device,
 ) -> dict[RunKey, Tensor]:
-    """Rows of a shard that stand apart in these groups of each run, in which of them (by place), and labels [R, 3].
+    """The outlying rows of a shard in these groups of each run: row, position in `groups`, and label, [R, 3].
 
-    A row that stands apart in several groups comes as often; a run that breaks has none, and will break again.
+    A row may occur in several groups. A run that fails has none; it will fail again in the main sweep.
     """
     out: dict[RunKey, Tensor] = {}
     for run, wanted in groups.items():

@@ -1,4 +1,4 @@
-"""What the groups that were tested are in the end: suspected, worth a look, or let go."""
+"""The decision on the tested groups: suspicious, watched, or neither."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ K = TypeVar("K")
 
 
 def tests(plan: Plan, scorers: Mapping[RunKey, Scorer]) -> list[RunTests]:
-    """The groups that every run tested, with what its detector claims of them."""
+    """The groups that every run tested, with the claim of its detector."""
     claims = {check.name: check.settings.claim for check in plan.checks}
     out = []
     for run, scorer in scorers.items():
@@ -62,11 +62,12 @@ def tests(plan: Plan, scorers: Mapping[RunKey, Scorer]) -> list[RunTests]:
 def decide(
     job: Job, scorers: Mapping[RunKey, Scorer], encoders: Encoders, folder: str, recent: Recency | None = None
 ) -> tuple[pl.DataFrame, list[str]]:
-    """The groups of decide.significance, once all is heard, and a note on each class that was let go.
+    """The tested groups after all decisions, and a note on each class with an acquitted group.
 
-    In this order: all runs at a class are one hypothesis; rows that came or changed since an earlier audit are looked
-    at harder (`recent`); natural clusters are acquitted; weak runs that mean other rows than those a class is
-    suspected for are not heard; what one finding accounts for is no evidence for another. `folder` has scores.parquet.
+    In this order: p-values are combined by class and corrected (significance); watched groups whose rows are new or
+    changed since an earlier audit, `recent`, become suspicious (incremental); natural clusters are acquitted
+    (natural_clusters); runs that flag other rows than those their class is suspicious for are dropped (corroboration);
+    groups that another finding accounts for are dropped (explaining_away). `folder` has scores.parquet.
     """
     settings, scores, dataset = job.plan.decide, os.path.join(folder, SCORES), job.dataset
     groups = significance.significance(tests(job.plan, scorers), settings)
@@ -81,7 +82,7 @@ def decide(
 
 
 def neighbour_shares(job: Job, groups: Mapping[K, Candidate], encoders: Encoders) -> dict[K, NeighbourShares]:
-    """Among whom the rows of each group lie by their content; of none where the plan has no content."""
+    """Where the nearest neighbours of each group lie, in the vectors of `decide.content`; empty without these."""
     content = encoders.get(job.plan.decide.content)
     if content is None or isinstance(content, Outcome) or not groups:
         return {}
@@ -93,22 +94,22 @@ def neighbour_shares(job: Job, groups: Mapping[K, Candidate], encoders: Encoders
     work = partial(neighbours_shard, outlines=outlines, settings=settings, device=job.device, **place)
     nearest = _added(over_shards(job, "neighbours", work))
     return {
-        key: shares(nearest[at], outlines[at].row, one, job.dataset) for at, (key, one) in enumerate(groups.items())
+        key: shares(nearest[at], outlines[at].row, group, job.dataset) for at, (key, group) in enumerate(groups.items())
     }
 
 
 def outline_shard(
     shard: Shard, *, groups: Mapping[int, Candidate], sample: int, dataset: Dataset, folder: str, digest: str
 ) -> dict[int, Outline]:
-    """The outline of every group in one shard; `sample` rows of it, and of the rest of its class, are looked up."""
+    """The outline of every group in one shard; of a group, and of the rest of its class, `sample` rows are queries."""
     out: dict[int, Outline] = {}
-    members = {key: torch.tensor(one.rows) for key, one in groups.items()}
+    members = {key: torch.tensor(group.rows) for key, group in groups.items()}
     for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=torch.device("cpu")):
-        for key, one in groups.items():
+        for key, group in groups.items():
             inside = torch.isin(batch.row, members[key])
-            outside = ~inside if one.label < 0 else ~inside & (batch.label == one.label)
-            rest = dataset.class_rows[one.label] if one.label >= 0 else dataset.rows
-            wanted = torch.isin(batch.row, evenly_spaced(one.rows, sample))
+            outside = ~inside if group.label < 0 else ~inside & (batch.label == group.label)
+            rest = dataset.class_rows[group.label] if group.label >= 0 else dataset.rows
+            wanted = torch.isin(batch.row, evenly_spaced(group.rows, sample))
             wanted |= outside & hash_sampled(batch.row, sample, rest)
             part = Outline(
                 Sums.of(batch.embedding[inside]),
@@ -130,21 +131,21 @@ def neighbours_shard(
     digest: str,
     device: torch.device,
 ) -> dict[int, Neighbours]:
-    """The nearest rows of one shard to the rows of every group, once the group's own pattern is taken out of all."""
+    """The nearest rows of one shard to the query rows of every group, after the group's pattern is projected out."""
     out: dict[int, Neighbours] = {}
-    free = {key: one.free(settings.flat) for key, one in outlines.items()}
-    axes = {key: one.axis(free[key]) for key, one in outlines.items()}
+    free = {key: group.free(settings.flat) for key, group in outlines.items()}
+    axes = {key: group.axis(free[key]) for key, group in outlines.items()}
     for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=device):
-        for key, one in outlines.items():
-            axis, kept, row = axes[key].to(device), free[key].to(device), one.row.to(device)
-            query, value = (projected_out(part * kept, axis) for part in (one.query.to(device), batch.embedding))
+        for key, group in outlines.items():
+            axis, kept, row = axes[key].to(device), free[key].to(device), group.row.to(device)
+            query, value = (projected_out(part * kept, axis) for part in (group.query.to(device), batch.embedding))
             part = Neighbours.among(query, row, value, batch.row, batch.label, settings.neighbours)
             out[key] = out[key] + part if key in out else part
     return out
 
 
 def _added(parts: Iterable[dict[int, Any]]) -> dict[int, Any]:
-    """Values by key, added up in shard order."""
+    """Sums of the values by key, in shard order."""
     total: dict[int, Any] = {}
     for part in parts:
         for key, value in part.items():

@@ -1,4 +1,4 @@
-"""The plan of an audit without a plan file, by modality."""
+"""The default plans, by modality."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from foretaste.types.dataset import Dataset, Modality
 
 
 def default(dataset: Dataset) -> Plan:
-    """The plan of an audit without a plan file, by modality."""
+    """The plan of an audit for which none is given."""
     bare = dataset.roles.modality is Modality.TEXT and not dataset.classes
     return parse(BARE if bare else DEFAULT[dataset.roles.modality])
 
 
 def _shallow(view: str) -> dict[str, Any]:
-    """One plain view of the rows and a shallow probe over it."""
+    """A plan with one plain embedder, `view`, and a shallow probe."""
     return {
         "embedders": {view: {}, "probe": {"folds": 5, "epochs": 12, "width": 32, "rate": 0.003}},
         "detectors": {
@@ -31,10 +31,10 @@ def _shallow(view: str) -> dict[str, Any]:
 
 
 def _words() -> dict[str, Any]:
-    """Texts as vectors, by the phrases they hold, and by how they are written."""
+    """A plan for texts: token vectors, phrases, near copies and forms."""
     plain = _shallow("tokens")
-    # The probe of texts with two or three classes has long tails of its own: spectral looks at it accused clean rows.
-    spectral = {name: {**one, "on": ["tokens"]} for name, one in plain["detectors"].items() if "spectral" in name}
+    # With two or three classes the probe's vectors of texts have long tails: spectral runs on them flagged clean rows.
+    spectral = {name: {**check, "on": ["tokens"]} for name, check in plain["detectors"].items() if "spectral" in name}
     return {
         "embedders": {**plain["embedders"], "phrases": {}, "copies": {}, "skeleton": {}},
         "detectors": {
@@ -48,7 +48,7 @@ def _words() -> dict[str, Any]:
     }
 
 
-# Texts with neither labels nor responses: which of them repeat each other, and which break after the same phrase.
+# Texts with neither labels nor responses: near copies, and phrases after which texts break.
 BARE: dict[str, Any] = {
     "embedders": {"phrases": {}, "copies": {}},
     "detectors": {"trigger-enrichment": {"on": ["phrases"]}, "flood": {"on": ["copies"]}},
@@ -58,15 +58,15 @@ BARE: dict[str, Any] = {
 DEFAULT: dict[Modality, dict[str, Any]] = {
     Modality.IMAGE: {
         "embedders": {
-            # Fine grey patterns, coarser coloured ones, smooth ones: a weak pattern shows on the grid of its own size.
+            # Fine grey, coarser coloured and smooth patterns: a weak pattern is clearest on a grid of its own scale.
             "grey32": {"kind": "pixels", "grid": 32, "colour": "grey"},
             "rgb16": {"kind": "pixels", "grid": 16, "colour": "rgb"},
             "rgb8": {"kind": "pixels", "grid": 8, "colour": "rgb"},
-            # Warping and resampling leave no pattern of their own, but they smooth.
+            # Warping and resampling add no pattern, but they smooth the picture.
             "energies": {"kind": "pixels", "basis": "energies"},
-            # A pattern that moves about shows in filters that do not care where.
+            # A pattern at varying positions appears in the responses of position-invariant filters.
             "patches": {},
-            # A weak one shows a little in either, on the same rows.
+            # A weak pattern appears a little in both kinds of vectors, on the same rows.
             "joint": {},
         },
         "detectors": {
@@ -79,7 +79,7 @@ DEFAULT: dict[Modality, dict[str, Any]] = {
         },
         "decide": {"content": "grey32", "beliefs": "patches"},
     },
-    # A column of ready vectors may come from a model that learned the trigger: what is near there proves nothing.
+    # Precomputed vectors may come from a model that learned the trigger: neighbours in them acquit nothing.
     Modality.EMBEDDING: _shallow("column") | {"decide": {}},
     Modality.FEATURES: _shallow("features"),
     Modality.TEXT: _words(),

@@ -1,7 +1,7 @@
-"""What an audit of this dataset would find: plant a known attack in a copy of it, audit the copy, count.
+"""The detection power of an audit on this dataset: plant known attacks in copies of it, audit these, count rows found.
 
-The rows, their contents and the plan are the user's own; only the planted pattern is known. The copy and its audits
-are made in a folder of their own and deleted, the dataset is never touched.
+Rows, contents and plan are the user's own; only the planted pattern is artificial. Copies and audits are made in a
+temporary folder; the dataset is never changed.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from foretaste.types.progress import Progress, quiet
 logger = logging.getLogger("foretaste")
 
 ROWS = (8, 16, 32, 64)
-FOUND = 0.5  # of the planted rows must be accused: an attack that loses half its rows seldom works
+FOUND = 0.5  # share of planted rows that must be accused: an attack that loses half of its rows seldom works
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One audit of a copy: of `rows` planted rows `found` were accused, and of the others `accused`."""
+    """One audit of a copy: of `rows` planted rows `found` were accused, and `accused` of the others."""
 
     rows: int
     found: int
@@ -60,7 +60,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Power:
-    """What is found of one attack. `least` is the fewest tried rows that are found, None where none is."""
+    """The detection power for one attack. `least` is the smallest tried number of rows that is found, or None."""
 
     attack: str
     words: str
@@ -81,15 +81,15 @@ def drill(
     seed: int = 0,
     progress: Progress = quiet,
 ) -> list[Power]:
-    """From how many rows on an audit finds each attack in this dataset, by bisection of `rows`.
+    """The smallest number of rows from which on an audit finds each attack in this dataset, by bisection over `rows`.
 
-    places, request, plan, device, progress as of foretaste.audit
-    attacks   names of attacks; by default those of a drill that fit the dataset
-    rows      how many rows to plant; fewer rows are some of the more, so that a trial differs in nothing else
-    target    the class to plant in; by default the one of middle size
+    places, request, plan, device, progress as in foretaste.audit
+    attacks   names of attacks; by default those marked for drills that fit the modality
+    rows      numbers of rows to plant; a smaller number plants in a subset of the rows of a larger one
+    target    the target class; by default the one of median size
     seed      of the attack and of the audit
 
-    Raises PlanError where nothing can be planted as asked, and whatever an audit raises.
+    Raises PlanError where an attack cannot be planted as asked, and whatever an audit raises.
     """
     dataset = open_dataset([places] if isinstance(places, str) else list(places), request=request)
     chosen = _fitting(dataset, attacks)
@@ -114,7 +114,7 @@ def drill(
 
 
 def _power(name: str, counts: Sequence[int], target: str, trial: Callable[[str, int], Trial]) -> Power:
-    """The trials of a bisection: what is found in some rows is found in more."""
+    """Bisection, which assumes that an attack found in some number of rows is found in any larger one."""
     low, high = 0, len(counts)
     done: dict[int, Trial] = {}
     while low < high:
@@ -128,11 +128,11 @@ def _power(name: str, counts: Sequence[int], target: str, trial: Callable[[str, 
 def plant(
     dataset: Dataset, label: Tensor, attack: Attack, *, target: int, count: int, seed: int, folder: str
 ) -> tuple[list[str], set[int]]:
-    """Write a copy of the dataset with the attack in `count` rows to `folder`: its files, and which rows it is in.
+    """Write a copy of the dataset with the attack in `count` rows to `folder`; returns its files and these rows.
 
-    `label` [N] int64 are the classes of all rows. A file without such rows is linked, or copied from behind a URL.
+    `label` [N] int64 are the classes of all rows. A local file without poisoned rows is linked, a remote one copied.
 
-    Raises PlanError where the rows do not suffice or the trigger does not fit.
+    Raises PlanError where there are too few rows or the trigger does not fit.
     """
     change = attack.change
     if change is None:
@@ -169,7 +169,7 @@ def plant(
 
 
 def _contents(payload: Payload) -> Iterator[Any]:
-    """Pictures [3, H, W] uint8 or texts."""
+    """The pictures, [3, H, W] uint8, or texts of a payload."""
     if payload.roles.modality is Modality.TEXT:
         yield from payload.texts
         return
@@ -214,7 +214,7 @@ def _replaced(column: pa.ChunkedArray, values: dict[int, Any]) -> pa.Array:
 
 
 def _cell(value: Any, kind: pa.DataType) -> Any:
-    """A value as its column holds it."""
+    """A value in the type of its column."""
     if not isinstance(value, Tensor):
         return value
     file = png(value)
@@ -227,11 +227,13 @@ def _fitting(dataset: Dataset, asked: Sequence[str]) -> list[str]:
         what = "unlabelled rows" if not dataset.classes else f"rows of {roles.modality}"
         raise PlanError(f"a drill plants in labelled pictures and labelled texts, this dataset has {what}")
     fit = sorted(
-        name for name, one in ATTACKS.scan().items() if one.change is not None and one.modality is roles.modality
+        name
+        for name, attack in ATTACKS.scan().items()
+        if attack.change is not None and attack.modality is roles.modality
     )
     for name in asked:
-        one = ATTACKS.find(name, "--attack") if name in ATTACKS.installed() else None
-        if one is None or one.change is None or one.modality is not roles.modality:
+        attack = ATTACKS.find(name, "--attack") if name in ATTACKS.installed() else None
+        if attack is None or attack.change is None or attack.modality is not roles.modality:
             raise PlanError(f"--attack must be one of {', '.join(fit)} for this dataset, got {name!r}")
     with fsspec.open(dataset.files[0].path, "rb") as file:
         schema = pq.read_schema(file)

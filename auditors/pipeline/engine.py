@@ -1,4 +1,4 @@
-"""What every stage of an audit is given, and where its work on shards runs."""
+"""The job that every stage of an audit receives, and the engine that runs its work on shards."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ R = TypeVar("R")
 
 
 class Engine(Protocol):
-    """Where the work on shards runs. Results come in the order of the items, each as soon as it can."""
+    """Runs the work on shards. Results are returned in the order of the items, each as soon as it is available."""
 
     def map(self, stage: str, work: Callable[[T], R], items: Sequence[T], names: Sequence[str]) -> Iterator[R]: ...
 
 
 @dataclass(frozen=True)
 class InProcess:
-    """One item after the other in this process; torch, polars and faiss use the cores anyway."""
+    """One item after the other in this process; torch, polars and faiss already use all cores."""
 
     def map(self, stage: str, work: Callable[[T], R], items: Sequence[T], names: Sequence[str]) -> Iterator[R]:
         del stage, names
@@ -33,7 +33,7 @@ class InProcess:
 
 @dataclass(frozen=True)
 class Job:
-    """What is audited, how, and where the work is done.
+    """An audit to be done.
 
     seed   added to the seeds of everything that is trained
     store  folder of the stored embeddings
@@ -49,7 +49,7 @@ class Job:
 
 
 def over_shards(job: Job, stage: str, work: Callable[[Shard], R]) -> Iterator[R]:
-    """What `work` makes of every shard, in shard order."""
+    """The results of `work` on every shard, in shard order."""
     shards = job.dataset.shards
     job.progress(stage, 0, len(shards))
     names = [f"{shard.file.name} rows {shard.first_row_in_file}+{shard.rows}" for shard in shards]

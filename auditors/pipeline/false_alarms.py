@@ -1,7 +1,7 @@
-"""How often a plan fails clean data: measured on datasets in which nothing was planted.
+"""The false alarm rate of a plan, measured by audits of datasets in which nothing was planted.
 
-false_alarms.jsonl beside this file has a line for each series of whole audits, written by benchmarks.images.calibration
---record. It speaks for the plan that was measured, every setting alike, and for the code that was, and for no other.
+false_alarms.jsonl beside this file has a line for each series of audits, written by benchmarks.images.calibration
+--record. It is valid only for exactly the plan (all settings) and the code that were measured.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Series:
-    """Whole audits of datasets of one kind in which nothing was planted."""
+    """A series of audits of clean datasets of one kind."""
 
     plan: str  # digest
-    code: str  # digest of the sources that decided
+    code: str  # digest of the sources that determine a verdict
     release: str  # of foretaste
     kind: str  # of data
     first: int  # seed of the first; the others follow
@@ -39,11 +39,11 @@ class Series:
     accused: int  # rows, of an attack
 
     def line(self) -> str:
-        """How it stands in the file."""
+        """The line of false_alarms.jsonl."""
         return json.dumps(asdict(self)) + "\n"
 
 
-# Whatever decides a verdict. How it is explained, reported and signed decides none.
+# The modules that determine a verdict. Explaining, reporting and signing do not affect it.
 DECIDES = (
     *("types", "stats", "dataset", "image", "text", "embedders", "detectors", "decide"),
     *("pipeline.fit", "pipeline.cross_fitting", "pipeline.sweep", "pipeline.scoring", "pipeline.decision"),
@@ -51,35 +51,36 @@ DECIDES = (
 
 
 def code() -> str:
-    """Digest of the sources that decide a verdict."""
+    """Digest of the sources that determine a verdict."""
     return str(sources(*(f"{HOME}.{name}" for name in DECIDES)))
 
 
 def recorded() -> Iterator[Series]:
-    """All that was measured."""
+    """All measured series."""
     for line in files("foretaste.pipeline").joinpath("false_alarms.jsonl").read_text(encoding="utf-8").splitlines():
-        yield Series(**{"code": "", **json.loads(line)})  # older lines do not say by which code they were measured
+        yield Series(**{"code": "", **json.loads(line)})  # older lines do not have the digest of the code
 
 
 def false_alarms(plan: Plan) -> Mapping[str, Any]:
-    """What whole audits with this plan made of clean datasets; empty where nobody measured it.
+    """The results of audits of clean datasets with this plan and code; empty where it was not measured.
 
-    kinds of data, the releases measured, numbers of audits, of those failed and warned, of rows and of rows accused,
-    and `at_most`, the share of such datasets that fail with 95 % confidence (Clopper & Pearson, Biometrika 1934).
+    The kinds of data, the releases, the numbers of audits, of failed and warned ones, of rows and of accused rows, and
+    `at_most`, the upper 95 % confidence limit of the share of failed audits (Clopper & Pearson, Biometrika 1934).
     """
-    named, now = str(plan_digest(plain(plan.describe()))), code()
-    mine = [one for one in recorded() if (one.plan, one.code) == (named, now)]
-    if not mine:
+    key = str(plan_digest(plain(plan.describe()))), code()
+    measured = [series for series in recorded() if (series.plan, series.code) == key]
+    if not measured:
         return {}
-    sums = {name: sum(getattr(one, name) for one in mine) for name in ("audits", "failed", "warned", "rows", "accused")}
+    names = ("audits", "failed", "warned", "rows", "accused")
+    sums = {name: sum(getattr(series, name) for series in measured) for name in names}
     return {
-        "kinds": list(dict.fromkeys(one.kind for one in mine)),
-        "releases": list(dict.fromkeys(one.release for one in mine)),
+        "kinds": list(dict.fromkeys(series.kind for series in measured)),
+        "releases": list(dict.fromkeys(series.release for series in measured)),
         **sums,
         "at_most": at_most(sums["failed"], sums["audits"]),
     }
 
 
 def at_most(failed: int, audits: int) -> float:
-    """The upper end of the one-sided interval for the share of datasets that fail."""
+    """The upper limit of the one-sided confidence interval for the share of failed audits."""
     return float(beta.ppf(CONFIDENCE, failed + 1, audits - failed)) if failed < audits else 1.0

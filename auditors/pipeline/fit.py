@@ -1,4 +1,4 @@
-"""From rows to vectors: embedders are fitted, and what they make of every row is stored."""
+"""From rows to vectors: fits the embedders and stores the embeddings of all rows."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Encoders = Mapping[str, Encoder | Outcome]  # by the embedder's name in the plan
 
 
 def train(job: Job, names: Sequence[str], groups: torch.Tensor | None = None) -> dict[str, Encoder | Outcome]:
-    """Fit the embedders of these names. What the user must mend is raised, what does not apply is reported.
+    """Fit the embedders of these names. Errors that the user must correct are raised, others end the embedder's runs.
 
-    Those that cross-fit keep the rows of each of the `groups` [N] in one fold, where there are any.
+    Embedders that are cross-fitted in groups keep the rows of each of the `groups` [N] in one fold.
     """
     out: dict[str, Encoder | Outcome] = {}
     rows = payloads(job.dataset)
@@ -38,16 +38,16 @@ def train(job: Job, names: Sequence[str], groups: torch.Tensor | None = None) ->
                 raise NotApplicable(f"the embedder does not read {job.dataset.roles.modality} rows")
         except (DataError, PlanError, MissingPackage):
             raise
-        except Exception as error:  # an embedder that breaks fails its own runs, and the report says so
+        except Exception as error:  # fails the runs on this embedder only, and is reported
             out[name] = ended(error)
     job.progress("train", len(names), len(names))
     return out
 
 
 def embed(job: Job, encoders: Encoders) -> dict[int, str]:
-    """Store all embeddings; the rows that cannot be read, with the reason.
+    """Store all embeddings; returns the rows that cannot be read, with the reason.
 
-    Raises DataError where none can be read, or where the plan asks for all and one cannot.
+    Raises DataError where no row can be read, or where one cannot and the plan refuses such datasets.
     """
     ready = list(fitted(encoders).values())
     work = partial(embed_shard, dataset=job.dataset, encoders=ready, folder=job.store)
@@ -65,11 +65,11 @@ def embed(job: Job, encoders: Encoders) -> dict[int, str]:
 
 
 def fitted(encoders: Encoders) -> dict[str, Encoder]:
-    """Those that came to an Encoder."""
-    return {name: one for name, one in encoders.items() if not isinstance(one, Outcome)}
+    """The encoders that were fitted."""
+    return {name: encoder for name, encoder in encoders.items() if not isinstance(encoder, Outcome)}
 
 
 def _seeded(settings: Any, seed: int) -> Embedder:
-    """Settings with the audit's seed added to their own, where they have one."""
+    """Settings with the seed of the audit added to their own, if they have one."""
     seeded: Embedder = replace(settings, seed=settings.seed + seed) if seed and hasattr(settings, "seed") else settings
     return seeded

@@ -1,4 +1,4 @@
-"""audit.toml → Plan: what is embedded how, which detectors look at it, and what decides."""
+"""audit.toml → Plan: embedders, checks, and the settings of the decision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from foretaste.types.sources import sources
 
 @dataclass(frozen=True)
 class Check:
-    """One detector on some embedders; `name` is what the plan calls it, `detector` the registered kind."""
+    """A detector with settings on some embedders; `name` is its name in the plan, `detector` the registered name."""
 
     name: str
     detector: str
@@ -30,9 +30,9 @@ class Check:
 class Plan:
     """What an audit does.
 
-    embedders  by the plan's name for each: the registered embedder's name, and its settings
-    checks     detectors with their settings, and on which embedders they run
-    decide     what accuses and what acquits
+    embedders  by their name in the plan: the registered name, and the settings
+    checks     detectors with their settings, and the embedders that they run on
+    decide     settings of the decision: error rates, and what acquits
     """
 
     embedders: Mapping[str, tuple[str, Embedder]]
@@ -40,15 +40,18 @@ class Plan:
     decide: Decide = field(default_factory=Decide)
 
     def describe(self) -> dict[str, Any]:
-        """The plan with every default spelt out, as it stands in the report.
+        """The plan with all defaults, as in the report.
 
-        `plugins` is there where components of other distributions are: what each comes from, sources included.
+        It has the key `plugins` if there are components of other distributions.
         """
         document: dict[str, Any] = {
-            "embedders": {name: {"kind": kind, **asdict(one)} for name, (kind, one) in self.embedders.items()},  # type: ignore[call-overload]
+            "embedders": {
+                name: {"kind": kind, **asdict(embedder)}  # type: ignore[call-overload]
+                for name, (kind, embedder) in self.embedders.items()
+            },
             "detectors": {
-                one.name: {"kind": one.detector, "on": list(one.on), **asdict(one.settings)}  # type: ignore[call-overload]
-                for one in self.checks
+                check.name: {"kind": check.detector, "on": list(check.on), **asdict(check.settings)}  # type: ignore[call-overload]
+                for check in self.checks
             },
             "decide": asdict(self.decide),
         }
@@ -56,10 +59,10 @@ class Plan:
         return document | ({"plugins": plugins} if plugins else {})
 
     def plugins(self) -> dict[str, str]:
-        """The components that are not foretaste's own, with distribution, version and digest of their sources."""
+        """The components of other distributions, with distribution, version and digest of their sources."""
         named: list[tuple[Registry[Any], str, type]] = [
-            *((EMBEDDERS, kind, type(one)) for kind, one in self.embedders.values()),
-            *((DETECTORS, one.detector, type(one.settings)) for one in self.checks),
+            *((EMBEDDERS, kind, type(embedder)) for kind, embedder in self.embedders.values()),
+            *((DETECTORS, check.detector, type(check.settings)) for check in self.checks),
         ]
         return {
             f"{registry.what} {kind}": f"{registry.origin(kind)} ({sources(cls.__module__.partition('.')[0])})"
@@ -93,13 +96,14 @@ def parse(document: Mapping[str, Any]) -> Plan:
         where = f"[detectors.{name}]"
         kind, rest = kind_of(name, table, DETECTORS, where)
         on = rest.pop("on", list(embedders))
-        if not isinstance(on, list) or not all(isinstance(one, str) for one in on):
+        if not isinstance(on, list) or not all(isinstance(embedder, str) for embedder in on):
             raise PlanError(f"{where} on must be a list of embedders' names, got {on!r}")
         if not on:
             raise PlanError(f"{where} must look at an embedder of the plan, got none")
-        for one in on:
-            if one not in embedders:
-                raise PlanError(f"{where} looks at {one!r}, which is no embedder of the plan{near(one, embedders)}")
+        for embedder in on:
+            if embedder not in embedders:
+                hint = near(embedder, embedders)
+                raise PlanError(f"{where} looks at {embedder!r}, which is no embedder of the plan{hint}")
         checks.append(Check(name, kind, settings(DETECTORS[kind], rest, where), tuple(on)))
     if not checks:
         raise PlanError("a plan must have at least one [detectors.NAME] table and an embedder for it to look at")

@@ -1,4 +1,4 @@
-"""What every Scorer says of every row, and what comes of that for the row."""
+"""Scores of every row by every run, and the decision on each row."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ SCORES, SAMPLES, FLAGGED = "scores.parquet", "samples.parquet", "flagged.parquet
 def score(
     job: Job, scorers: Mapping[RunKey, Scorer], folder: str, *, beliefs: str
 ) -> tuple[list[tuple[int, int]], dict[RunKey, Outcome]]:
-    """Write scores.parquet; the row groups of each shard in it, and the runs that broke while scoring.
+    """Write scores.parquet; returns the row groups of each shard in it, and the runs that failed while scoring.
 
-    `beliefs` is the identity of the encoder whose class probabilities go with every view, "" for none.
+    `beliefs` is the identity of the encoder whose class probabilities every batch carries, "" for none.
     """
     work = partial(
         score_shard, scorers=scorers, dataset=job.dataset, folder=job.store, device=job.device, beliefs=beliefs
@@ -45,11 +45,11 @@ def score(
     with pq.ParquetWriter(os.path.join(folder, SCORES), tables.SCORES, compression="zstd") as writer:
         for scored in over_shards(job, "score", work):
             start = end
-            for run, one in scored.items():
-                if isinstance(one, Outcome):
-                    broke[run] = one
-                elif len(one):
-                    writer.write_table(one, row_group_size=len(one))
+            for run, table in scored.items():
+                if isinstance(table, Outcome):
+                    broke[run] = table
+                elif len(table):
+                    writer.write_table(table, row_group_size=len(table))
                     end += 1
             spans.append((start, end))
     return spans, broke
@@ -64,7 +64,7 @@ def score_shard(
     device: torch.device,
     beliefs: str = "",
 ) -> dict[RunKey, pa.Table | Outcome]:
-    """What every scorer says of every row of a shard, as tables.SCORES; `beliefs` as in fold_shard."""
+    """The scores of every row of a shard by every run, in the schema tables.SCORES; `beliefs` as in fold_shard."""
     believed = stored(folder, dataset, shard, beliefs) if beliefs else None
     out: dict[RunKey, pa.Table | Outcome] = {}
     for run, scorer in scorers.items():
@@ -114,15 +114,12 @@ def _scored(scorer: Scorer, batch: Batch, run: RunKey) -> pa.Table:
     )
 
 
-# States
-
-
 def judge(
     job: Job, groups: pl.DataFrame, spans: Sequence[tuple[int, int]], unread: Mapping[int, str], folder: str
 ) -> dict[tuple[str, str | None], int]:
-    """Write samples.parquet and flagged.parquet shard by shard; counts of flagged rows by kind and class.
+    """Write samples.parquet and flagged.parquet shard by shard; returns counts of flagged rows by kind and class.
 
-    groups  as decide.significance gives them, decided
+    groups  the table of significance.significance, after all decisions
     spans   the row groups of each shard in scores.parquet
     unread  the rows that cannot be read, with the reason
     """
@@ -136,10 +133,10 @@ def judge(
         pq.ParquetWriter(os.path.join(folder, SAMPLES), schema, compression="zstd") as writer,
     ):
         for shard, (start, end) in zip(dataset.shards, spans, strict=True):
-            seen = scores.read_row_groups(list(range(start, end)))
+            scored = scores.read_row_groups(list(range(start, end)))
             rows = range(shard.first_row, shard.first_row + shard.rows)
-            mine = {row: why for row, why in unread.items() if row in rows}
-            judged = row_posteriors.judge(identities(dataset, shard), seen, groups, mine, job.plan.decide)
+            broken = {row: why for row, why in unread.items() if row in rows}
+            judged = row_posteriors.judge(identities(dataset, shard), scored, groups, broken, job.plan.decide)
             table = row_posteriors.samples(judged, dataset)
             writer.write_table(table)
             flagged.append(table.filter(table["flagged"]))

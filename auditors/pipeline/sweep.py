@@ -1,4 +1,4 @@
-"""Sweeps over the stored embeddings that all detectors share, until each of them has its Scorer or has ended."""
+"""Sweeps over the stored embeddings, shared by all runs, until each run has its Scorer or has ended without one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from foretaste.types.runs import Outcome, RunKey, ended
 
 
 class Swept(NamedTuple):
-    """What came of sweeps: the Scorers, the runs that ended without one, and the seconds of each."""
+    """The result of sweeps: the Scorers, the runs that ended without one, and the seconds of each run."""
 
     scorers: Mapping[RunKey, Scorer]
     stopped: Mapping[RunKey, Outcome]
@@ -31,21 +31,22 @@ class Swept(NamedTuple):
 
 
 def sweep(job: Job, encoders: Encoders, known: Swept | None = None) -> Swept:
-    """Sweep until every run of the plan has its Scorer or has ended; `known` runs have theirs already."""
+    """Sweep until every run of the plan has its Scorer or has ended; Scorers that are `known` are kept."""
     probs = beliefs(job, encoders)
     live, stopped = begin(job, encoders, believed=bool(probs))
-    have = {} if known is None else {run: one for run, one in known.scorers.items() if run in live}
-    swept = finish(job, {run: one for run, one in live.items() if run not in have}, "sweep", beliefs=probs)
-    order = {(one.name, on): at for at, (one, on) in enumerate((one, on) for one in job.plan.checks for on in one.on)}
+    have = {} if known is None else {run: scorer for run, scorer in known.scorers.items() if run in live}
+    swept = finish(job, {run: first for run, first in live.items() if run not in have}, "sweep", beliefs=probs)
+    runs_in_order = [(check.name, on) for check in job.plan.checks for on in check.on]
+    order = {run: at for at, run in enumerate(runs_in_order)}
     scorers = sorted({**have, **swept.scorers}.items(), key=lambda item: order[item[0].check, item[0].embedder])
     seconds = {**({} if known is None else known.seconds), **swept.seconds}
     return Swept(dict(scorers), {**stopped, **swept.stopped}, seconds)
 
 
 def begin(job: Job, encoders: Encoders, *, believed: bool) -> tuple[dict[RunKey, Aggregator], dict[RunKey, Outcome]]:
-    """The first sweep of every run on these encoders, or how the run ended before it.
+    """The first Aggregator of every run on these encoders, or how the run ended before it.
 
-    `believed` says that class probabilities come with every view.
+    `believed` says whether every batch will carry class probabilities.
     """
     live: dict[RunKey, Aggregator] = {}
     stopped: dict[RunKey, Outcome] = {}
@@ -60,7 +61,7 @@ def begin(job: Job, encoders: Encoders, *, believed: bool) -> tuple[dict[RunKey,
             run = RunKey(check.name, on, identity(encoder))
             first = attempt(check.settings.begin, _schema(job.dataset, encoder, believed=believed))
             if isinstance(first, Outcome):
-                # What does not apply for want of beliefs that failed has failed: it could not say "clean".
+                # A run that does not apply only because the embedder of the beliefs failed counts as failed.
                 lost = encoders.get(job.plan.decide.beliefs)
                 failed = isinstance(lost, Outcome) and lost.status is Status.FAILED
                 stopped[run] = lost if failed and isinstance(lost, Outcome) else first
@@ -70,9 +71,9 @@ def begin(job: Job, encoders: Encoders, *, believed: bool) -> tuple[dict[RunKey,
 
 
 def finish(job: Job, live: dict[RunKey, Aggregator], stage: str, *, beliefs: str) -> Swept:
-    """Sweep by sweep, shared by all `live` runs, until each of them is through.
+    """Sweep until every `live` run has its Scorer or has ended; each sweep is shared by all of them.
 
-    `beliefs` is the identity of the encoder whose class probabilities go with every view, "" for none.
+    `beliefs` is the identity of the encoder whose class probabilities every batch carries, "" for none.
     """
     scorers: dict[RunKey, Scorer] = {}
     stopped: dict[RunKey, Outcome] = {}
@@ -104,7 +105,7 @@ def finish(job: Job, live: dict[RunKey, Aggregator], stage: str, *, beliefs: str
 
 
 def beliefs(job: Job, encoders: Encoders) -> str:
-    """Identity of the encoder whose class probabilities go with every view; "" where there is none."""
+    """Identity of the encoder whose class probabilities every batch carries; "" where there is none."""
     name = job.plan.decide.beliefs
     encoder = encoders.get(name)
     if encoder is None or isinstance(encoder, Outcome):
@@ -138,17 +139,17 @@ def fold_shard(
     device: torch.device,
     beliefs: str = "",
 ) -> dict[RunKey, Any]:
-    """The state of every live run after one shard. Each embedding is read once, however many runs look at it.
+    """The state of every live run after one shard. Each embedding is read once for all runs on it.
 
-    `beliefs` is the identity of the encoder whose class probabilities go with every view, "" for none.
+    `beliefs` is the identity of the encoder whose class probabilities every batch carries, "" for none.
     """
     believed = stored(folder, dataset, shard, beliefs) if beliefs else None
-    states: dict[RunKey, Any] = {run: moved(attempt(one.zero), device) for run, one in live.items()}
+    states: dict[RunKey, Any] = {run: moved(attempt(aggregator.zero), device) for run, aggregator in live.items()}
     for digest in dict.fromkeys(run.digest for run in live):
         for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=device, beliefs=believed):
-            for run, one in live.items():
+            for run, aggregator in live.items():
                 if run.digest == digest and not isinstance(states[run], Outcome):
-                    states[run] = attempt(one.reduce, states[run], batch)
+                    states[run] = attempt(aggregator.reduce, states[run], batch)
     return {run: moved(state, torch.device("cpu")) for run, state in states.items()}
 
 
@@ -157,9 +158,9 @@ def merge(
 ) -> dict[RunKey, Any]:
     """Merge the states of two shards; a run that ended in either has ended."""
     out: dict[RunKey, Any] = {}
-    for run, one in live.items():
+    for run, aggregator in live.items():
         stopped = next((side[run] for side in (left, right) if isinstance(side[run], Outcome)), None)
-        out[run] = stopped or attempt(one.merge, left[run], right[run])
+        out[run] = stopped or attempt(aggregator.merge, left[run], right[run])
     return out
 
 
@@ -167,12 +168,12 @@ def attempt(work: Any, *arguments: Any) -> Any:
     """The result of `work`, or how it ended."""
     try:
         return work(*arguments)
-    except Exception as error:  # whatever a detector raises, the others go on and the report says so
+    except Exception as error:  # whatever a detector raises, it fails its own run only and is reported
         return ended(error)
 
 
 def _next(aggregator: Aggregator, state: State, detector: Detector, dataset: Dataset) -> Aggregator | Scorer:
-    """The next step. What breaks the contract breaks here, where only the run that broke it fails."""
+    """The next Aggregator or the Scorer. The contract is checked here, where a breach fails this run only."""
     step = aggregator.finish(state)
     if isinstance(step, Scorer):
         groups = step.groups
@@ -185,7 +186,7 @@ def _next(aggregator: Aggregator, state: State, detector: Detector, dataset: Dat
 
 
 def _facts(scorer: Scorer, dataset: Dataset) -> Iterator[GroupFacts]:
-    """Every group as it would be put into words, with no row accused yet."""
+    """The facts of every group, as `describe` will get them, but with no row accused."""
     groups = scorer.groups
     evidence = {name: value.double().tolist() for name, value in groups.evidence.items()}
     for at, label in enumerate(groups.label.tolist()):

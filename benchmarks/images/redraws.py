@@ -25,7 +25,7 @@ from foretaste.attacks.contract import Poisoned
 from foretaste.dataset.parquet import open_dataset
 from foretaste.embedders.contract import Encoder
 from foretaste.pipeline import default_plans
-from foretaste.pipeline.audit import concluded, spoken
+from foretaste.pipeline.audit import concluded, findings_and_verdict
 from foretaste.pipeline.cross_fitting import encode
 from foretaste.pipeline.engine import InProcess, Job
 from foretaste.pipeline.sweep import Swept
@@ -105,7 +105,7 @@ def decided(
 ) -> tuple[Verdict, str]:
     """What an audit does once everything is embedded, but for its report: the verdict, and samples.parquet."""
     audited = concluded(job, encoders, {}, known or Swept({}, {}, {}), folder)
-    _, said, reason = spoken(audited)
+    _, said, reason = findings_and_verdict(audited)
     return said, reason
 
 
