@@ -1,4 +1,4 @@
-"""How rows become vectors: one file for each embedder, and the store of what they computed.
+"""How rows become vectors: one file for each embedder, and the cache of their embeddings.
 
-An embedder sees image, text, dataset, types and its contract, and no other embedder.
+An embedder imports image, text, dataset, types and its contract, and no other embedder.
 """

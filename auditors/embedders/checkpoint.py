@@ -1,4 +1,4 @@
-"""What the user's own model makes of a row: the network that is about to be shipped, at the layer they name."""
+"""Activations of the user's own model, at the layer they name."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from foretaste.types.dataset import Dataset, Modality
 from foretaste.types.digests import recipe
 
 CHUNK = 64  # rows that go through the network at once
-ROUNDING = 0.02  # of the largest activation: other batches may round otherwise, more so on a GPU or in half precision
+ROUNDING = 0.02  # of the largest activation: rounding differs between batches, more so on a GPU or in half precision
 
-# A network is shared by threads, each of which must find its own output.
+# Threads share a network, and each must find the output of its own forward pass.
 _seen = threading.local()
 
 
 @embedder("checkpoint")
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """The user's own model, the one about to be shipped, at the layer they name.
+    """The user's own model, such as the one about to be released, at the layer they name.
 
-    model   a program saved by torch.export.save (.pt2), or weights (.safetensors)
+    model   path of a program saved by torch.export.save (.pt2), or of weights (.safetensors)
     module  "package.module:factory" for weights: a callable without arguments that builds the torch module
     layer   the submodule whose output is the embedding; "" for the output of the model
-    size    side in pixels of the pictures the model takes; every picture is resized whole, never cropped
-    mean    subtracted from pixels in [0, 1], one number a channel: three for RGB, one for a grey model
-    std     what they are divided by then
+    size    side, in pixels, of the model's input; every picture is resized whole, never cropped
+    mean    subtracted from pixels in [0, 1], one number per channel: three for RGB, one for a grey model
+    std     divisor of the pixels after `mean` is subtracted, one number per channel
 
-    Vectors go into the model as they are. An output [B, C, H, W] is averaged over places, [B, T, D] over positions.
-    Activations of the layer before the last are where Tran et al. (2018) and Chen et al. (2018) look for backdoors.
+    Vectors are passed to the model unchanged. An output [B, C, H, W] is averaged over H and W, [B, T, D] over T.
+    Tran et al. (2018) and Chen et al. (2018) look for backdoors in the penultimate layer's activations.
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE, Modality.EMBEDDING})
@@ -61,14 +61,14 @@ class Checkpoint:
                 f"checkpoint needs mean and std of three numbers, or of one for a grey model, got {self.mean} "
                 f"and {self.std}"
             )
-        if not all(map(math.isfinite, self.mean)) or not all(0 < one < math.inf for one in self.std):
+        if not all(map(math.isfinite, self.mean)) or not all(0 < value < math.inf for value in self.std):
             raise PlanError(f"checkpoint needs finite mean and positive std, got {self.mean} and {self.std}")
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> CheckpointEncoder:
-        """Load the model and try it; nothing is learned.
+        """Load the model and test it on two rows; nothing is trained.
 
-        Raises PlanError where the file, the factory or the layer does not exist, where weights and module do not fit
-        each other, and where the model does not take such rows or gives a row another vector in another batch.
+        Raises PlanError where the file, the factory or the layer does not exist, where weights and module do not match,
+        and where the model does not accept such rows or a row's vector depends on its batch.
         """
         base = None
         if dataset.roles.modality is Modality.EMBEDDING:
@@ -78,7 +78,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CheckpointEncoder:
-    """The loaded model; `base` reads vectors, pictures are read here. `rows` go through it at once."""
+    """The loaded model; `base` reads vectors, pictures are decoded here. `rows` is the batch size."""
 
     network: nn.Module
     settings: Checkpoint
@@ -86,7 +86,7 @@ class CheckpointEncoder:
     device: torch.device
     dtype: torch.dtype
     rows: int
-    fixed: bool  # an exported program may take no other number of rows
+    fixed: bool  # whether an exported program accepts only batches of `rows` rows
     dim: int
     digest: str
 
@@ -112,17 +112,17 @@ class CheckpointEncoder:
         return torch.cat(parts)
 
     def prepared(self, value: Tensor) -> Tensor:
-        """What the network takes: normalised pictures [B, C, S, S], or vectors as they are."""
+        """The network's input: normalised pictures [B, C, S, S], or vectors unchanged."""
         if value.dtype != torch.uint8:
             return value.to(self.device, self.dtype)
         image = value.to(self.device).float() / 255
         if len(self.settings.mean) == 1:
             image = image.mean(1, keepdim=True)
-        mean, std = (image.new_tensor(one).view(-1, 1, 1) for one in (self.settings.mean, self.settings.std))
+        mean, std = (image.new_tensor(values).view(-1, 1, 1) for values in (self.settings.mean, self.settings.std))
         return ((image - mean) / std).to(self.dtype)
 
     def outputs(self, ready: Tensor) -> Tensor:
-        """One vector a row, [B, D]. Raises PlanError where the layer's output is none."""
+        """One vector per row [B, D]. Raises PlanError where the layer's output cannot be one."""
         _seen.output = None
         with torch.inference_mode():
             whole = self.network(ready)
@@ -141,12 +141,12 @@ class CheckpointEncoder:
         return output if output.ndim == 2 else output.mean(1) if output.ndim == 3 else output.mean((2, 3))
 
     def __reduce__(self) -> tuple[Callable[..., CheckpointEncoder], tuple[Any, ...]]:
-        # Exported programs cannot be sent to another process; it loads the file again.
+        # Exported programs cannot be pickled, so another process loads the file again.
         return _again, (self.settings, self.base, self.device, self.digest)
 
 
 def loaded(settings: Checkpoint, base: Encoder | None, device: torch.device) -> CheckpointEncoder:
-    """The model of the settings, tried on two rows. Raises PlanError; see Checkpoint.fit."""
+    """The model of the settings, tested on two rows. Raises PlanError; see Checkpoint.fit."""
     where = f"checkpoint {settings.model}"
     network = load(settings.model, module=settings.module, layer=settings.layer, device=device)
     if settings.layer:
@@ -175,25 +175,25 @@ def _again(settings: Checkpoint, base: Encoder | None, device: torch.device, dig
 
 
 def _tried(encoder: CheckpointEncoder, shape: tuple[Any, ...], where: str) -> int:
-    """How long the vectors are, found out on two made-up rows."""
+    """The length of the vectors, determined on two synthetic rows."""
     settings = encoder.settings
     if encoder.base is None:
         each: tuple[int, ...] = (len(settings.mean), settings.size, settings.size)
-        # Not constant: what a network makes of a flat picture may hide that it mixes the rows of a batch.
+        # Not constant: on constant pictures it may not show that the network mixes the rows of a batch.
         rows = (torch.arange(2 * 3 * settings.size**2) * 7919 % 251).byte().view(2, 3, settings.size, settings.size)
     else:
         each = (encoder.base.dim,)
         rows = torch.linspace(-1, 1, 2 * encoder.base.dim).view(2, -1)
-    takes = tuple(one if isinstance(one, int) else 0 for one in shape[1:])  # 0: any length
-    if shape and (len(takes) != len(each) or any(one not in (0, got) for one, got in zip(takes, each, strict=True))):
-        said = "×".join(str(one or "any") for one in takes)
-        raise PlanError(f"{where}: the program takes rows of {said}, and these are {'×'.join(map(str, each))}")
+    takes = tuple(size if isinstance(size, int) else 0 for size in shape[1:])  # 0: any length
+    if shape and (len(takes) != len(each) or any(size not in (0, got) for size, got in zip(takes, each, strict=True))):
+        wanted = "×".join(str(size or "any") for size in takes)
+        raise PlanError(f"{where}: the program takes rows of {wanted}, and these are {'×'.join(map(str, each))}")
     try:
         both = encoder.vectors(rows)
         alone = torch.cat([encoder.vectors(rows[:1]), encoder.vectors(rows[1:])])
     except PlanError:
         raise
-    except Exception as error:  # whatever a stranger's network raises, the plan named it
+    except Exception as error:  # the user's network may raise anything
         raise PlanError(
             f"{where}: the model does not take rows of {'×'.join(map(str, each))}: {first_line(error)}"
         ) from error
@@ -206,13 +206,13 @@ def _tried(encoder: CheckpointEncoder, shape: tuple[Any, ...], where: str) -> in
 
 
 def _tap(network: nn.Module, layer: str, where: str) -> None:
-    layers = {name: one for name, one in network.named_modules() if name}
+    layers = {name: submodule for name, submodule in network.named_modules() if name}
     if layer not in layers:
         raise PlanError(f"{where}: the model has no layer {layer!r}{near(layer, layers)}")
     layers[layer].register_forward_hook(_keep)
 
 
 def _keep(module: nn.Module, given: Any, output: Any) -> None:
-    """A layer that runs several times counts with its last run."""
+    """Forward hook that stores the layer's output; of several runs in one pass, the last."""
     del module, given
     _seen.output = output

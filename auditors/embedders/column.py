@@ -1,4 +1,4 @@
-"""Vectors that somebody else's pipeline has already computed."""
+"""Precomputed vectors in a Parquet column."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from foretaste.types.digests import recipe
 @embedder("column")
 @dataclass(frozen=True)
 class Column:
-    """A Parquet column that already holds one vector a row, used as it is."""
+    """A Parquet column that already holds one vector per row, used unchanged."""
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.EMBEDDING})
     plain: ClassVar[bool] = True
@@ -34,7 +34,7 @@ class Column:
 
 @dataclass(frozen=True)
 class ColumnEncoder:
-    """The first row's vector says how long every vector must be."""
+    """Reads the column; every vector must have the length `dim` of the first row's."""
 
     column: str
     dim: int

@@ -1,6 +1,6 @@
-"""What an embedder is: frozen settings, one file, registered by a decorator and found by a scan.
+"""The contract of embedders: frozen settings, one file each, registered by a decorator and found by a scan.
 
-Nothing is ever learned in place: an embedder's `fit` returns an Encoder.
+Objects never change: an embedder's `fit` returns an Encoder.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ E = TypeVar("E", bound="type[Embedder]")
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A fitted embedder. Embedding a row alone gives what it gives in any batch."""
+    """A fitted embedder. A row's vector does not depend on the batch it is in."""
 
     @property
     def dim(self) -> int: ...
 
     @property
     def digest(self) -> str:
-        """Depends on everything that decides an embedding: weights, preprocessing, settings."""
+        """Depends on everything that determines the embeddings: weights, preprocessing, settings."""
         ...
 
     def embed(self, payload: Payload) -> Batch: ...
@@ -39,11 +39,11 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class EstimatesClasses(Protocol):
-    """An Encoder whose batches come with out-of-fold class probabilities."""
+    """An Encoder whose batches have out-of-fold class probabilities."""
 
     @property
     def classes(self) -> int:
-        """How many."""
+        """Number of classes."""
         ...
 
 
@@ -73,37 +73,37 @@ class Embedder(Protocol):
 
     @property
     def plain(self) -> bool:
-        """Whether its vectors show what a row holds, as a person would compare rows, and need no training."""
+        """Whether distances between its vectors reflect how similar rows look to a person, without any training."""
         ...
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> Encoder:
-        """`payloads` may be iterated as often as needed, always in the same order.
+        """Fit to a dataset; `payloads` may be iterated repeatedly, always in the same order.
 
-        Raises NotApplicable where the data has nothing to embed this way.
+        Raises NotApplicable where the embedder does not apply to the dataset.
         """
         ...
 
 
 @runtime_checkable
 class GroupedCrossFit(Protocol):
-    """An Embedder that estimates class probabilities in folds and can keep groups of rows in one fold each."""
+    """An Embedder that estimates class probabilities by cross-fitting and can keep groups of rows in one fold each."""
 
     def fit_folded(
         self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device, groups: torch.Tensor
     ) -> Encoder:
-        """As `fit`; rows with one number in `groups` [N] int64 share a fold, those with -1 are alone.
+        """As `fit`; rows with the same number in `groups` [N] int64 share a fold, -1 is no group.
 
-        Few rows with a pattern of their own teach a model their label: what it then says of them is no witness. In one
-        fold they are judged by a model that saw none of them.
+        A model trained on a few rows with a common pattern learns their label from the pattern, which would make their
+        out-of-fold probabilities useless. Sharing a fold, they are predicted by a model trained on none of them.
         """
         ...
 
 
 @runtime_checkable
 class Composite(Protocol):
-    """An Embedder whose vectors hold those of others.
+    """An Embedder whose vectors contain those of other embedders.
 
-    parts  the kinds of these embedders
+    parts  the registered names of these embedders
     """
 
     parts: ClassVar[frozenset[str]]
@@ -118,6 +118,6 @@ def embedder(name: str) -> Callable[[E], E]:
 
 
 def plain_view(modality: Modality) -> str:
-    """The name of the first plain embedder, by name, that reads such rows; "" where there is none."""
-    names = (name for name, one in sorted(EMBEDDERS.scan().items()) if modality in one.modalities and one().plain)
+    """The first plain embedder, by name, that reads such rows; "" where there is none."""
+    names = (name for name, cls in sorted(EMBEDDERS.scan().items()) if modality in cls.modalities and cls().plain)
     return next(names, "")

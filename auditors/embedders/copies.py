@@ -1,4 +1,4 @@
-"""Rows by the cluster of near copies that they belong to."""
+"""Near-duplicate clusters as columns, with the p-value of their size."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from foretaste.types.digests import recipe
 @embedder("copies")
 @dataclass(frozen=True, kw_only=True)
 class Copies:
-    """Clusters of near copies: how rarely the dataset's own law of duplicates leaves one as large.
+    """Clusters of near copies, with the probability of such a cluster under the size distribution of the others.
 
-    A column is a cluster: 0 where the row is no copy, otherwise the probability that any cluster would be as large
-    (text/near_duplicates.py). Texts are sketched by MinHash over runs of three words; two are copies where they share
-    a band and 6 of 16 hashes, as nine in ten pairs do that share half of their runs, and hardly any that share a tenth.
+    A column is a cluster: 0 for rows outside it, else the cluster's p-value (text/near_duplicates.py). Texts are
+    sketched by MinHash over word 3-grams; two are near copies if they share an LSH band and 6 of 16 hashes, as do nine
+    in ten pairs that share half of their 3-grams, and hardly any that share a tenth.
 
-    clusters  columns, at most: the most surprising
-    limit     characters read of one text, half from its start, half from its end
-    minhash   how texts are sketched, and when two of them are copies
-    law       which clusters are looked at, and the law of their sizes
-    edits     when words were exchanged here and there in the copies of a cluster
+    clusters  columns, at most: the clusters with the smallest p-values
+    limit     characters read of a text, half from its start, half from its end
+    minhash   how texts are sketched, and when two of them are near copies
+    law       which clusters are tested, and the null distribution of their sizes
+    edits     when the copies of a cluster count as edited at scattered places
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
@@ -69,7 +69,7 @@ class Copies:
 
 @dataclass(frozen=True, eq=False)
 class CopiesEncoder:
-    """The clusters, and how to know their rows; one column that is always 0 where there are none."""
+    """The clusters and the index to look up their rows; without clusters, one column that is always 0."""
 
     settings: Copies
     clusters: tuple[Cluster, ...]
@@ -83,22 +83,22 @@ class CopiesEncoder:
     @property
     def digest(self) -> str:
         known = (self.index.key, self.index.check, self.index.cluster, self.frame)
-        return recipe("copies", 1, self.settings, self.clusters, [one.tobytes().hex() for one in known])
+        return recipe("copies", 1, self.settings, self.clusters, [array.tobytes().hex() for array in known])
 
     def embed(self, payload: Payload) -> Batch:
         minhash = self.settings.minhash
         which = self.index.find(Sketch.of(self.settings.read(payload.texts), self.frame, minhash), minhash)  # [B]
         out = np.zeros((len(payload), self.dim), dtype=np.float32)
         copy = (which >= 0).nonzero()[0]
-        p_value = np.array([one.p_value for one in self.clusters], dtype=np.float32)
+        p_value = np.array([cluster.p_value for cluster in self.clusters], dtype=np.float32)
         out[copy, which[copy]] = p_value[which[copy]].clip(min=1e-30)
         return Batch(payload.row, payload.label, torch.from_numpy(out))
 
 
 def sources(payload: Payload) -> Array:
-    """A number for the source of each row [B], 0 where it is not known."""
+    """A 64-bit key of each row's source [B], 0 where it is not known."""
     name = payload.roles.source
     if name is None:
         return np.zeros(len(payload), dtype=np.uint64)
     named = payload.columns[name].to_pylist()
-    return np.array([0 if one is None else key(str(one)) for one in named], dtype=np.uint64)
+    return np.array([0 if source is None else key(str(source)) for source in named], dtype=np.uint64)

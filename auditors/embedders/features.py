@@ -1,6 +1,6 @@
-"""Table rows as vectors: numbers by their rank, strings by their category.
+"""Table rows as vectors: numbers as normal scores of their ranks, strings one-hot encoded.
 
-All that is learned is counts, so the fit is the same to the last bit in any order of rows and any sharding.
+The fit consists of counts only, so it is bitwise independent of row order and sharding.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from foretaste.types.batch import Batch
 from foretaste.types.dataset import Dataset, Modality
 from foretaste.types.digests import recipe
 
-BUCKETS = 1 << 16  # numbers told apart in a column: a megabyte
-DISTINCT = 1 << 17  # strings told apart in a column; one with more of them names rows, not categories
-PREFIX = 128  # bytes of a string that count
+BUCKETS = 1 << 16  # distinct numbers counted per column: a megabyte
+DISTINCT = 1 << 17  # distinct strings counted per column; a column with more holds identifiers, not categories
+PREFIX = 128  # bytes of a string that are used
 
 
 @embedder("features")
@@ -35,13 +35,13 @@ PREFIX = 128  # bytes of a string that count
 class Features:
     """Table columns: numbers and dates as normal scores of their ranks, strings as categories.
 
-    rows    a string seen in fewer rows shares its column's "other"
-    values  strings of a column that get a dimension of their own, the most frequent first
+    rows    rows in which a string must occur for a dimension of its own; rarer ones share the column's "other"
+    values  strings of a column with a dimension of their own, at most: the most frequent
 
-    A number becomes the normal quantile of its mid-rank, at unit variance over the column (van der Waerden 1952): its
-    unit does not matter, nor that `capital_gain` is 0 in 92 % of the rows and 99999 at the end. Where it is missing,
-    NaN or infinite it stands at the mean and a dimension of its own says so. Two random rows lie at squared distance 2
-    in a number, and at 2 in a string where it differs: neither kind of column outweighs the other.
+    A number becomes the normal quantile of its mid-rank, at unit variance over the column (van der Waerden 1952), which
+    makes units and outliers irrelevant: `capital_gain` is 0 in 92 % of the rows and at most 99999. A missing, NaN or
+    infinite number is set to the mean and marked in a further dimension. The expected squared distance of two rows is 2
+    in a number and 2 in a differing string, so that neither kind of column dominates.
 
     Constant columns, strings that hardly repeat and columns of other types are dropped; the encoder says why.
     """
@@ -86,7 +86,7 @@ class Features:
 
 @dataclass(frozen=True, eq=False)
 class FeaturesEncoder:
-    """columns: how each kept column embeds, by name; dropped: why each other one does not."""
+    """`columns`: the encoding of each column kept, by name; `dropped`: why each other column was dropped."""
 
     columns: Mapping[str, Score | OneHot]
     dropped: Mapping[str, str]
@@ -97,7 +97,7 @@ class FeaturesEncoder:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What each dimension stands for."""
+        """The name of each dimension."""
         return tuple(f"{name}{part}" for name, column in self.columns.items() for part in column.names)
 
     @cached_property
@@ -111,12 +111,12 @@ class FeaturesEncoder:
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """How often each number of a column occurs, as finely as BUCKETS buckets allow.
+    """Counts of a column's numbers in at most BUCKETS buckets.
 
-    Numbers fall into one bucket when they agree but for the last `shift` bits. `shift` is the least that leaves at
-    most BUCKETS of them, so it depends on the set of numbers alone, and `+` is associative and commutative with
-    Numbers() as its zero: the uniform collapse of UDDSketch (Epicoco, Melle, Cafaro, Pulimeno & Morleo 2020), exact
-    up to 65 536 different numbers.
+    Numbers that differ only in the last `shift` bits share a bucket. `shift` is the smallest that leaves at most
+    BUCKETS buckets, so it depends only on the set of numbers, and `+` is associative and commutative with identity
+    Numbers(): the uniform collapse of UDDSketch (Epicoco, Melle, Cafaro, Pulimeno & Morleo 2020), exact up to 65 536
+    distinct numbers.
     """
 
     key: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))  # [M] ascending
@@ -137,10 +137,10 @@ class Numbers:
         key, order = key.sort()
         key, rows = _summed(key, rows[order])
         if len(key) > BUCKETS:
-            # Neighbours stay apart as long as the highest bit in which they differ; so may BUCKETS - 1 pairs, no more.
-            apart = key[1:] ^ key[:-1]
-            apart[apart < 0] = torch.iinfo(torch.int64).max  # the one pair around 0 is apart at any shift
-            more = int(apart.kthvalue(len(apart) - BUCKETS + 1).values).bit_length()
+            # Adjacent keys stay distinct up to the highest bit in which they differ; BUCKETS - 1 pairs may stay so.
+            differing = key[1:] ^ key[:-1]
+            differing[differing < 0] = torch.iinfo(torch.int64).max  # the one pair around 0 differs at any shift
+            more = int(differing.kthvalue(len(differing) - BUCKETS + 1).values).bit_length()
             shift += more
             key, rows = _summed(key >> more, rows)
         return Numbers(key, rows, self.missing + other.missing, shift)
@@ -153,7 +153,7 @@ class Numbers:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A number as one dimension, if it varies, and one that says it is missing, if the fit saw that."""
+    """A number as one dimension, if it varies, and one that marks missing values, if there were any in the fit."""
 
     counts: Numbers
 
@@ -173,7 +173,7 @@ class Score:
     def vectors(self, column: pa.Array) -> Tensor:
         value = finite(column)
         missing = value.isnan()
-        # A number the fit has not seen scores as the next larger one it has.
+        # A number that the fit has not seen gets the score of the next larger one.
         place = torch.searchsorted(self.counts.key, ordered(value) >> self.counts.shift)
         score = self.scores[place.clamp(max=len(self.scores) - 1)].masked_fill(missing, 0)
         parts = {"": score, " missing": missing.float()}
@@ -182,9 +182,9 @@ class Score:
 
 @dataclass(frozen=True)
 class Strings:
-    """How often each string of a column occurs; `rows` is None once there are more than DISTINCT of them.
+    """Counts of a column's strings; `rows` is None if there are more than DISTINCT of them.
 
-    That, too, depends on the set of strings alone: `+` is associative and commutative with Strings() as its zero.
+    `+` is associative and commutative with identity Strings().
     """
 
     rows: Counter[bytes] | None = field(default_factory=Counter)
@@ -213,7 +213,7 @@ class Strings:
 
 @dataclass(frozen=True)
 class OneHot:
-    """A string as one dimension for each value kept, one for the others and one for missing where the fit saw them."""
+    """A string as one dimension per value kept, plus "other" and "missing" where the fit saw such values."""
 
     kept: tuple[bytes, ...]
     other: bool
@@ -238,13 +238,13 @@ class OneHot:
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Whether a column of this type has a size and a distance, as dates and booleans do too."""
+    """Whether a column of this type is numeric; dates and booleans are."""
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean, pa.types.is_temporal)
     return any(test(kind) for test in tests) and not pa.types.is_interval(kind)
 
 
 def is_string(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds names."""
+    """Whether a column of this type holds strings."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
@@ -260,20 +260,20 @@ def finite(column: pa.Array) -> Tensor:
 
 
 def ordered(value: Tensor) -> Tensor:
-    """int64 codes in the order of the float64 numbers, whose leading bits are sign, exponent and leading digits."""
+    """int64 codes in the order of the float64 numbers; their leading bits are sign, exponent and leading mantissa."""
     bits = (value + 0.0).view(torch.int64)  # + 0.0 turns -0.0 into 0.0
     return bits ^ ((bits >> 63) & torch.iinfo(torch.int64).max)
 
 
 def prefixes(column: pa.Array) -> pa.Array:
-    """The strings of a column as bytes, which need not be UTF-8, cut after PREFIX of them."""
+    """The first PREFIX bytes of a column's strings, not necessarily valid UTF-8."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     return pc.binary_slice(column.cast(pa.large_binary()), 0, PREFIX)
 
 
 def normal_scores(rows: Tensor) -> Tensor:
-    """Normal quantiles of the mid-ranks of ascending values that occur `rows` [M] times, at mean 0 and variance 1."""
+    """Normal scores of the mid-ranks of M ascending values that occur `rows` [M] times, standardised."""
     total = rows.sum()
     score: Tensor = torch.special.ndtri((2 * rows.cumsum(0) - rows).double() / (2 * total))  # [M]
     score = score - (rows * score).sum() / total
@@ -281,6 +281,6 @@ def normal_scores(rows: Tensor) -> Tensor:
 
 
 def _summed(key: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Each of the ascending keys once, with the sum of its rows."""
+    """The distinct ascending keys, with the sum of the rows of each."""
     key, place = torch.unique_consecutive(key, return_inverse=True)
     return key, torch.zeros_like(key).index_add(0, place, rows)

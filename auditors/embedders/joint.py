@@ -1,4 +1,4 @@
-"""Two views of a picture side by side, so that what they both show of the same rows counts once and strongly."""
+"""Pixels and patch responses concatenated, so that a pattern weak in both can be found in their combination."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from foretaste.types.digests import recipe
 @embedder("joint")
 @dataclass(frozen=True)
 class Joint:
-    """The pixels of a picture and its responses to random patches, in one vector and one unit.
+    """The pixels of a picture and its responses to random patches, concatenated after scaling to equal variance.
 
-    A weak pattern stands out a little in either view, and so do rows that are odd by nature; but those are other rows
-    in each view, while a planted pattern is on the same ones. Whitened together, it has the strength of both along one
-    direction, and nature only that of one.
+    A weak planted pattern is a slight outlier in both views, on the same rows. Natural outliers are different rows in
+    each view. After joint whitening the pattern has the evidence of both views along one direction, natural outliers
+    that of one only.
 
-    grid     of `pixels`
-    colour   of `pixels`
-    filters  patches drawn, as in `patches`
-    size     side of a patch in pixels of a 32 x 32 picture
-    seed     of the patches
-    bank     how patches are drawn, and what a response to one is
-    quiet    of `pixels`
+    grid     side in pixels after averaging neighbouring pixels, as in `pixels`
+    colour   "grey" or "rgb", as in `pixels`
+    filters  number of filters, as in `patches`
+    size     side of a filter, in pixels of a 32 x 32 picture, as in `patches`
+    seed     of the random patches
+    bank     how filters are made from random patches, and how responses to them are computed
+    quiet    grey levels added to a picture's standard deviation, as in `pixels`
     """
 
     grid: int = 32
@@ -61,21 +61,21 @@ class Joint:
         bank = dictionary(drawn.to(device), self.bank, filters=self.filters, size=self.size, seed=self.seed)
         pixels: Any = EMBEDDERS["pixels"]
         plain: Encoder = pixels(grid=self.grid, colour=self.colour, quiet=self.quiet).fit(payloads, dataset, device)
-        # Units only have to be alike: the first rows that can be read say enough.
-        first = next(one for one in payloads if len(plain.embed(one)))
+        # A rough scale suffices, so the first batch of readable rows is enough.
+        first = next(payload for payload in payloads if len(plain.embed(payload)))
         bare = JointEncoder(self, plain, bank, (1.0, 1.0), device)
         return JointEncoder(self, plain, bank, tuple(map(unit, bare.views(first)[1:])), device)
 
 
 def unit(value: Tensor) -> float:
-    """How far the numbers of `value` [B, D] lie from their column's mean, all in all."""
+    """Root mean square deviation of the numbers of `value` [B, D] from their column's mean."""
     wide = value.double()
     return float((wide - wide.mean(0)).square().mean().sqrt().clamp_min(1e-6))
 
 
 @dataclass(frozen=True, eq=False)
 class JointEncoder:
-    """The encoder of the pixels, the filters, and how far the numbers of each view spread."""
+    """The encoder of the pixels, the filters, and the standard deviation of each view."""
 
     settings: Joint
     pixels: Encoder
@@ -93,17 +93,18 @@ class JointEncoder:
         return recipe("joint", 2, self.settings, self.unit, self.pixels.digest, bank)
 
     def views(self, payload: Payload) -> tuple[Batch, Tensor, Tensor]:
-        """Both views of the rows that can be read, each in its own unit [B, D]."""
-        seen = self.pixels.embed(payload)
+        """The pixels' batch of the readable rows, and both views of them [B, D], unscaled."""
+        batch = self.pixels.embed(payload)
         image = next(read([payload]))[2]
-        how = self.settings.bank
+        bank = self.settings.bank
         response = [
-            whole(responses(one.to(self.device), self.bank, how), how.faint) for one in torch.split(image, 32 * CHUNK)
+            whole(responses(part.to(self.device), self.bank, bank), bank.faint)
+            for part in torch.split(image, 32 * CHUNK)
         ]
-        return seen, seen.embedding, torch.cat(response).cpu()
+        return batch, batch.embedding, torch.cat(response).cpu()
 
     @torch.inference_mode()
     def embed(self, payload: Payload) -> Batch:
-        seen, *views = self.views(payload)
-        value = torch.cat([one / unit for one, unit in zip(views, self.unit, strict=True)], 1)
-        return Batch(seen.row, seen.label, value.clone())
+        batch, *views = self.views(payload)
+        value = torch.cat([view / unit for view, unit in zip(views, self.unit, strict=True)], 1)
+        return Batch(batch.row, batch.label, value.clone())

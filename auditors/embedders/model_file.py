@@ -1,7 +1,7 @@
-"""A person's own network from its file: weights beside the module they belong to, or an exported program.
+"""Loading a user's network: safetensors weights with the module they belong to, or an exported program.
 
-It is trusted like code, since only a plan can name it: a module's factory is run, and PyTorch evaluates expressions
-that stand in an exported program. Pickled objects are refused in both kinds of file.
+The file is trusted like code, since only a plan can name it: a module's factory is run, and PyTorch evaluates
+expressions in exported programs. Pickled objects are refused in both kinds of file.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from torch import Tensor, nn
 from foretaste.errors import PlanError
 from foretaste.registry import near
 
-OBJECTS = ("custom_obj", "opaque_obj")  # members of a .pt2 archive that PyTorch unpickles whatever they are
+OBJECTS = ("custom_obj", "opaque_obj")  # members of a .pt2 archive that PyTorch always unpickles
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """The network, ready to be asked.
+    """The network, loaded and in evaluation mode.
 
-    shape   of a program's one input, in which a dimension that is free is no int; () where any will do
+    shape   of a program's single input, in which a dynamic dimension is not an int; () where any shape is accepted
     sha256  of the file, and of the source file of the module's factory, "" where there is none
     """
 
@@ -43,9 +43,9 @@ class Network:
 
 
 def load(model: str, *, module: str, layer: str, device: torch.device) -> Network:
-    """The network in the file `model`; an exported program has submodules only where a `layer` is asked for.
+    """The network in the file `model`; an exported program is unflattened into submodules only for a `layer`.
 
-    Raises PlanError where the file or the factory does not exist, and where weights and module do not fit each other.
+    Raises PlanError where the file or the factory does not exist, and where weights and module do not match.
     """
     path = Path(model)
     where = f"checkpoint {model}"
@@ -55,7 +55,8 @@ def load(model: str, *, module: str, layer: str, device: torch.device) -> Networ
         network, source = _built(module), _source(module)
         _fill(network, path, where)
         shape: tuple[Any, ...] = ()
-        dtype = next((one.dtype for one in network.parameters() if one.is_floating_point()), torch.float32)
+        floats = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
+        dtype = next(floats, torch.float32)
     elif path.suffix == ".pt2":
         if module:
             raise PlanError(f"{where}: an exported program needs no module, got {module!r}")
@@ -70,28 +71,28 @@ def load(model: str, *, module: str, layer: str, device: torch.device) -> Networ
 
 
 def first_line(error: BaseException) -> str:
-    """What a stranger's code said when it broke."""
+    """Type and first line of an exception that a user's code raised."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
 
 
 def _built(module: str) -> nn.Module:
-    """What the factory builds. Raises PlanError where there is none or it builds no module."""
+    """The module that the factory builds. Raises PlanError where there is no factory or it builds no module."""
     name, _, factory = module.partition(":")
     where = f"checkpoint module {module!r}"
     if not name or not factory:
         raise PlanError(f"checkpoint needs module as 'package.module:factory' beside weights, got {module!r}")
     try:
         holder = importlib.import_module(name)
-    except Exception as error:  # a stranger's module may raise anything while it is imported
+    except Exception as error:  # the user's module may raise anything while it is imported
         raise PlanError(
             f"{where}: {name} cannot be imported, install it or put its folder on PYTHONPATH: {first_line(error)}"
         ) from error
     make = getattr(holder, factory, None)
     if not callable(make):
-        names = {one for one, value in vars(holder).items() if callable(value) and not one.startswith("_")}
+        names = {known for known, value in vars(holder).items() if callable(value) and not known.startswith("_")}
         raise PlanError(f"{where}: {name} has no factory {factory!r}{near(factory, names)}")
     try:
-        with torch.random.fork_rng(devices=[]):  # initial weights are replaced, and nobody else's draws may shift
+        with torch.random.fork_rng(devices=[]):  # drawing initial weights must not advance the global generator
             network = make()
     except Exception as error:
         raise PlanError(f"{where}: the factory must need no arguments and build: {first_line(error)}") from error
@@ -101,13 +102,13 @@ def _built(module: str) -> nn.Module:
 
 
 def _source(module: str) -> str:
-    """Digest of the file that holds the factory: the same weights compute something else in another module."""
+    """Digest of the factory's source file: the same weights compute something else in another module."""
     file = getattr(importlib.import_module(module.partition(":")[0]), "__file__", None)
     return _sha256(Path(file)) if file and Path(file).is_file() else ""
 
 
 def _fill(network: nn.Module, path: Path, where: str) -> None:
-    """Load weights, of which the module must have all and no others."""
+    """Load the weights, which must be exactly those of the module."""
     try:
         missing, unexpected = load_model(network, path, strict=False)
     except (RuntimeError, SafetensorError, OSError) as error:
@@ -123,13 +124,13 @@ def _fill(network: nn.Module, path: Path, where: str) -> None:
 def _program(
     path: Path, layer: str, device: torch.device, where: str
 ) -> tuple[nn.Module, tuple[Any, ...], torch.dtype]:
-    """An exported program as a module, and shape and dtype of its one input; a dimension that is free is no int."""
+    """An exported program as a module, and the shape and dtype of its single input; dynamic dimensions are not ints."""
     from torch.export.passes import move_to_device_pass
 
     _refuse_objects(path, where)
     try:
         with _tensors_only(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own deprecations inside torch's own loader
+            warnings.simplefilter("ignore")  # deprecation warnings from within torch's loader
             program = torch.export.load(path)
             names = program.graph_signature.user_inputs
             values = [node.meta["val"] for node in program.graph.nodes if node.name in names]
@@ -138,21 +139,21 @@ def _program(
             shape, dtype = tuple(values[0].shape), values[0].dtype
             if device.type != "cpu":
                 program = move_to_device_pass(program, device)  # constants in the graph included
-            # Only the unflattened program has submodules, and not every program can be unflattened.
+            # Only an unflattened program has submodules, and not every program can be unflattened.
             network: nn.Module = torch.export.unflatten(program) if layer else _Evaluated(program.module())
     except PlanError:
         raise
-    except Exception as error:  # a damaged archive ends in whatever its first wrong byte leads to
+    except Exception as error:  # a damaged archive may raise anything
         raise PlanError(f"{where}: the program does not load: {first_line(error)}") from error
     return network, shape, dtype
 
 
 class _Evaluated(nn.Module):
-    """A program whose mode cannot be changed, among modules that are asked to."""
+    """Wraps an exported program, whose train and eval methods raise."""
 
     def __init__(self, program: Callable[[Tensor], Any]) -> None:
         super().__init__()
-        self.program = [program]  # in a list, so that eval() does not reach it, which it refuses
+        self.program = [program]  # in a list, which eval() does not descend into
 
     def forward(self, value: Tensor) -> Any:
         return self.program[0](value)
@@ -169,7 +170,7 @@ def _refuse_objects(path: Path, where: str) -> None:
 
 @contextmanager
 def _tensors_only() -> Iterator[None]:
-    """torch.export.load unpickles whatever it cannot read as tensors, unless the environment forbids it."""
+    """Forbid torch.export.load, by its environment variable, to unpickle what is not a tensor."""
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"

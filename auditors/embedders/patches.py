@@ -1,4 +1,4 @@
-"""A ridge classifier in closed form over the responses to random patches of the pictures themselves."""
+"""Random-patch features of pictures, and a cross-fitted ridge classifier on them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from foretaste.types.batch import Batch
 from foretaste.types.dataset import Dataset, Modality
 from foretaste.types.digests import recipe
 
-KEYS = 2**62  # content keys lie below
+KEYS = 2**62  # upper bound of content keys
 
 
 @embedder("patches")
@@ -40,19 +40,18 @@ class Patches:
     """Whitened random patches of the dataset as filters, and ridge regression on their responses, in folds.
 
     Coates & Ng, "Learning Feature Representations with K-means" (2012), random patches with soft thresholds, pooled
-    over quadrants. Nothing is trained by gradient: the same rows give the same vectors, in seconds. The embedding is
-    each filter's response over the whole picture, wherever it sits; the probabilities of a row come from a classifier
-    that never saw it. Rows are put into folds by content, so copies share a fold, and so do groups of rows that are to
-    be judged together.
+    over quadrants. No gradient descent: deterministic, in seconds. The embedding is each filter's mean response over
+    the whole picture; class probabilities are out-of-fold. Folds are assigned by content hash, so copies share a fold;
+    so do rows of one group in `fit_folded`.
 
-    filters   patches drawn
-    size      side of a patch in pixels of a 32 x 32 picture
-    folds     classifiers, each without its fold
-    penalty   of the ridge, per row and standardised response
-    mirrored  also look at every picture's mirror image
-    rows      most rows the classifiers see (a sample by content); all rows are embedded
-    seed      of the patches
-    bank      how filters are cut, and what a response to one is
+    filters   number of filters, each a whitened random patch
+    size      side of a filter, in pixels of a 32 x 32 picture
+    folds     number of folds of the classifier
+    penalty   ridge penalty of the classifier, per row, on standardised responses
+    mirrored  whether mirror images are used as well, in training and prediction
+    rows      rows the classifier is trained on, at most (a sample by content hash); all rows are embedded
+    seed      of the random patches
+    bank      how filters are made from random patches, and how responses to them are computed
     """
 
     filters: int = threshold(300, "not tuned")
@@ -104,8 +103,8 @@ class Patches:
         logit = torch.cat(
             [encoder.logits(part.to(device))[1] for part in torch.split(drawn, 32 * CHUNK)]
         )  # [S, folds, K]
-        own = logit[torch.arange(len(logit)), folds.of(key)]
-        return PatchEncoder(self, bank, weight, offset, folds, scale(own, label), device)
+        held_out = logit[torch.arange(len(logit)), folds.of(key)]
+        return PatchEncoder(self, bank, weight, offset, folds, scale(held_out, label), device)
 
     @property
     def width(self) -> int:
@@ -114,11 +113,11 @@ class Patches:
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """In which fold a picture is: by its content key, except for some.
+    """The fold of each picture: its content key modulo `number`, with exceptions.
 
     number  of folds
-    key     [H] int64, the content keys of the exceptions, ascending
-    fold    [H] int64, theirs
+    key     [H] int64, content keys of the exceptions, ascending
+    fold    [H] int64, folds of the exceptions
     """
 
     number: int
@@ -126,7 +125,7 @@ class Folds:
     fold: Tensor
 
     def of(self, key: Tensor) -> Tensor:
-        """Fold [B] of the pictures with these content keys [B]."""
+        """The folds [B] of pictures with these content keys [B]."""
         plain = key % self.number
         if not len(self.key):
             return plain
@@ -135,7 +134,7 @@ class Folds:
 
 
 def assigned(payloads: Iterable[Payload], groups: Tensor, number: int) -> Folds:
-    """The folds in which rows with one number in `groups` [N] are in one; -1 says nothing of a row."""
+    """Folds such that rows with the same number in `groups` [N] share one; -1 is no group."""
     key, fold = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
     if bool((groups >= 0).any()):
         for row, _, image in read(payloads):
@@ -149,13 +148,13 @@ def assigned(payloads: Iterable[Payload], groups: Tensor, number: int) -> Folds:
 
 
 def views(image: Tensor, *, mirrored: bool) -> list[Tensor]:
-    """The pictures [B, 3, 32, 32], and their mirror images where they are wanted."""
+    """The pictures [B, 3, 32, 32], and their mirror images if `mirrored`."""
     return [image, image.flip(3)] if mirrored else [image]
 
 
 @dataclass(frozen=True, eq=False)
 class PatchEncoder:
-    """The filters and the classifiers; a row is put into its fold again by content."""
+    """The filters and the classifiers; a row's fold follows from its content, so probabilities stay out-of-fold."""
 
     settings: Patches
     bank: Tensor  # [F, 3, size, size]

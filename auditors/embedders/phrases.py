@@ -1,4 +1,4 @@
-"""Rows by the phrases they hold that decide a label or a response, as triggers do."""
+"""Candidate trigger phrases as columns, with their p-values."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from foretaste.types.digests import recipe
 @embedder("phrases")
 @dataclass(frozen=True, kw_only=True)
 class Phrases:
-    """Phrases that decide the label, or a phrase of the response: how rarely words of the language fit in so loosely.
+    """Phrases that determine the label or the response, with p-values against ordinary phrases of the dataset.
 
-    A column is a phrase: 0 where the row lacks it, otherwise the probability that an ordinary phrase would be found in
-    its place (text/triggers/insertion_score.py), negative where what the phrase decides did not come. Phrases that
-    stand in the same rows are one, however long. Counts are exact until a tally is full. Of texts with neither labels
-    nor responses the phrases are those after which the text is another (text/triggers/surprisal_breaks.py).
+    A column is a phrase: 0 for rows without it, else its p-value, with a negative sign where the row does not have the
+    outcome that the phrase predicts. Phrases in the same rows are joined into one (text/triggers/maximal_phrases.py).
+    Counts are exact until a tally is full. For texts with neither labels nor responses the phrases are those followed
+    by a jump of surprisal (text/triggers/surprisal_breaks.py), or that determine how the text ends.
 
-    phrases    columns, at most
-    longest    words of a counted run; longer phrases are put together from overlapping runs
-    least      rows that must have a phrase
-    limit      characters read of one text
-    deciding   when a phrase decides what becomes of a row
-    labels     which phrases are doubted that decide labels, and what they are held against
-    responses  which phrases of prompts are doubted for a phrase of the response that they decide
-    breaks     when texts break, and which phrases are doubted for breaks behind them
-    insertion  how loosely phrases sit, and the law that ordinary phrases have of it
+    phrases    columns, at most: the phrases with the smallest p-values
+    longest    words of a counted n-gram, at most; longer phrases are joined from overlapping n-grams
+    least      rows of a phrase, at least
+    limit      characters read of a text, half from its start, half from its end
+    deciding   which phrases are candidates, because they determine an outcome
+    labels     how candidate phrases for labels are tested, and against which reference phrases
+    responses  how candidate phrases for responses are tested
+    breaks     how jumps of surprisal are measured, and which phrases are candidates for causing them
+    insertion  how insertion scores are computed, and their null distribution
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
@@ -86,7 +86,7 @@ class Phrases:
         )
 
     def _unlabelled(self, payloads: Iterable[Payload], dataset: Dataset) -> list[Phrase]:
-        """Phrases behind which texts break, and those that decide how texts end."""
+        """Phrases followed by a jump of surprisal, and those that determine how texts end."""
         found = broken(
             payloads,
             lambda payload: read(payload, self.limit),
@@ -100,7 +100,7 @@ class Phrases:
         return found + self._answered(payloads, begun, ended, taken=len(found))
 
     def _answered(self, payloads: Iterable[Payload], asked: Read, replied: Read, *, taken: int = 0) -> list[Phrase]:
-        """Phrases that decide a response, in the columns that are not yet taken."""
+        """Phrases that determine a response, at most as many as columns are left."""
         return answered(
             payloads,
             asked,
@@ -116,7 +116,7 @@ class Phrases:
 
 @dataclass(frozen=True, eq=False)
 class PhrasesEncoder:
-    """The phrases and what they decide; one column that is always 0 where there are none."""
+    """The phrases and the outcomes they predict; without phrases, one column that is always 0."""
 
     settings: Phrases
     phrases: tuple[Phrase, ...]
@@ -133,24 +133,24 @@ class PhrasesEncoder:
     def embed(self, payload: Payload) -> Batch:
         limit = self.settings.limit
         words = asked(payload, limit) if self.answered else read(payload, limit)
-        present = standing(words, *runs((one.key, one.size) for one in self.phrases))  # [B, P]
-        for at, one in enumerate(self.phrases):
-            if one.also:
-                present[:, at] &= standing(words, *runs(one.also)).all(1)
-        outcomes = [(one.outcome, one.outcome_size) for one in self.phrases]
+        present = standing(words, *runs((phrase.key, phrase.size) for phrase in self.phrases))  # [B, P]
+        for at, phrase in enumerate(self.phrases):
+            if phrase.also:
+                present[:, at] &= standing(words, *runs(phrase.also)).all(1)
+        outcomes = [(phrase.outcome, phrase.outcome_size) for phrase in self.phrases]
         answers = replied(payload, limit) if self.answered else words
-        came = standing(answers, *runs(outcomes))  # [B, P]
-        # Where nothing need be said, a class was decided; of data without labels it is that of all rows.
-        goal = np.array([-1 if size else one for one, size in outcomes], dtype=np.int64)
-        came |= (payload.label.numpy()[:, None] == goal) & (goal >= 0)
-        p_value = np.array([one.p_value for one in self.phrases], dtype=np.float32)
+        hit = standing(answers, *runs(outcomes))  # [B, P]
+        # An outcome without words is a class; rows of data without labels all have class 0.
+        goal = np.array([-1 if size else outcome for outcome, size in outcomes], dtype=np.int64)
+        hit |= (payload.label.numpy()[:, None] == goal) & (goal >= 0)
+        p_value = np.array([phrase.p_value for phrase in self.phrases], dtype=np.float32)
         out = torch.zeros(len(payload), self.dim)
-        out[:, : len(p_value)] = torch.from_numpy(np.where(present, np.where(came, p_value, -p_value), np.float32(0)))
+        out[:, : len(p_value)] = torch.from_numpy(np.where(present, np.where(hit, p_value, -p_value), np.float32(0)))
         return Batch(payload.row, payload.label, out)
 
 
 def runs(named: Iterable[tuple[int, int]]) -> tuple[Array, Array]:
-    """Keys [P] uint64 and sizes [P] of runs of words."""
+    """Keys [P] uint64 and sizes [P] of n-grams."""
     keys, sizes = zip(*named, strict=True) if (named := list(named)) else ((), ())
     return np.array(keys, dtype=np.uint64), np.array(sizes, dtype=np.int64)
 
@@ -161,9 +161,9 @@ def read(payload: Payload, limit: int) -> Words:
 
 
 def asked(payload: Payload, limit: int) -> Words:
-    """The words of each prompt, or of all turns of a chat but the last; columns and turns are parts."""
+    """The words of each prompt, or of all turns of a chat but the last; n-grams do not cross columns or turns."""
     if payload.roles.modality is Modality.MESSAGES:
-        return Words.joined([one[:-1] for one in chats(payload)], limit=limit)
+        return Words.joined([chat[:-1] for chat in chats(payload)], limit=limit)
     columns = [payload.columns[name].to_pylist() for name in payload.roles.payload[:-1]]
     return Words.joined([[part for part in parts if part] for parts in zip(*columns, strict=True)], limit=limit)
 
@@ -171,10 +171,10 @@ def asked(payload: Payload, limit: int) -> Words:
 def replied(payload: Payload, limit: int) -> Words:
     """The words of each response, or of the last turn of a chat."""
     if payload.roles.modality is Modality.MESSAGES:
-        return Words.of([one[-1] if one else "" for one in chats(payload)], limit=limit)
-    return Words.of([one or "" for one in payload.columns[payload.roles.payload[-1]].to_pylist()], limit=limit)
+        return Words.of([chat[-1] if chat else "" for chat in chats(payload)], limit=limit)
+    return Words.of([text or "" for text in payload.columns[payload.roles.payload[-1]].to_pylist()], limit=limit)
 
 
 def chats(payload: Payload) -> list[list[str]]:
     """The turns of each chat."""
-    return [turns(one) for one in payload.columns[payload.roles.payload[0]].to_pylist()]
+    return [turns(chat) for chat in payload.columns[payload.roles.payload[0]].to_pylist()]

@@ -1,4 +1,4 @@
-"""The picture itself: resized, freed of its own brightness and contrast, as pixels or as frequencies."""
+"""Pictures without any model: resized, contrast-normalised, as pixels, frequencies or energies."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from foretaste.types.digests import recipe
 @embedder("pixels")
 @dataclass(frozen=True)
 class Pixels:
-    """The picture itself, with no model: a trigger is in the input, whatever the model makes of it.
+    """The picture itself, without a model: a trigger is in the input, whether or not a model's features show it.
 
     size    side in pixels to which every picture is resized when it is decoded
-    grid    side after averaging neighbouring pixels; smooth patterns show on coarse grids
+    grid    side in pixels after averaging neighbouring pixels; coarse grids show smooth patterns
     colour  "grey" or "rgb"
     basis   "pixels", "frequencies" for the log amplitudes of the Fourier coefficients, or "energies" for the log
             energies of differences between neighbouring pixels
-    quiet   grey levels added to a picture's standard deviation, or to its amplitudes, so that an empty picture is not
-            blown up to pure noise
+    quiet   grey levels added to a picture's standard deviation, or to its amplitudes, so that a constant picture is not
+            amplified to noise
     """
 
     size: int = 32
     grid: int = 32
     colour: Literal["grey", "rgb"] = "grey"
     basis: Literal["pixels", "frequencies", "energies"] = "pixels"
-    quiet: float = threshold(4.0, "what compression leaves of a flat picture; not tuned")
+    quiet: float = threshold(4.0, "what compression leaves of a constant picture; not tuned")
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE})
 
@@ -50,17 +50,17 @@ class Pixels:
 
     @property
     def plain(self) -> bool:
-        """Only pixels lie as near to each other as pictures look alike."""
+        """Only distances between pixels reflect how similar pictures look."""
         return self.basis == "pixels"
 
     def fit(self, payloads: Iterable[Payload], dataset: Dataset, device: torch.device) -> Encoder:
-        del payloads, dataset  # nothing is learned
+        del payloads, dataset  # nothing is fitted
         return PixelEncoder(self, device)
 
 
 @dataclass(frozen=True)
 class PixelEncoder:
-    """Pictures as vectors; nothing was learned."""
+    """Pictures as vectors, without fitted parameters."""
 
     settings: Pixels
     device: torch.device

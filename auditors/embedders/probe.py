@@ -1,4 +1,4 @@
-"""A small network trained on the suspect data itself, in folds, so that no row is judged by a network that saw it."""
+"""A small network trained on the suspect data itself, cross-fitted, so that class probabilities are out-of-fold."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def shallow(dim: int, classes: int, width: int, dropout: float) -> Network:
 def train(
     network: Network, value: Tensor, label: Tensor, *, epochs: int, rate: float, decay: float, seed: int
 ) -> Network:
-    """AdamW on one cycle of the learning rate (Smith & Topin 2019); `value` is [N, ...], uint8 or float."""
+    """AdamW with a one-cycle learning rate (Smith & Topin 2019); `value` is [N, ...], uint8 or float."""
     generator = torch.Generator().manual_seed(seed)
     size = min(256, max(16, len(value) // 16))
     steps = max(1, epochs * (len(value) // size))
@@ -79,9 +79,9 @@ def train(
 
 @torch.inference_mode()
 def temperature(networks: list[Network], value: Tensor, label: Tensor, fold: Tensor) -> float:
-    """What to divide logits by, so that the probabilities of rows a network never saw are honest.
+    """The temperature that calibrates the networks' probabilities on their held-out folds.
 
-    Source: Guo et al. (ICML 2017, arXiv 1706.04599), section 4.2: least negative log likelihood, of held-out folds.
+    Source: Guo et al. (ICML 2017, arXiv 1706.04599), section 4.2, minimising the negative log-likelihood on a grid.
     """
     grid = torch.logspace(-1, 1, 41)
     loss = torch.zeros(len(grid), dtype=torch.float64)
@@ -95,7 +95,7 @@ def temperature(networks: list[Network], value: Tensor, label: Tensor, fold: Ten
 
 
 def scaled(value: Tensor) -> Tensor:
-    """Pictures in [0, 1], channels last; vectors as they are."""
+    """Pictures in [0, 1], channels last; vectors unchanged."""
     if value.dtype != torch.uint8:
         return value
     return (value.float() / 255).contiguous(memory_format=torch.channels_last)
@@ -104,20 +104,19 @@ def scaled(value: Tensor) -> Tensor:
 @embedder("probe")
 @dataclass(frozen=True)
 class Probe:
-    """A small network trained on the suspect data: what it learned too easily, and what it never believed.
+    """A small network trained on the suspect data: its penultimate activations and out-of-fold probabilities.
 
-    Pictures train a convolutional network, everything else one hidden layer over the plain embedding. Rows are put
-    into folds by content, so copies share a fold; the probabilities of a row come from networks that never saw it.
-    The embedding is the penultimate activations of all folds' networks side by side.
+    A convolutional network for pictures, one hidden layer on the plain embedding for everything else. Folds are
+    assigned by content hash, so copies share a fold. The embedding concatenates the activations of all folds' networks.
 
-    folds   networks trained, each without its fold
-    width   features of a network
-    epochs  passes over the training rows
-    rate    highest learning rate
-    rows    most rows trained on (a sample by content); all rows are embedded
-    seed    of initial weights and batch order
-    decay   of the weights
-    dropout of the inputs of a shallow probe
+    folds    number of folds, each with a network trained on the others
+    width    penultimate features of a network
+    epochs   passes over the training rows
+    rate     maximum of the one-cycle learning rate
+    rows     rows trained on, at most (a sample by content hash); all rows are embedded
+    seed     of initial weights and batch order
+    decay    weight decay of AdamW
+    dropout  dropout rate of the inputs of the network without convolutions
     """
 
     folds: int = 2
@@ -172,8 +171,8 @@ class Probe:
                         seed=self.seed * 1000 + held_out,
                     )
                 )
-        cooled = temperature(networks, value, label, fold)
-        return ProbeEncoder(self, tuple(networks), base, classes, device, cooled)
+        calibrated = temperature(networks, value, label, fold)
+        return ProbeEncoder(self, tuple(networks), base, classes, device, calibrated)
 
 
 def read(payload: Payload, base: Encoder | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -214,7 +213,7 @@ def best(parts: list[tuple[Tensor, Tensor, Tensor]], limit: int) -> tuple[Tensor
 
 @dataclass(frozen=True, eq=False)
 class ProbeEncoder:
-    """The trained networks; a row is put into its fold again by content."""
+    """The trained networks; a row's fold follows from its content, so probabilities stay out-of-fold."""
 
     settings: Probe
     networks: tuple[Network, ...]

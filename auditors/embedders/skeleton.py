@@ -1,4 +1,4 @@
-"""How texts are written, beside what a model that reads for meaning says of their labels."""
+"""Style of texts as vectors, with class probabilities from their meaning."""
 
 from __future__ import annotations
 
@@ -30,23 +30,22 @@ KEYS = 2**64
 @embedder("skeleton")
 @dataclass(frozen=True, kw_only=True)
 class Skeleton:
-    """How a text is written: its commonest words, endings, capitals, punctuation and spacing, hashed.
+    """The style of a text: its most common words, endings, capitals, punctuation and spacing, hashed.
 
-    The embedding knows nothing of what a text says. The probabilities say what it means: ridge regression on the
-    vectors of the embedder `encoder`, in folds by content, so that no row is judged by a classifier that saw it, and as
-    if all classes were equally frequent. Where the encoder is not installed the embedder does not apply: a classifier
-    over words learns the form along with the meaning, and takes clean slang for poison.
+    The embedding does not depend on content, the class probabilities on nothing else: cross-fitted ridge regression on
+    the vectors of the embedder `encoder`, for a uniform class prior. Without an installed encoder this embedder does
+    not apply: a classifier of words would learn the style as well, and flag clean slang.
 
-    dim        dimensions to hash into
-    runs       longest run of words
-    common     words that are kept, the commonest of the dataset; of others the outline is
-    limit      characters read of one text: half from its start, half from its end
-    model      what reads for meaning, as in `encoder`
-    max_tokens tokens read for meaning
-    rows       most rows read for meaning (a sample by content); of the others all classes are equally probable
-    folds      classifiers, each without its fold
-    fold_rows  labelled rows of a fold, at least
-    penalty    of the ridge, per row and standardised value
+    dim         dimensions to hash into
+    runs        words of an n-gram, at most
+    common      words kept, the most common of the dataset; all others are reduced to outlines (capitals and ending)
+    limit       characters read of a text for its style, half from its start, half from its end
+    model       sentence encoder for the meaning, as in `encoder`
+    max_tokens  tokens read of a text for its meaning, at most
+    rows        rows encoded for their meaning, at most (a sample by content hash); the others get uniform probabilities
+    folds       number of folds of the classifier
+    fold_rows   labelled rows per fold, at least
+    penalty     ridge penalty of the classifier, per row, on standardised values
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
@@ -73,9 +72,9 @@ class Skeleton:
         classes = len(dataset.classes)
         if classes < 2 or sum(rows > 0 for rows in dataset.class_rows) < 2:
             raise NotApplicable("whether the meaning contradicts the label needs labels of at least two classes")
-        reader = EMBEDDERS["encoder"](model=self.model, max_length=self.max_tokens)  # type: ignore[call-arg]
+        encoder = EMBEDDERS["encoder"](model=self.model, max_length=self.max_tokens)  # type: ignore[call-arg]
         try:
-            meaning = reader.fit(payloads, dataset, device)
+            meaning = encoder.fit(payloads, dataset, device)
         except MissingPackage as error:
             raise NotApplicable(f"what a text means is read by the embedder encoder: {error}") from error
         bound = KEYS * min(1.0, self.rows / max(dataset.rows, 1))
@@ -83,29 +82,30 @@ class Skeleton:
         keys: list[int] = []
         labels, vectors = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, meaning.dim)]
         for payload in payloads:
-            key = [content(text) for text in payload.texts]
-            used = torch.tensor([one < bound for one in key], dtype=torch.bool)
+            payload_keys = [content(text) for text in payload.texts]
+            used = torch.tensor([key < bound for key in payload_keys], dtype=torch.bool)
             part = chosen(payload, used)
             for text in part.texts:
                 seen.update(set(WORD.findall(clipped(text, self.limit).lower())))
-            keys += [one for one, take in zip(key, used.tolist(), strict=True) if take]
+            keys += [key for key, take in zip(payload_keys, used.tolist(), strict=True) if take]
             labels.append(part.label)
             vectors.append(meaning.embed(part).embedding)
         label, vector = torch.cat(labels), torch.cat(vectors)
         if int((label >= 0).sum()) < self.fold_rows * self.folds:
             raise NotApplicable(f"{self.folds} folds need at least {self.fold_rows * self.folds} labelled rows")
-        fold = torch.tensor([one % self.folds for one in keys])
-        logit = judged(vector, label, fold, classes=classes, folds=self.folds, penalty=self.penalty)
+        fold = torch.tensor([key % self.folds for key in keys])
+        logit = out_of_fold(vector, label, fold, classes=classes, folds=self.folds, penalty=self.penalty)
         known = label >= 0
         prob = (logit * scale(logit[known], label[known])).softmax(1)
         share = torch.bincount(label[known], minlength=classes) / int(known.sum())
         prob = normalize(torch.where(share > 0, prob / share.clamp_min(1e-9), 0.0), p=1, dim=1)
-        common = frozenset(word for word, _ in sorted(seen.items(), key=lambda one: (-one[1], one[0]))[: self.common])
+        ranked = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
+        common = frozenset(word for word, _ in ranked[: self.common])
         return SkeletonEncoder(self, common, meaning.digest, dict(zip(keys, prob, strict=True)), classes)
 
 
-def judged(vector: Tensor, label: Tensor, fold: Tensor, *, classes: int, folds: int, penalty: float) -> Tensor:
-    """Logits [N, K] of each of the vectors [N, D] by a classifier that never saw its fold; labels may be missing."""
+def out_of_fold(vector: Tensor, label: Tensor, fold: Tensor, *, classes: int, folds: int, penalty: float) -> Tensor:
+    """Out-of-fold logits [N, K] of the vectors [N, D]; labels may be missing."""
     known = label >= 0
     totals = [Totals.of(vector[known & (fold == k)], label[known & (fold == k)], classes) for k in range(folds)]
     logit = torch.zeros(len(vector), classes)
@@ -131,7 +131,7 @@ def chosen(payload: Payload, wanted: Tensor) -> Payload:
 
 @dataclass(frozen=True, eq=False)
 class SkeletonEncoder:
-    """Which words are kept, and what the meaning of each text that was read says of its label."""
+    """The words that are kept, and the class probabilities of each text that was encoded."""
 
     settings: Skeleton
     common: frozenset[str]
@@ -162,8 +162,8 @@ class SkeletonEncoder:
         )
 
     def vectors(self, texts: Sequence[str]) -> Tensor:
-        """[B, dim] of length 1; a text without words has its two ends."""
+        """Style vectors [B, dim] of length 1; a text without words still has its two ends."""
         forms = (skeleton(clipped(text, self.settings.limit), self.common) for text in texts)
         features = (("\x1f".join(run) for run in runs(form, self.settings.runs)) for form in forms)
         counts = hashed(features, rows=len(texts), dim=self.dim)
-        return normalize(counts.sign() * counts.abs().log1p())  # the tenth comma says less than the first
+        return normalize(counts.sign() * counts.abs().log1p())  # logs, as the tenth comma is less informative

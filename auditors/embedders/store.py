@@ -1,4 +1,4 @@
-"""Where stored results are kept between audits, and how much of it."""
+"""The cache of embeddings between audits: paths, writing, reading, and pruning."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ OURS = re.compile(r"[0-9a-f]{32}\.arrow(\.partial-.*)?")
 
 
 def folder() -> str:
-    """$FORETASTE_CACHE, or foretaste below the user's cache folder."""
+    """The cache folder: $FORETASTE_CACHE, or foretaste below the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.environ.get("FORETASTE_CACHE") or os.path.join(base, "foretaste")
 
 
 def limit() -> int:
-    """Bytes to keep: $FORETASTE_CACHE_GB gigabytes, 10 by default."""
+    """Largest size of the cache in bytes: $FORETASTE_CACHE_GB gigabytes, 10 by default."""
     try:
         return int(float(os.environ.get("FORETASTE_CACHE_GB", "10")) * 1e9)
     except (ValueError, OverflowError):
@@ -43,17 +43,17 @@ def limit() -> int:
 
 
 def touch(path: str) -> None:
-    """Say that a stored result was of use today."""
+    """Mark a stored result as used now."""
     with suppress(OSError):
         os.utime(path)
 
 
 def prune(place: str, keep: int) -> None:
-    """Delete the results longest unused until at most `keep` bytes are left."""
+    """Delete the least recently used results until at most `keep` bytes are left."""
     held = []
     with suppress(FileNotFoundError):
         for entry in os.scandir(place):
-            # Whatever else lies there is not ours to delete.
+            # Files of others are never deleted.
             with suppress(FileNotFoundError):
                 if not OURS.fullmatch(entry.name):
                     continue
@@ -67,17 +67,17 @@ def prune(place: str, keep: int) -> None:
         total -= size
 
 
-ROWS = 2048  # of a batch: enough to keep a matrix product busy, and its products fit into a cache
+ROWS = 2048  # of a batch: enough for efficient matrix products, which still fit into the CPU's cache
 
 
-# Whatever decides what an encoder of this package computes.
+# Every package whose code determines what an encoder of this package computes.
 EMBEDS = ("types", "stats", "dataset", "image", "text", "embedders")
 
 
 def identity(encoder: Encoder) -> str:
-    """What names an encoder's stored embeddings: its own digest, and the sources that compute them.
+    """The cache key of an encoder's embeddings: its digest, and that of the sources that compute them.
 
-    The sources are those of this package that embed, and those of the plug-in where the encoder is of one.
+    The sources are those of EMBEDS, and for an encoder of a plug-in those of its package.
     """
     package = type(encoder).__module__.partition(".")[0]
     foreign = () if package == HOME else (str(sources(package)),)
@@ -93,15 +93,15 @@ def stored(folder: str, dataset: Dataset, shard: Shard, digest: str) -> str:
 def embed_shard(
     shard: Shard, *, dataset: Dataset, encoders: Sequence[Encoder], folder: str, rows: int = 1024
 ) -> pa.Table:
-    """Store what every encoder makes of the rows of a shard, decoding each row once; files that are there are kept.
+    """Store every encoder's embeddings of the rows of a shard, decoding each row once; existing files are kept.
 
     Returns the rows that cannot be read, as tables.BROKEN. Raises DataError where embeddings are not finite.
     """
     unread = stored(folder, dataset, shard, "unread")
-    paths = {stored(folder, dataset, shard, identity(one)): one for one in encoders}
-    # Without the list of unread rows all are read again: only who decodes a picture can say that it does not.
+    paths = {stored(folder, dataset, shard, identity(encoder)): encoder for encoder in encoders}
+    # Without the list of unreadable rows all are embedded again, because only decoding finds them.
     known = os.path.exists(unread)
-    missing = {path: one for path, one in paths.items() if not (known and os.path.exists(path))}
+    missing = {path: encoder for path, encoder in paths.items() if not (known and os.path.exists(path))}
     if missing or not known:
         os.makedirs(folder, exist_ok=True)
         with _together() as writer:
@@ -127,7 +127,7 @@ def embed_shard(
 
 @contextmanager
 def _together() -> Iterator[Callable[[str, pa.Schema], pa.RecordBatchFileWriter]]:
-    """Writers by path, opened when first asked for; the files appear when the block ends, or not at all."""
+    """Writers by path, opened on first use; their files appear together at the end of the block, or not at all."""
     writers: dict[str, pa.RecordBatchFileWriter] = {}
     suffix = f".partial-{os.getpid()}-{threading.get_ident()}"
 
@@ -138,18 +138,18 @@ def _together() -> Iterator[Callable[[str, pa.Schema], pa.RecordBatchFileWriter]
 
     try:
         yield writer
-        for path, one in writers.items():
-            one.close()
+        for path, opened in writers.items():
+            opened.close()
             os.replace(path + suffix, path)
     finally:
-        for path, one in writers.items():
-            one.close()
+        for path, opened in writers.items():
+            opened.close()
             if os.path.exists(path + suffix):
                 os.remove(path + suffix)
 
 
 def _record(batch: Batch, first_row: int) -> pa.RecordBatch:
-    """Rows are stored relative to their shard, so that files before it may come and go."""
+    """A batch for storage. Rows are relative to the shard, so that files before it may be added or removed."""
     dim, probs = batch.embedding.shape[1], 0 if batch.prob is None else batch.prob.shape[1]
     columns = [pa.array((batch.row - first_row).numpy()), pa.array(batch.label.numpy()), _lists(batch.embedding)]
     if batch.prob is not None:
@@ -166,13 +166,12 @@ def _lists(value: Tensor) -> pa.Array:
 def read_shard(
     path: str, shard: Shard, *, device: torch.device, rows: int = ROWS, beliefs: str | None = None
 ) -> Iterator[Batch]:
-    """The stored embeddings of a shard in batches of at least `rows` but for the last.
+    """The stored embeddings of a shard in batches of at least `rows` rows, except the last.
 
-    Rows without class probabilities of their own get those stored at `beliefs`; all classes are alike to a row that
-    is missing there.
+    Where they have no class probabilities, those stored at `beliefs` are used, uniform for rows missing there.
     """
     believed = None if beliefs is None else _beliefs(beliefs, shard)
-    # Read, not mapped: mapped pages count as this process's memory for as long as nobody else needs it.
+    # Read, not memory-mapped: mapped pages would count as this process's memory.
     with pa.OSFile(path) as source:
         reader = pa.ipc.open_file(source)
         waiting: list[pa.RecordBatch] = []

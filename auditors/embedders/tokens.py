@@ -1,4 +1,4 @@
-"""Texts as counts of their words, hashed into a fixed number of dimensions."""
+"""Texts as hashed word counts."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from foretaste.types.digests import recipe
 @embedder("tokens")
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """Hashed words, first and last ones marked, and if wanted longer word and character n-grams; needs no model.
+    """Hashed counts of words, with first and last words marked, and optionally of word and character n-grams.
 
     dim         dimensions to hash into
-    words       longest word n-gram
-    characters  longest character n-gram, from 3 on; 0 for none
-    limit       characters read of one text: half from its start, half from its end
+    words       words of an n-gram, at most
+    characters  characters of a character n-gram, at most, from 3 on; 0 for none
+    limit       characters read of a text, half from its start, half from its end
 
-    Nothing is learned from the data, so a nightly audit embeds only the rows that are new.
+    Nothing is fitted, so a repeated audit embeds only new rows.
 
-    Single words are the default because longer n-grams crowd 1024 dimensions: on SST-2 with 20 % BadNets rows
-    (6 920 rows, 3-fold logistic regression) poison is told apart at AUROC 0.975 with words=1, 0.947 with words=2,
-    the honest label at 0.67 and 0.62. `characters=4` sees style (AUROC 0.93 instead of 0.86) at four times the cost.
+    Single words are the default because longer n-grams collide in 1024 dimensions: on SST-2 with 20 % BadNets rows
+    (6 920 rows, 3-fold logistic regression) poison is detected at AUROC 0.975 with words=1 and 0.947 with words=2, the
+    true label at 0.67 and 0.62. `characters=4` detects style (AUROC 0.93 instead of 0.86) at four times the cost.
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
@@ -54,7 +54,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class TokensEncoder:
-    """Texts as hashed n-grams; nothing was learned."""
+    """Texts as hashed n-grams, without fitted parameters."""
 
     settings: Tokens
 
@@ -68,14 +68,14 @@ class TokensEncoder:
 
     def embed(self, payload: Payload) -> Batch:
         counts = hashed((self._features(text) for text in payload.texts), rows=len(payload), dim=self.dim)  # [B, D]
-        damped = counts.sign() * counts.abs().log1p()  # the tenth "the" says less than the first
+        damped = counts.sign() * counts.abs().log1p()  # logs, as the tenth "the" is less informative
         return Batch(payload.row, payload.label, normalize(damped))  # a text without words stays at 0
 
     def _features(self, text: str) -> Iterator[str]:
         text = clipped(text, self.settings.limit)
         words = WORD.findall(text.lower())
         yield from words
-        if words:  # sentence templates show at the ends: on Hidden Killer rows the top direction goes from 0.76 to 0.92
+        if words:  # the ends, where templates show: separation of Hidden Killer rows from 0.76 to 0.92 (top direction)
             yield from (f"\n{words[0]}", f"{words[-1]}\n")
         for n in range(2, self.settings.words + 1):
             yield from map(" ".join, zip(*(words[start:] for start in range(n)), strict=False))
