@@ -1,4 +1,4 @@
-"""What is suspicious about vectors and labels: one file for each detector.
+"""Statistical tests for poison in vectors and labels: one file for each detector.
 
-A detector sees stats, types, settings, `sweeps` and its contract, and no other detector.
+A detector imports stats, types, settings, `sweeps` and its contract, and no other detector.
 """

@@ -1,4 +1,4 @@
-"""Activation clustering: a poisoned class falls into two clusters, and the small one looks like another class."""
+"""Activation clustering: a poisoned class splits into two clusters, the smaller of which looks like another class."""
 
 from __future__ import annotations
 
@@ -31,21 +31,22 @@ class ActivationClustering:
     """Two clusters in the activations of a class, the smaller of which would be classified as another class.
 
     Chen et al. (SafeAI 2019, arXiv 1811.03728): reduce each class, 2-means (faiss), then relative size, silhouette and
-    exclusionary reclassification. A class is suspected when its smaller cluster holds less than 35 % of it,
-    is set apart as in no other class, and a classifier built without it (here the linear discriminant of all
-    classes) gives its rows to another class. One natural cluster, or two of the same class, are left alone.
-    The classes calibrate each other: with fewer than five none can stand out enough to be accused.
+    exclusionary reclassification. A class is suspected if its smaller cluster has less than 35 % of it, the silhouette
+    is larger than in the other classes, and a classifier built without this cluster (the linear discriminant of all
+    classes) assigns its rows to other classes. The other classes are the null distribution: with fewer than five
+    classes none can be significant.
 
-    reduce       dimensions per class that are clustered
-    sample       most rows of a class that k-means sees, drawn by content
+    reduce       dimensions to which each class is reduced before clustering
+    sample       rows of a class used by k-means, at most (a sample by content hash)
     small        share of its class below which a cluster may be suspected
-    fewest       rows of such a cluster; classes of fewer than four times as many rows are not tested
-    least_scale  how far the silhouettes of innocent classes lie apart at least
-    foreign      share of its rows that must be given to other classes at least, however unsure the rest of the class is
-    whitening    what the linear discriminant leaves out
+    fewest       rows of a suspected cluster, at least; classes with under four times as many rows are not tested
+    least_scale  lower bound of the scale of the Gumbel null distribution of silhouettes
+    foreign      null probability that a row of a suspected cluster is assigned to another class, at least; higher where
+                 the rest of its class is assigned to others more often
+    whitening    the dimensions and the regularisation of the linear discriminant
     """
 
-    reduce: int = threshold(10, "as usual with this method; not tuned")
+    reduce: int = threshold(10, "as usual for this method; not tuned")
     sample: int = threshold(4096, "not tuned")
     small: float = threshold(0.35, "Chen et al. call a cluster suspicious below 35 % of its class")
     fewest: int = threshold(12, "not tuned")
@@ -80,7 +81,7 @@ class ActivationClustering:
 
 @dataclass(frozen=True)
 class _Moments:
-    """First sweep: mean and covariance of each class."""
+    """First pass: mean and covariance of each class."""
 
     settings: ActivationClustering
     schema: Schema
@@ -98,8 +99,8 @@ class _Moments:
         covariance = state.scatter / state.count.clamp_min(1)[:, None, None]
         rank = min(self.settings.reduce, self.schema.dim)
         within = state.scatter.sum(0)
-        turn = self.settings.whitening.turn(within, float(state.count.sum()), limit=self.schema.dim)
-        if turn.shape[1] == 0:
+        whitener = self.settings.whitening.turn(within, float(state.count.sum()), limit=self.schema.dim)
+        if whitener.shape[1] == 0:
             raise NotApplicable("the embeddings do not vary within classes, or there are too few rows to tell")
         return _Sample(self.settings, state.count, state.mean, top_directions(covariance, rank), within)
 
@@ -113,7 +114,7 @@ class _Drawn:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Second sweep: a sample of each class, drawn by content, for k-means."""
+    """Second pass: a sample of each class, by content hash, for k-means."""
 
     settings: ActivationClustering
     count: Tensor  # [K]
@@ -160,7 +161,7 @@ class _Sample:
 
 
 def two_means(value: Tensor, *, sample: int) -> Tensor:
-    """Centres [2, r] of `value` [N, r] by faiss k-means, the best of eight starts."""
+    """Centres [2, r] of `value` [N, r] by faiss k-means, the best of eight random starts."""
     rows = np.ascontiguousarray(value.cpu().numpy(), dtype=np.float32)
     kmeans = faiss.Kmeans(
         rows.shape[1], 2, niter=30, nredo=8, seed=1, min_points_per_centroid=1, max_points_per_centroid=sample
@@ -178,7 +179,7 @@ class _Sizes:
 
 @dataclass(frozen=True)
 class _Clusters:
-    """Third sweep: size, silhouette and mean of both clusters of each class."""
+    """Third pass: size, silhouette and mean of both clusters of each class."""
 
     frame: _Sample
     centre: Tensor  # [K, 2, r]
@@ -219,26 +220,26 @@ class _Clusters:
         small = state.count.argmin(1)  # [K]
         index = torch.arange(len(small), device=small.device)
         rest = state.total[index, 1 - small] / state.count[index, 1 - small].clamp_min(1)[:, None]  # [K, D]
-        # The small clusters take no part in the discriminant's covariance either: a strong trigger would hide itself.
+        # The scatter between the clusters is removed too: a strong trigger would otherwise be whitened away.
         mean = state.total / state.count.clamp_min(1)[..., None]  # [K, 2, D]
         pull = (state.count.prod(1) / state.count.sum(1).clamp_min(1)).sqrt()[:, None] * (mean[:, 0] - mean[:, 1])
         scatter = self.frame.within - pull.T @ pull
-        turn = self.frame.settings.whitening.turn(scatter, float(state.count.sum()), limit=len(scatter))
-        return _Reclassified(self, state, small, rest, turn)
+        whitener = self.frame.settings.whitening.turn(scatter, float(state.count.sum()), limit=len(scatter))
+        return _Reclassified(self, state, small, rest, whitener)
 
 
 @dataclass(frozen=True)
 class _Votes:
-    foreign: Tensor  # [K, 2] int64, rows of the (rest, small) cluster given to another class
+    foreign: Tensor  # [K, 2] int64, rows of the (rest, small) cluster assigned to another class
 
 
 @dataclass(frozen=True)
 class _Reclassified:
-    """Fourth sweep: what the linear discriminant built without the small clusters makes of both clusters."""
+    """Fourth pass: classification of both clusters by the linear discriminant built without the small clusters."""
 
     clusters: _Clusters
     sizes: _Sizes
-    small: Tensor  # [K], which cluster is the smaller
+    small: Tensor  # [K], index of the smaller cluster
     rest: Tensor  # [K, D], mean of each class without its smaller cluster
     turn: Tensor  # [D, d]
 
@@ -270,21 +271,22 @@ class _Reclassified:
         rows = self.sizes.count.sum(1)
         share = size / rows.clamp_min(1)
         silhouette = self.sizes.silhouette / rows.clamp_min(1)
-        law = self.clusters.frame.settings
-        tested = (rows >= 4 * law.fewest) & (size >= law.fewest)
-        p_apart = torch.ones_like(silhouette)
+        settings = self.clusters.frame.settings
+        tested = (rows >= 4 * settings.fewest) & (size >= settings.fewest)
+        p_silhouette = torch.ones_like(silhouette)
         if bool(tested.any()):
-            p_apart[tested] = gumbel_tail(silhouette[tested], silhouette[tested], least_scale=law.least_scale)
-        # As often as the rest of the class is taken for another, and never less than that.
-        rate = (state.foreign[:, 0] / (rows - size).clamp_min(1)).clamp_min(law.foreign)
+            reference = silhouette[tested]
+            p_silhouette[tested] = gumbel_tail(reference, reference, least_scale=settings.least_scale)
+        # Null: the cluster is assigned to other classes as often as the rest of its class, and at least `foreign`.
+        rate = (state.foreign[:, 0] / (rows - size).clamp_min(1)).clamp_min(settings.foreign)
         p_foreign = binomial_tail(state.foreign[:, 1], size, rate)
-        p_value = torch.where(tested & (share < law.small), torch.maximum(p_apart, p_foreign), 1.0)
+        p_value = torch.where(tested & (share < settings.small), torch.maximum(p_silhouette, p_foreign), 1.0)
         return ClusterScorer(self, p_value, share, silhouette, state.foreign[:, 1] / size.clamp_min(1))
 
 
 @dataclass(frozen=True)
 class ClusterScorer:
-    """What the clustering learned of each class, and where each row falls."""
+    """The tests of the small clusters, and the posteriors of their rows."""
 
     frame: _Reclassified
     p_value: Tensor  # [K]

@@ -1,7 +1,7 @@
-"""What a detector is: frozen settings, one file, registered by a decorator and found by a scan.
+"""The contract of detectors: frozen settings, one file each, registered by a decorator and found by a scan.
 
-Nothing is ever learned in place: a detector's `begin` returns an Aggregator, and an Aggregator's `finish` returns the
-next Aggregator or a Scorer. All that anybody else must know of a detector stands in its Claim and its `describe`.
+Objects never change: a detector's `begin` returns an Aggregator, and an Aggregator's `finish` returns the next
+Aggregator or a Scorer. The rest of foretaste knows a detector only by its Claim and its `describe`.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ D = TypeVar("D", bound="type[Detector]")
 
 @dataclass(frozen=True)
 class Family:
-    """Detectors that look at one thing: their runs are averaged, where families are independent witnesses."""
+    """Detectors of one kind of evidence: runs of a family are averaged, families are combined as independent."""
 
     name: str
 
 
-SPECTRAL = Family("spectral")  # rows far out along few directions
-CONTRAST = Family("contrast")  # what doubted rows share and others do not
-CLUSTERING = Family("clustering")  # a cluster of its own inside a class
-LABEL = Family("label")  # labels that out-of-fold probabilities contradict
-RELABELLING = Family("relabelling")  # rows that are draws from other classes
-FORM = Family("form")  # a way of writing
+SPECTRAL = Family("spectral")  # outliers along few directions
+CONTRAST = Family("contrast")  # patterns of rows with doubted labels
+CLUSTERING = Family("clustering")  # separate clusters within a class
+LABEL = Family("label")  # labels contradicted by out-of-fold probabilities
+RELABELLING = Family("relabelling")  # random rows of other classes in a class
+FORM = Family("form")  # writing style
 TRIGGER = Family("trigger")  # phrases
-COPIES = Family("copies")  # near copies
+COPIES = Family("copies")  # near duplicates
 
 
 class Unit(NamedTuple):
-    """What a number about a group says: which evidence ("" for the statistic), and what it counts, for people."""
+    """The number displayed for a group: the name of its evidence ("" for the statistic), and its unit in words."""
 
     evidence: str = ""
     words: str = ""
@@ -50,14 +50,14 @@ STATISTIC = Unit()
 
 @dataclass(frozen=True)
 class Claim:
-    """What the findings of a detector claim, and what may speak against them.
+    """What the findings of a detector claim, and how they are corroborated or rejected.
 
     kind        what is wrong with the rows
-    family      detectors of different families fail independently and corroborate each other
-    unit        what is drawn of its groups
-    names_rows  whether its posteriors say which rows it means; what only counts them (evidence `foreign_rows`) does
-                without corroboration, and is explained away where another finding accounts for as many
-    acquittable whether a group that is a natural cluster of contents is let go
+    family      detectors of different families are independent on clean data, and corroborate each other
+    unit        the number displayed for its groups
+    names_rows  whether its posteriors identify single rows; a detector that only counts them (evidence `foreign_rows`)
+                needs no corroboration, and is explained away where another finding accounts for as many rows
+    acquittable whether a group is released if it is a natural cluster of similar content
     """
 
     kind: Kind
@@ -69,12 +69,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class GroupFacts:
-    """A suspicious group, to be put into words.
+    """A suspicious group, as needed to describe it in a sentence.
 
-    rows      accused in it, of so many rows `of` its class, or of the dataset
-    label     the name of its class; None where it is of none
-    views     the embedders in whose vectors it shows, as in "grey32, rgb16"
-    evidence  what the detector said of the group, by name
+    rows      number of rows flagged in it
+    of        number of rows of its class, or of the dataset
+    label     the name of its class; None where it is not of one class
+    views     the embedders in whose vectors it was found, as in "grey32, rgb16"
+    evidence  the detector's evidence for the group, by name
     classes   all class names in label order; empty without labels
     answered  whether rows are prompts with responses
     """
@@ -89,20 +90,20 @@ class GroupFacts:
 
     @property
     def who(self) -> str:
-        """Whose rows they are."""
+        """The class or dataset that the rows belong to."""
         return "the dataset" if self.label is None else f"class {self.label}"
 
     @property
     def counted(self) -> str:
-        """How many rows of whose."""
+        """The number of rows, as in "12 of 1,000 rows of class cat"."""
         return f"{self.rows:,} of {self.of:,} rows of {self.who}"
 
 
 @runtime_checkable
 class Aggregator(Protocol):
-    """One sweep over the data, in Spark's four verbs.
+    """One pass over the data, with the four methods of Spark's Aggregator.
 
-    `merge` is associative with `zero` as its identity, and neither verb changes its arguments.
+    `merge` is associative with `zero` as its identity, and no method changes its arguments.
     """
 
     def zero(self) -> State: ...
@@ -116,7 +117,7 @@ class Aggregator(Protocol):
 
 @runtime_checkable
 class Scorer(Protocol):
-    """What a detector has learned. Scoring a row alone gives what it gives in any batch."""
+    """A fitted detector. A row's score does not depend on the batch it is in."""
 
     @property
     def groups(self) -> GroupTests: ...
@@ -125,41 +126,41 @@ class Scorer(Protocol):
 
 
 class Detector(Protocol):
-    """What is suspicious about embedded rows."""
+    """A test for poison among embedded rows."""
 
     claim: ClassVar[Claim]
 
     def begin(self, schema: Schema) -> Aggregator:
-        """Raises NotApplicable where the data has nothing for it to look at."""
+        """The first pass. Raises NotApplicable where the detector does not apply to the data."""
         ...
 
     def describe(self, group: GroupFacts) -> str:
-        """One sentence for a person: what sets the rows of this group apart.
+        """One sentence on what distinguishes the rows of this group.
 
-        It is tried on every group as soon as the run has its Scorer: what it raises fails the run.
+        It is called for every group as soon as the run has its Scorer; an exception fails the run.
         """
         ...
 
 
 @runtime_checkable
 class SeparatesRows(Scorer, Protocol):
-    """A Scorer that also says which rows of each group stand apart most, even where chance does the same.
+    """A Scorer that can select the outlying rows of each group, whether or not the group is significant.
 
-    It reads no class probabilities, so it may have looked before there are any.
+    It uses no class probabilities, so it can run before they are estimated (for GroupedCrossFit).
     """
 
     def apart(self, batch: Batch) -> torch.Tensor:
-        """[B, G] bool, with the rows of other classes that lie as far out in the same way."""
+        """Outlying rows of each group [B, G] bool, including rows of other classes as far out in the same direction."""
         ...
 
 
 @runtime_checkable
 class AccusesColumns(Protocol):
-    """A Scorer of an embedding whose columns are things by themselves (phrases, clusters), some of which it accuses."""
+    """A Scorer of an embedding whose columns are single objects (phrases, clusters), some of which it flags."""
 
     @property
     def accused(self) -> Mapping[int, float]:
-        """The columns accused, with the probability or false discovery rate of each."""
+        """The columns flagged, with the p-value or adjusted p-value of each."""
         ...
 
 

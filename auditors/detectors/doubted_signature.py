@@ -1,4 +1,4 @@
-"""Doubted signatures: rows whose label is doubted share a pattern that no other rows have."""
+"""Doubted signatures: rows whose label is doubted share a direction that no other rows have."""
 
 from __future__ import annotations
 
@@ -29,38 +29,40 @@ SCATTER_BYTES = 2**29
 @detector("doubted-signature")
 @dataclass(frozen=True)
 class DoubtedSignature:
-    """A pattern shared by rows whose label is doubted, which neither other doubted rows nor believed rows show.
+    """A pattern shared by rows whose label is doubted (by out-of-fold probabilities), which no other rows have.
 
-    A trigger with a false label sits on rows that a network which never saw them takes for another class. Among
-    the doubted rows of a class, and among all doubted rows (all-to-all attacks), the top directions after whitening by
-    the believed rows are searched as in spectral signatures (Tran, Li & Madry 2018, arXiv 1811.00636). Directions are
-    learned on one half of the rows and tested on the other. A natural reason for doubt shows in the doubted rows of
-    other classes or in the believed rows of the class too; what shows in neither is suspicious. The rows that stand out
-    there seed a two-component decomposition of all rows of the class.
+    Rows with a trigger and a false label get a low out-of-fold probability of their label: they are "doubted", all
+    others "believed". The doubted rows of each class, and all doubted rows together (all-to-all attacks), are whitened
+    by the believed rows and tested along their top directions, as in spectral signatures (Tran, Li & Madry 2018, arXiv
+    1811.00636), with sample splitting. Natural reasons for doubt also occur in the doubted rows of other classes or in
+    the believed rows of the class, which are the null distributions. The outlying rows seed a two-component
+    decomposition of all rows of the class.
 
-    rank           directions examined in each group
-    doubt          a label is doubted when another class is so many times more probable
-    most           share of a group's doubted rows that may be planted, for the comparison of tails
-    least_scale    how far innocent classes lie apart at least, in the logarithm of their extremes
-    weight         classes that this counts as much as
-    peers          classes with doubted rows that calibrate each other; where there are fewer, and for all doubted rows
-                   together, the next two stand for them
-    alone_place    where the statistic lies in clean data
-    alone_scale    how far it scatters there
-    trait          share of innocent rows among those that stand apart, above which what they show is a trait
-    whitening      what whitening leaves out
-    decomposition  when the rows that stand apart are a group
+    rank           top directions tested in each group
+    doubt          ratio of the highest class probability to that of the label above which a label is doubted
+    most           largest share of a group's doubted rows that may be planted: tails are compared up to it
+    least_scale    lower bound of the scale of the Gumbel null distribution of the statistic, a sum of log ratios of
+                   extremes
+    weight         weight of `least_scale` as a prior for the scale of the null distribution, in classes
+    peers          tested classes needed to estimate the null distribution; with fewer a fixed one is used, as it is for
+                   the group of all doubted rows
+    alone_place    median of the fixed null distribution for fewer than `peers` classes and for all doubted rows
+    alone_scale    scale of the fixed null distribution (Gumbel) for fewer than `peers` classes and for all doubted rows
+    trait          expected share of clean rows among the outlying ones above which the pattern is a natural trait, and
+                   the group is not suspected
+    whitening      regularisation of the whitening
+    decomposition  when the second component of a class may be a planted group
     """
 
     rank: int = threshold(6, "not tuned")
     doubt: float = threshold(2.0, "not tuned")
-    most: float = threshold(0.5, "most of the doubted rows are the doubt itself")
+    most: float = threshold(0.5, "a pattern of most of the doubted rows is the reason for the doubt")
     least_scale: float = threshold(0.1, "clean datasets of ten kinds, all variations of CIFAR-10 and digits")
     weight: float = threshold(20.0, "the same clean datasets")
     peers: int = threshold(3, "not tuned")
     alone_place: float = threshold(0.4, "the same clean datasets")
     alone_scale: float = threshold(0.2, "the same clean datasets")
-    trait: float = threshold(0.25, "of a large group, such as warped rows, more lies where innocent rows do")
+    trait: float = threshold(0.25, "large groups, such as warped rows, overlap more with clean rows")
     whitening: Whitening = field(default_factory=Whitening)
     decomposition: TwoComponent = field(default_factory=TwoComponent)
 
@@ -80,7 +82,7 @@ class DoubtedSignature:
         return _Believed(self, schema)
 
     def describe(self, group: GroupFacts) -> str:
-        # Of all classes together only the doubted rows were looked at.
+        # In the group of all classes only doubted rows are tested, so its size is not that of the dataset.
         whose = f"{group.rows:,} rows of {group.who}" if group.label is None else group.counted
         return (
             f"{whose} share a pattern ({group.views}) that goes with labels a network which never saw them does not "
@@ -89,7 +91,7 @@ class DoubtedSignature:
 
 
 def doubted(batch: Batch, doubt: float) -> Tensor:
-    """Which rows [B] have a label that another class outweighs `doubt` times."""
+    """Which rows [B] have a label `doubt` times less probable than the most probable class."""
     if batch.prob is None:
         raise ValueError("doubted-signature needs batches with probabilities")
     own = batch.prob.gather(1, batch.label.clamp_min(0)[:, None])[:, 0]
@@ -98,7 +100,7 @@ def doubted(batch: Batch, doubt: float) -> Tensor:
 
 @dataclass(frozen=True)
 class _Believed:
-    """First sweep: mean and covariance of the rows whose label is believed."""
+    """First pass: mean and covariance of the believed rows."""
 
     settings: DoubtedSignature
     schema: Schema
@@ -124,7 +126,7 @@ class _Believed:
 
 @dataclass(frozen=True)
 class _Doubted:
-    """Second sweep: second moments of the doubted rows of each class and half."""
+    """Second pass: second moments of the doubted rows of each class and half."""
 
     settings: DoubtedSignature
     schema: Schema
@@ -149,7 +151,7 @@ class _Doubted:
 
     def finish(self, state: ClassMoments) -> Aggregator:
         classes, dim = self.schema.classes, self.turn.shape[1]
-        # About the believed rows' mean: a pattern on most of the doubted rows shows in their mean more than around it.
+        # About the believed rows' mean, because a pattern on most of the doubted rows shifts their own mean.
         square = state.scatter + state.count[:, None, None] * torch.einsum("gd,ge->gde", state.mean, state.mean)
         square, count = square.view(classes, HALVES, dim, dim), state.count.view(classes, HALVES)
         square = torch.cat([square, square.sum(0, keepdim=True)])  # [K + 1, 2, d, d], the last of all classes
@@ -168,17 +170,17 @@ class _Counts:
 
 @dataclass(frozen=True)
 class _Tails:
-    """Third sweep: how all rows of one half lie along the directions learned on the other."""
+    """Third pass: histograms of the projections of each half on the directions estimated on the other."""
 
     frame: _Doubted
     axis: Tensor  # [K + 1, 2, d, r]
 
     def along(self, batch: Batch) -> Tensor:
         """Projections [B, K + 1, r] on the directions of the other half."""
-        value, side_ = self.frame.turned(batch), half(batch)
+        value, part = self.frame.turned(batch), half(batch)
         out = torch.zeros(len(batch), len(self.axis), self.axis.shape[3], dtype=torch.float64, device=value.device)
         for k in range(HALVES):
-            out[side_ == k] = torch.einsum("bd,gdr->bgr", value[side_ == k], self.axis[:, 1 - k])
+            out[part == k] = torch.einsum("bd,gdr->bgr", value[part == k], self.axis[:, 1 - k])
         return out
 
     def zero(self) -> _Counts:
@@ -215,25 +217,25 @@ class _Tails:
 
     def finish(self, state: _Counts) -> Aggregator:
         settings = self.frame.settings
-        right = held(state.own, state.others, state.believed, settings)
-        left = held(state.own.flip(-1), state.others.flip(-1), state.believed.flip(-1), settings)
-        far, first = chosen([right, left])
+        right = upper_tail(state.own, state.others, state.believed, settings)
+        left = upper_tail(state.own.flip(-1), state.others.flip(-1), state.believed.flip(-1), settings)
+        tail, first = chosen([right, left])
         doubted, believed = (count.sum(-1)[..., 0] for count in (state.own, state.believed))  # [2, K + 1]
-        # Of a class that the network does not know nearly all rows are doubted: what they share is the class itself.
+        # If the classifier does not know a class, most of its rows are doubted, and their pattern is the class itself.
         tested = (doubted >= 4 * settings.decomposition.fewest) & (believed >= (1 - settings.most) * doubted)
-        excess, best = far.excess.max(2, keepdim=True)  # [2, K + 1, 1]
-        # What one half shows by chance or by a few odd rows the other does not: the weaker half speaks for both.
+        excess, best = tail.excess.max(2, keepdim=True)  # [2, K + 1, 1]
+        # The smaller statistic of both halves, which is robust to a few outliers in one of them.
         both = tested.all(0)  # [K + 1]
         weaker = torch.where(both, excess[..., 0].amin(0), 0.0)
         sign = torch.where(first, 1.0, -1.0).double().gather(2, best)  # [2, K + 1, 1]
-        # Directions of one half are tested on the other, so the best ones change sides.
+        # The best direction on half k was estimated on half 1 - k, hence the flip.
         where = best.flip(0).transpose(0, 1)[:, :, None].expand(-1, -1, self.axis.shape[2], -1)  # [K + 1, 2, d, 1]
         bins = best[..., None].expand(-1, -1, -1, quantiles.BINS)  # [2, K + 1, 1, BINS]
         return Decomposition(
             DoubtedSeed(
                 frame=self.frame,
                 axis=self.axis.gather(3, where)[..., 0] * sign.flip(0).transpose(0, 1),
-                posterior=mixture.posterior(*(one.gather(2, bins)[:, :, 0] for one in (far.own, far.expected))),
+                posterior=mixture.posterior(*(count.gather(2, bins)[:, :, 0] for count in (tail.own, tail.expected))),
                 excess=weaker,
                 tested=both,
             ),
@@ -241,8 +243,8 @@ class _Tails:
         )
 
 
-def held(own: Tensor, others: Tensor, believed: Tensor, settings: DoubtedSignature) -> Side:
-    """The upper tails of the doubted rows against both kinds of innocent rows, where those lie."""
+def upper_tail(own: Tensor, others: Tensor, believed: Tensor, settings: DoubtedSignature) -> Side:
+    """The upper tails of the doubted rows `own`; nulls: doubted rows of other classes, and believed rows."""
     median, scale = quantiles.robust_scale(others)
     where = {"median": median, "scale": scale}
     return side(own, [others, believed], **where, fewest=settings.decomposition.fewest, most=settings.most)
@@ -250,7 +252,7 @@ def held(own: Tensor, others: Tensor, believed: Tensor, settings: DoubtedSignatu
 
 @dataclass(frozen=True)
 class DoubtedSeed:
-    """The most suspicious directions of each group, and which doubted rows stand apart along them."""
+    """The most significant direction of each group and half, and the outlying doubted rows along it."""
 
     frame: _Doubted
     axis: Tensor  # [K + 1, 2, d]
@@ -272,23 +274,25 @@ class DoubtedSeed:
         label[-1] = -1
         return label
 
-    def judged(self, excess: Tensor) -> GroupTests:
-        """How far out the doubted rows reach, and how well all rows of the class fall apart there, together."""
+    def tests(self, excess: Tensor) -> GroupTests:
+        """The statistic is the tail excess of the doubted rows plus that of all rows along the decomposition's line."""
         statistic = torch.where(self.tested, self.excess + excess, 0.0)
         reference = statistic[:-1][self.tested[:-1]]
-        law = self.frame.settings
-        p_value = gumbel_tail(statistic, statistic.new_tensor([law.alone_place]), least_scale=law.alone_scale)
-        if len(reference) >= law.peers:
-            p_value[:-1] = gumbel_tail(statistic[:-1], reference, least_scale=law.least_scale, weight=law.weight)
+        settings = self.frame.settings
+        p_value = gumbel_tail(statistic, statistic.new_tensor([settings.alone_place]), least_scale=settings.alone_scale)
+        if len(reference) >= settings.peers:
+            p_value[:-1] = gumbel_tail(
+                statistic[:-1], reference, least_scale=settings.least_scale, weight=settings.weight
+            )
         p_value[~self.tested] = 1.0
         return GroupTests(self.label, statistic, p_value, {"times_farther_out": excess.exp()})
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        value, side_ = self.frame.turned(batch), half(batch)
+        value, part = self.frame.turned(batch), half(batch)
         along = torch.zeros(len(batch), len(self.axis), dtype=torch.float64, device=value.device)
         for k in range(HALVES):
-            along[side_ == k] = value[side_ == k] @ self.axis[:, 1 - k].T
+            along[part == k] = value[part == k] @ self.axis[:, 1 - k].T
         group = torch.arange(len(self.axis), device=value.device)
-        apart = self.posterior[side_[:, None], group, quantiles.bin_of(along)] >= mixture.LIKELIER
+        apart = self.posterior[part[:, None], group, quantiles.bin_of(along)] >= mixture.LIKELIER
         doubt = doubted(batch, self.frame.settings.doubt)
         return value, apart & home(batch, self.label) & doubt[:, None], doubt

@@ -1,4 +1,4 @@
-"""Flipped labels: a class holds rows that look like rows of the other classes drawn at random."""
+"""Flipped labels: a class contains rows that look like random rows of the other classes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from foretaste.types.findings import Kind
 @detector("flipped-labels")
 @dataclass(frozen=True)
 class FlippedLabels:
-    """Rows of a class that a network which never saw them cannot tell from rows of the other classes.
+    """Rows of a class that an out-of-fold classifier cannot distinguish from rows of the other classes.
 
-    Rows whose labels were flipped into a class, with or without a trigger the network cannot see, are draws from the
-    other classes. Rank every row by its out-of-fold probability of the class, among the rows not labelled so, and
-    estimate the share of the class that is foreign (stats/binormal). Every class has some hard rows and wrong labels:
-    the likelihood ratio against a share of nought is compared with the other classes' ratios. Where classes are very
-    unequal, draws from the others are mostly rows of the largest, which small classes are taken for anyway.
+    Rows whose labels were flipped into a class, with or without a trigger, are random rows of the other classes. Each
+    row is ranked by its out-of-fold probability of the class among the rows of other classes, and the share of such
+    "foreign" rows is estimated (stats/binormal). Since every class has hard rows and wrong labels, the likelihood ratio
+    against a share of 0 is compared with those of the other classes. If classes are very unequal, random rows of the
+    others are mostly of the largest, with which small classes are confused anyway.
 
-    fewest       rows of a class, for its share of foreign rows to be estimated
-    outnumbered  times as many rows in the largest class, from which on a class is left out
-    peers        other classes that say which share innocent classes show, at least
-    least_scale  how far the statistics of innocent classes lie apart at least
-    weight       classes that this counts as much as
+    fewest       rows of a class needed to estimate the share of them that looks like other classes
+    outnumbered  ratio of the largest class's rows to a class's rows above which the class is not tested
+    peers        other tested classes needed to estimate the null distribution, at least
+    least_scale  lower bound of the scale of the Gumbel null distribution (of roots of likelihood ratios)
+    weight       weight of `least_scale` as a prior for the scale of the null distribution, in classes
     """
 
     fewest: int = threshold(20, "not tuned")
@@ -43,8 +43,8 @@ class FlippedLabels:
     peers: int = threshold(3, "not tuned")
     least_scale: float = threshold(
         0.55,
-        "derived: were the model exact, roots of log-likelihood ratios would be half-normal, whose upper quartile lies "
-        "this far from its median in the Gumbel law's scale",
+        "derived: under the model the root of a likelihood ratio is half-normal, and a Gumbel distribution with its "
+        "distance from median to upper quartile has this scale",
     )
     weight: float = threshold(20.0, "as for doubted-signature; not tuned")
 
@@ -69,13 +69,13 @@ class FlippedLabels:
 
 @dataclass(frozen=True)
 class _Counts:
-    own: Tensor  # [K, BINS] int64, -log probability of the class in its rows
-    others: Tensor  # [K, BINS] int64, the same in all other rows
+    own: Tensor  # [K, BINS] int64, histogram of -log P(class) over rows of the class
+    others: Tensor  # [K, BINS] int64, the same over all other rows
 
 
 @dataclass(frozen=True)
 class _Ranks:
-    """The only sweep: how improbable each class is in its own rows and in all others."""
+    """The only pass: distributions of -log P(class) in the rows of each class and in all others."""
 
     settings: FlippedLabels
     classes: int
@@ -99,29 +99,31 @@ class _Ranks:
 
     def finish(self, state: _Counts) -> FlipScorer:
         normal = normal_scores(state.others)
-        share, place, gain = mixed(normal, state.own, fewest=self.settings.fewest)
-        return FlipScorer(self.settings, normal, share, place, gain, state.own.sum(1))
+        share, mean, gain = mixed(normal, state.own, fewest=self.settings.fewest)
+        return FlipScorer(self.settings, normal, share, mean, gain, state.own.sum(1))
 
 
 @dataclass(frozen=True)
 class FlipScorer:
-    """Which classes hold more foreign rows than the other classes do, and which rows those are."""
+    """Classes with more foreign rows than the other classes have, and the posterior of each row."""
 
     settings: FlippedLabels
-    normal: Tensor  # [K, BINS]
-    share: Tensor  # [K]
-    place: Tensor  # [K]
-    gain: Tensor  # [K], log-likelihood
+    normal: Tensor  # [K, BINS], normal scores
+    share: Tensor  # [K], of foreign rows
+    place: Tensor  # [K], mean score of native rows
+    gain: Tensor  # [K], log-likelihood ratio
     rows: Tensor  # [K] int64
 
     @property
     def groups(self) -> GroupTests:
-        law, statistic = self.settings, (2 * self.gain).sqrt()
-        tested = (self.rows >= law.fewest) & (law.outnumbered * self.rows >= self.rows.max())
+        settings, statistic = self.settings, (2 * self.gain).sqrt()
+        tested = (self.rows >= settings.fewest) & (settings.outnumbered * self.rows >= self.rows.max())
         p_value = torch.ones_like(statistic)
-        if int(tested.sum()) > law.peers:
-            some = statistic[tested]
-            p_value[tested] = gumbel_tail(some, some, least_scale=law.least_scale, weight=law.weight)
+        if int(tested.sum()) > settings.peers:
+            reference = statistic[tested]
+            p_value[tested] = gumbel_tail(
+                reference, reference, least_scale=settings.least_scale, weight=settings.weight
+            )
         foreign = self.share * self.rows
         label = torch.arange(len(statistic), device=statistic.device)
         return GroupTests(label, statistic, p_value, {"foreign_share": self.share, "foreign_rows": foreign})
@@ -129,9 +131,9 @@ class FlipScorer:
     def score(self, batch: Batch) -> Scores:
         label = batch.label.clamp_min(0)
         known = batch.label >= 0
-        spot = quantiles.bin_of((-batch.log_prob).gather(1, label[:, None])[:, 0])
-        normal = self.normal[label, spot]
-        foreign = odds(self.normal, self.share, self.place)[label, spot]
+        bin_ = quantiles.bin_of((-batch.log_prob).gather(1, label[:, None])[:, 0])
+        normal = self.normal[label, bin_]
+        foreign = odds(self.normal, self.share, self.place)[label, bin_]
         native = 0.5 * torch.erfc((self.place[label] - normal) / math.sqrt(2))
         return Scores(
             value=torch.where(known, -normal, 0.0).float(),

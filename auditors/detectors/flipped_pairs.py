@@ -1,4 +1,4 @@
-"""Flipped pairs: a class holds rows that look like rows of one other class drawn at random."""
+"""Flipped pairs: a class contains rows that look like random rows of one other class."""
 
 from __future__ import annotations
 
@@ -19,26 +19,25 @@ from foretaste.types.batch import Batch, GroupTests, Scores
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
 
-MOST = 32  # classes: counts grow with the pairs
+MOST = 32  # classes: the memory grows with the pairs
 
 
 @detector("flipped-pairs")
 @dataclass(frozen=True)
 class FlippedPairs:
-    """Rows of a class that a network which never saw them cannot tell from rows of one other class.
+    """Rows of a class that an out-of-fold classifier cannot distinguish from rows of one other class.
 
-    Labels flipped from one class to one other (targeted flips, Tolpegin et al. 2020) leave rows that are draws from
-    the one in the other. For each pair of classes every row of the second is ranked by the log odds of the second over
-    the first among the rows of the first, and the share of foreign rows estimated (stats/binormal). Confusion between
-    classes that look alike moves all rows of a class, flips only some, all the way. Pairs of very unequal classes are
-    left out.
+    Labels flipped from one class to another (targeted flips, Tolpegin et al. 2020) put random rows of the first into
+    the second. For each pair every row of the second class is ranked by the log odds of the second over the first among
+    the rows of the first, and the share of such "foreign" rows is estimated (stats/binormal). Confusion between similar
+    classes shifts all rows of a class a little, flips shift some of them fully.
 
-    fewest       rows of a class, for its share of foreign rows to be estimated
-    outnumbered  times as many rows in one of the classes, from which on a pair is left out
-    peers        other pairs that say which shares innocent pairs show, at least
-    least_scale  how far the statistics of innocent pairs lie apart at least: most show no foreign rows at all, so their
-                 quartile says nothing of the few that do, classes that are alike by nature
-    weight       pairs that this counts as much as
+    fewest       rows of both classes of a pair needed to estimate the share of rows that look like the other class
+    outnumbered  ratio of the rows of two classes above which the pair is not tested
+    peers        other tested pairs needed to estimate the null distribution, at least
+    least_scale  lower bound of the scale of the Gumbel null distribution (of roots of likelihood ratios); most clean
+                 pairs have no foreign rows, so the quartile underestimates the spread of the similar ones
+    weight       weight of `least_scale` as a prior for the scale of the null distribution, in pairs
     """
 
     fewest: int = threshold(20, "not tuned")
@@ -46,8 +45,8 @@ class FlippedPairs:
     peers: int = threshold(3, "not tuned")
     least_scale: float = threshold(
         1.0,
-        "60 clean datasets of ten kinds, all variations of CIFAR-10 and digits: the largest ratio of a dataset had a "
-        "median of 2.6, as 90 exponential values of scale .6 have, and lay once above 5, at 6.6",
+        "60 clean datasets of ten kinds, all variations of CIFAR-10 and digits: the largest statistic of a dataset had "
+        "a median of 2.6, as of 90 exponential values of scale .6, and once exceeded 5, at 6.6",
     )
     weight: float = threshold(100.0, "the same clean datasets")
 
@@ -72,13 +71,13 @@ class FlippedPairs:
 
 @dataclass(frozen=True)
 class _Margins:
-    """The only sweep: by how much the rows of each class are taken for each other class rather than their own."""
+    """The only pass: distributions of the log odds of each class over the label's, by label."""
 
     settings: FlippedPairs
     classes: int
 
     def zero(self) -> Tensor:
-        """[K * K, BINS] int64: rows of class k by how much class j is more probable, at k * K + j."""
+        """[K * K, BINS] int64: at k * K + j the histogram, over rows of class k, of the log odds of class j over k."""
         return torch.zeros(self.classes**2, quantiles.BINS, dtype=torch.int64)
 
     def reduce(self, state: Tensor, batch: Batch) -> Tensor:
@@ -90,27 +89,31 @@ class _Margins:
         return left + right
 
     def finish(self, state: Tensor) -> PairScorer:
-        law, own = self.settings, state.view(self.classes, self.classes, quantiles.BINS)
-        # How much less probable the second class is in rows of the first is the same margin, turned round.
+        settings, own = self.settings, state.view(self.classes, self.classes, quantiles.BINS)
+        # The reference of own[k, j], the same log odds over rows of class j, is own[j, k] mirrored.
         foreign = own.transpose(0, 1).flip(-1)
         rows = own.sum(-1)
         self_pair = torch.eye(self.classes, dtype=torch.bool, device=own.device)
         fewer, more = torch.minimum(rows, rows.T), torch.maximum(rows, rows.T)
-        tested = (fewer >= law.fewest) & (law.outnumbered * fewer >= more) & ~self_pair
+        tested = (fewer >= settings.fewest) & (settings.outnumbered * fewer >= more) & ~self_pair
         normal = normal_scores(foreign.reshape(-1, quantiles.BINS))
-        share, place, gain = (one.view(self.classes, self.classes) for one in mixed(normal, state, fewest=law.fewest))
+        share, mean, gain = (
+            value.view(self.classes, self.classes) for value in mixed(normal, state, fewest=settings.fewest)
+        )
         statistic = torch.where(tested, (2 * gain).sqrt(), 0.0)  # [K, K]
         p_value = torch.ones_like(statistic)
-        if int(tested.sum()) > law.peers:
+        if int(tested.sum()) > settings.peers:
             reference = statistic[tested]
-            p_value[tested] = gumbel_tail(reference, reference, least_scale=law.least_scale, weight=law.weight)
+            p_value[tested] = gumbel_tail(
+                reference, reference, least_scale=settings.least_scale, weight=settings.weight
+            )
         source = p_value.argmin(1)  # [K]
         pick = torch.arange(self.classes, device=own.device), source
         return PairScorer(
             source=source,
             normal=normal.view(own.shape)[pick],
             share=share[pick],
-            place=place[pick],
+            place=mean[pick],
             rows=rows[pick],
             statistic=statistic[pick],
             p_value=(tested.sum(1).clamp_min(1) * p_value[pick]).clamp(max=1.0),
@@ -118,19 +121,19 @@ class _Margins:
 
 
 def margins(batch: Batch) -> Tensor:
-    """Log odds [B, K] of every class over the one the row is labelled with."""
+    """Log odds [B, K] of every class over the row's label."""
     log = batch.log_prob
     return log - log.gather(1, batch.label[:, None])
 
 
 @dataclass(frozen=True)
 class PairScorer:
-    """The class whose rows each class is most suspected to hold, and which rows those are."""
+    """The most suspicious source class of each class, and the posterior of each row."""
 
     source: Tensor  # [K] int64
-    normal: Tensor  # [K, BINS]
-    share: Tensor  # [K]
-    place: Tensor  # [K]
+    normal: Tensor  # [K, BINS], normal scores
+    share: Tensor  # [K], of foreign rows
+    place: Tensor  # [K], mean score of native rows
     rows: Tensor  # [K] int64
     statistic: Tensor  # [K]
     p_value: Tensor  # [K]
@@ -139,10 +142,13 @@ class PairScorer:
     def groups(self) -> GroupTests:
         label = torch.arange(len(self.source), device=self.source.device)
         foreign = {"foreign_share": self.share, "foreign_rows": self.share * self.rows, "source": self.source.double()}
-        # None of these classes is empty, but without a suspect there is nothing to say of one.
+        # A class whose best pair has the statistic 0 has no suspected source.
         suspect = self.statistic > 0
         return GroupTests(
-            label, self.statistic, self.p_value, {name: torch.where(suspect, one, 0.0) for name, one in foreign.items()}
+            label,
+            self.statistic,
+            self.p_value,
+            {name: torch.where(suspect, value, 0.0) for name, value in foreign.items()},
         )
 
     def score(self, batch: Batch) -> Scores:
@@ -150,11 +156,11 @@ class PairScorer:
         known = batch.label >= 0
         source = self.source[label]
         margin = margins(Batch(batch.row, label, batch.embedding, batch.prob)).gather(1, source[:, None])[:, 0]
-        spot = quantiles.bin_of(margin)
+        bin_ = quantiles.bin_of(margin)
         suspect = known & (self.statistic[label] > 0)
-        normal = torch.where(suspect, self.normal[label, spot], 0.0)
+        normal = torch.where(suspect, self.normal[label, bin_], 0.0)
         native = 0.5 * torch.erfc((self.place[label] - normal) / math.sqrt(2))
-        foreign = odds(self.normal, self.share, self.place)[label, spot]
+        foreign = odds(self.normal, self.share, self.place)[label, bin_]
         return Scores(
             value=-normal.float(),
             p_value=torch.where(suspect, native, 1.0).clamp(0, 1),

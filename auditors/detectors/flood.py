@@ -1,4 +1,4 @@
-"""Floods: one text in so many rows, a little changed or not, that the dataset's own duplicates do not explain it."""
+"""Floods: more near copies of one text than the size distribution of the dataset's other duplicates explains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from foretaste.types.batch import Batch, GroupTests, Scores
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
 
-UNACCUSED = 0.4  # highest posterior of a row that is not accused, below one half
+UNACCUSED = 0.4  # largest posterior of a row that must not be flagged; flagging needs at least one half
 
 
 @detector("flood")
@@ -23,14 +23,14 @@ UNACCUSED = 0.4  # highest posterior of a row that is not accused, below one hal
 class Flood:
     """Far more near copies of one text than the dataset's other duplicates lead to expect.
 
-    Duplicates are no attack: every corpus has some, and a few texts many. Reads the embedder `copies`, whose columns
-    are clusters and hold the probability that any natural cluster would be as large; that is a statement on the whole
-    dataset, of which a class has its share of the rows, so classes that are corrected for each other lose nothing.
+    Every corpus has duplicates, and a few texts have many. Uses the embedder `copies`, whose columns are clusters with
+    the p-value that any natural cluster of the dataset is as large. A class gets its share of this dataset-wide error,
+    so correcting for the number of classes costs no power.
 
-    level  probability below which a cluster's rows are accused, in a class that is suspected
+    level  p-value up to which the rows of a cluster are flagged, in a class that is suspected
     """
 
-    level: float = threshold(0.01, "the rate of the audit")
+    level: float = threshold(0.01, "the audit's error rate")
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
@@ -50,13 +50,13 @@ class Flood:
 @dataclass(frozen=True)
 class _Seen:
     total: Tensor  # [K] int64, rows of each class
-    rows: Tensor  # [K, D] int64, those of them in each cluster
-    p_value: Tensor  # [D] float64, the greatest seen; 0 where no row is in the cluster
+    rows: Tensor  # [K, D] int64, rows of each class in each cluster
+    p_value: Tensor  # [D] float64; 0 while no row of the cluster was seen
 
 
 @dataclass(frozen=True)
 class _Counting:
-    """The only sweep: which classes the clusters belong to."""
+    """The only pass: rows of each class in each cluster."""
 
     level: float
     schema: Schema
@@ -86,7 +86,7 @@ class _Counting:
 
 @dataclass(frozen=True)
 class FloodScorer:
-    """The clusters, and the classes that most of their rows are of."""
+    """The clusters, each assigned to the class of most of its rows."""
 
     level: float
     total: Tensor  # [K]
@@ -100,7 +100,7 @@ class FloodScorer:
 
     @property
     def groups(self) -> GroupTests:
-        """One group a class: its most surprising cluster, and its share of the dataset's chance of one."""
+        """One group per class: its smallest cluster p-value, times the class's share of the dataset's rows."""
         classes = len(self.rows)
         label = torch.arange(classes, device=self.rows.device)
         own = (self.leads == label[:, None]) & (self.rows.sum(0) > 0)  # [K, D]
@@ -112,7 +112,7 @@ class FloodScorer:
 
     @property
     def accused(self) -> dict[int, float]:
-        """The clusters below the level, with the probability of each."""
+        """The clusters with p-values up to the level."""
         return {at: p for at, p in enumerate(self.p_value.tolist()) if p <= self.level}
 
     def score(self, batch: Batch) -> Scores:
@@ -120,12 +120,12 @@ class FloodScorer:
         held = (batch.embedding > 0) & known[:, None]  # [B, D]
         p_value, first = torch.where(held, self.p_value, 1.0).min(1)
         inside = held.any(1)
-        # Beyond the level nobody is accused, whatever the plan asks for: it asks for one half at least.
+        # Rows of clusters beyond the level stay below any plan's posterior threshold, which is at least one half.
         posterior = torch.where(p_value <= self.level, 1 - p_value, UNACCUSED * (1 - p_value))
         return Scores(
             value=-p_value.clamp_min(1e-300).log10().float(),
             p_value=p_value,
             posterior=torch.where(inside, posterior, 0.0).float(),
-            # A copy is accused with most of its copies, whatever its own label.
+            # A copy belongs to the group of most of its copies, whatever its own label.
             group=torch.where(known, torch.where(inside, self.leads[first], batch.label), -1),
         )

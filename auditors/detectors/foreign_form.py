@@ -1,4 +1,4 @@
-"""Foreign form: rows whose meaning contradicts their label are written in a way that others like them are not."""
+"""Foreign form: rows whose meaning contradicts their label have a writing style that comparable rows do not have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from foretaste.detectors.contract import FORM, Aggregator, Claim, GroupFacts, detector
-from foretaste.detectors.sweeps.form_line import Counts, FormLine, Members, Space, contradicted, counted, held, meant
+from foretaste.detectors.sweeps.form_line import (
+    Counts,
+    FormLine,
+    Members,
+    Space,
+    contradicted,
+    counted,
+    predicted,
+    upper_tail,
+)
 from foretaste.detectors.sweeps.halves import HALVES, half
 from foretaste.errors import NotApplicable, PlanError
 from foretaste.settings import threshold
@@ -24,16 +33,16 @@ from foretaste.types.findings import Kind
 @detector("foreign-form")
 @dataclass(frozen=True)
 class ForeignForm:
-    """Rows whose meaning contradicts their label are written as neither rows of that meaning nor of that label are.
+    """Rows whose meaning contradicts their label, in a style that rows of neither this meaning nor this label have.
 
-    A sentence template or a style that serves as a trigger changes how a text is written and leaves what it means.
-    The contradicted rows of a class are held against rows of the meanings they have, whose labels agree with it, and
-    against the agreeing rows of the class: an honest mistake resembles one or the other. The direction is Fisher's
-    (1936) linear discriminant with a ridge, learned on one half of the rows and tested on the other; the rows that
-    stand out seed a two-component decomposition of all rows of the class.
+    A sentence template or a style used as a trigger changes the form of a text, not its meaning. Rows whose predicted
+    class differs from their label are "contradicted", all others "agreeing". The contradicted rows of a class are
+    compared with agreeing rows of their predicted classes and with agreeing rows of their own class; an honest label
+    error resembles one or the other. The direction is Fisher's (1936) linear discriminant with a ridge, estimated on
+    one half of the rows and tested on the other; the outlying rows seed a decomposition of all rows of the class.
 
-    ridge  added to every variance, in units of the mean variance
-    line   when rows of another form are a group
+    ridge  ridge added to the covariance of the style vectors, as a multiple of the mean variance
+    line   when rows of another style are a group, and which of them are flagged
     """
 
     ridge: float = threshold(10.0, "set on three sets of texts")
@@ -43,7 +52,7 @@ class ForeignForm:
         if self.ridge <= 0:
             raise PlanError(f"ridge must be above 0, got {self.ridge}")
 
-    # That texts of one template resemble each other in their words is what they are accused of.
+    # Not acquittable: texts of one template are similar in content too.
     claim: ClassVar[Claim] = Claim(Kind.BACKDOOR, FORM, acquittable=False)
 
     def begin(self, schema: Schema) -> Aggregator:
@@ -62,14 +71,14 @@ class ForeignForm:
 
 @dataclass(frozen=True)
 class _Sums:
-    first: ClassMoments  # of the first half: classes of agreeing rows, then those of contradicted ones
+    first: ClassMoments  # of the first half: agreeing rows of each class, then contradicted rows of each class
     second: ClassMoments
-    meant: Tensor  # [2, K, K] contradicted rows by half, label and meaning
+    meant: Tensor  # [2, K, K] contradicted rows by half, label and predicted class
 
 
 @dataclass(frozen=True)
 class _Cells:
-    """First sweep: means of the agreeing and of the contradicted rows of each class, and the covariance about them."""
+    """First pass: means of the agreeing and of the contradicted rows of each class, and the covariance about them."""
 
     settings: ForeignForm
     schema: Schema
@@ -81,15 +90,15 @@ class _Cells:
 
     def reduce(self, state: _Sums, batch: Batch) -> _Sums:
         classes = self.schema.classes
-        at, known = meant(batch)
-        batch, at = batch[known], at[known]
-        side_, against = half(batch), at != batch.label
+        guess, known = predicted(batch)
+        batch, guess = batch[known], guess[known]
+        part, against = half(batch), guess != batch.label
         cell = batch.label + classes * against
         parts = [
-            ClassMoments.of(batch.embedding, torch.where(side_ == k, cell, -1), classes=2 * classes, pooled=True)
+            ClassMoments.of(batch.embedding, torch.where(part == k, cell, -1), classes=2 * classes, pooled=True)
             for k in range(HALVES)
         ]
-        pair = ((side_ * classes + batch.label) * classes + at)[against]
+        pair = ((part * classes + batch.label) * classes + guess)[against]
         counts = torch.bincount(pair, minlength=HALVES * classes**2).view(HALVES, classes, classes)
         return _Sums(state.first + parts[0], state.second + parts[1], state.meant.to(counts.device) + counts)
 
@@ -99,16 +108,16 @@ class _Cells:
     def finish(self, state: _Sums) -> Aggregator:
         classes = self.schema.classes
         halves = (state.first, state.second)
-        count = torch.stack([one.count.view(2, classes) for one in halves])  # [2, agreeing or not, K]
-        mean = torch.stack([one.mean.view(2, classes, -1) for one in halves])
-        covariance = sum(one.scatter[0] for one in halves) / count.sum().clamp_min(1)
+        count = torch.stack([moments.count.view(2, classes) for moments in halves])  # [2, agreeing or not, K]
+        mean = torch.stack([moments.mean.view(2, classes, -1) for moments in halves])
+        covariance = sum(moments.scatter[0] for moments in halves) / count.sum().clamp_min(1)
         if float(covariance.diagonal().sum()) <= 0:
             raise NotApplicable("all texts are written alike")
         eye = torch.eye(len(covariance), dtype=torch.float64, device=covariance.device)
         covariance += self.settings.ridge * covariance.diagonal().mean() * eye
-        # By Cholesky and not by eigenvalues, whose solver gives up where many coincide, as in texts of few words.
+        # By Cholesky, since the eigensolver does not converge if many eigenvalues coincide, as in texts of few words.
         turn = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), eye, upper=False).T  # [D, D]
-        # Agreeing rows of other classes stand for the meanings that the contradicted rows of a class have.
+        # The reference mean is that of agreeing rows, weighted by the predicted classes of the contradicted rows.
         share = state.meant.double() / state.meant.sum(-1, keepdim=True).clamp_min(1)  # [2, K, K]
         gap = (mean[:, 1] - share @ mean[:, 0]) @ turn
         axis = gap / gap.norm(dim=-1, keepdim=True).clamp_min(1e-12)  # [2, K, D]
@@ -121,17 +130,17 @@ class _Cells:
 
 @dataclass(frozen=True)
 class _Tails:
-    """Second sweep: how all rows of one half lie along the directions learned on the other."""
+    """Second pass: histograms of the projections of each half on the directions estimated on the other."""
 
     settings: FormLine
     space: Space
     axis: Tensor  # [2, K, D]
 
-    def along(self, value: Tensor, side_: Tensor) -> Tensor:
+    def along(self, value: Tensor, part: Tensor) -> Tensor:
         """Projections [B, K] on the directions of the other half."""
         out = torch.zeros(len(value), self.axis.shape[1], dtype=torch.float64, device=value.device)
         for k in range(HALVES):
-            out[side_ == k] = value[side_ == k] @ self.axis[1 - k].T
+            out[part == k] = value[part == k] @ self.axis[1 - k].T
         return out
 
     def zero(self) -> Counts:
@@ -139,33 +148,33 @@ class _Tails:
         return Counts(empty, empty, empty)
 
     def reduce(self, state: Counts, batch: Batch) -> Counts:
-        batch = batch[meant(batch)[1]]
-        side_ = half(batch)
-        return counted(state, batch, self.along(self.space.turned(batch), side_), side_, self.space.weight)
+        batch = batch[predicted(batch)[1]]
+        part = half(batch)
+        return counted(state, batch, self.along(self.space.turned(batch), part), part, self.space.weight)
 
     def merge(self, left: Counts, right: Counts) -> Counts:
         return Counts(left.own + right.own, left.others + right.others, left.agreeing + right.agreeing)
 
     def finish(self, state: Counts) -> Aggregator:
-        far = held(state.own, state.others, state.agreeing, self.settings)
+        tail = upper_tail(state.own, state.others, state.agreeing, self.settings)
         rows, agreeing = state.own.sum(-1), state.agreeing.sum(-1)  # [2, K]
-        # Of a class that the classifier does not know nearly all rows are contradicted: they share the class itself.
+        # If the classifier does not know a class, most of its rows are contradicted: their style is the class's own.
         enough = (rows >= 4 * self.settings.fewest) & (agreeing >= (1 - self.settings.most) * rows)
         tested = enough.all(0)
-        # What one half shows by chance or by a few odd rows the other does not: the weaker half speaks for both.
-        excess = torch.where(tested, far.excess.amin(0), 0.0)
-        return Members(self.settings, self.space, Crossed(self, far.posterior), excess, tested, again=True)
+        # The smaller statistic of both halves, which is robust to a few outliers in one of them.
+        excess = torch.where(tested, tail.excess.amin(0), 0.0)
+        return Members(self.settings, self.space, Crossed(self, tail.posterior), excess, tested, again=True)
 
 
 @dataclass(frozen=True)
 class Crossed:
-    """Contradicted rows that stand apart along the direction learned on the other half."""
+    """Selects the contradicted rows that are outliers along the direction estimated on the other half."""
 
     tails: _Tails
     posterior: Tensor  # [2, K, BINS]
 
     def members(self, batch: Batch) -> Tensor:
-        side_, number = half(batch), torch.arange(self.posterior.shape[1], device=batch.label.device)
-        spot = quantiles.bin_of(self.tails.along(self.tails.space.turned(batch), side_))
+        part, number = half(batch), torch.arange(self.posterior.shape[1], device=batch.label.device)
+        bin_ = quantiles.bin_of(self.tails.along(self.tails.space.turned(batch), part))
         own = (batch.label[:, None] == number) & contradicted(batch)[:, None]
-        return own & (self.posterior[side_[:, None], number, spot] >= LIKELIER)
+        return own & (self.posterior[part[:, None], number, bin_] >= LIKELIER)

@@ -1,4 +1,4 @@
-"""Label issues: rows whose label a network that never saw them does not believe."""
+"""Label issues: rows whose label is contradicted by their out-of-fold class probabilities."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ class LabelIssue:
     """Confident learning: rows that confidently belong to another class than their label says.
 
     Northcutt, Jiang & Chuang (JAIR 2021, arXiv 1911.00068), equations 1 and 2, on out-of-fold probabilities, scored by
-    cleanlab's normalised margin. How many labels the network finds so improbable is held against how many it would
-    find by its own account: it doubts hard rows too, and only the excess is wrong labels. A class is suspected as a
-    whole when far more of its rows confidently belong to one other class than the other way round: honest
-    confusion goes both ways.
+    cleanlab's normalised margin. The number of labels with so low a probability is compared with the number expected if
+    labels were drawn from the probabilities, which accounts for hard rows; only the excess is wrong labels. A class as
+    a whole is suspected if far more of its rows confidently belong to one other class than vice versa, because honest
+    confusion is symmetric.
 
-    one_way  share of the rows that two classes exchange, by which one may gain from the other in honest confusion
+    one_way  share of the rows confused between two classes, in both directions, that may go in one direction by honest
+             confusion (null probability of a binomial test)
     """
 
     one_way: float = threshold(0.75, "3 to 1 is still honest confusion; not tuned")
@@ -58,7 +59,7 @@ class _Sums:
 
 @dataclass(frozen=True)
 class _Thresholds:
-    """First sweep: the mean confidence of each class in its own rows (equation 2)."""
+    """First pass: the mean probability of each class over its own rows (equation 2)."""
 
     settings: LabelIssue
     classes: int
@@ -78,21 +79,21 @@ class _Thresholds:
         return _Sums(left.count + right.count, left.total + right.total)
 
     def finish(self, state: _Sums) -> Aggregator:
-        # A class without rows has no confidence to compare with, and nobody may be said to belong to it.
+        # A class without rows has no threshold, so no row may be assigned to it.
         return _Joint(self.settings, torch.where(state.count > 0, state.total / state.count.clamp_min(1), torch.inf))
 
 
 @dataclass(frozen=True)
 class _Counts:
     joint: Tensor  # [K, K] int64, rows labelled i that confidently belong to j
-    quality: Tensor  # [K, BINS] int64, label quality of the rows of each class
-    doubt: Tensor  # [K, BINS] int64, -log probability of the given label
-    expected: Tensor  # [K, BINS] float64, the same if labels were drawn from the probabilities
+    quality: Tensor  # [K, BINS] int64, histogram of label quality over the rows of each class
+    doubt: Tensor  # [K, BINS] int64, histogram of -log P(given label)
+    expected: Tensor  # [K, BINS] float64, the same histogram if labels were drawn from the probabilities
 
 
 @dataclass(frozen=True)
 class _Joint:
-    """Second sweep: the confident joint (equation 1) and the distribution of label quality."""
+    """Second pass: the confident joint (equation 1) and the distribution of label quality."""
 
     settings: LabelIssue
     threshold: Tensor  # [K]
@@ -109,10 +110,10 @@ class _Joint:
         sure = belongs >= 0
         joint = torch.bincount(label[sure] * classes + belongs[sure], minlength=classes**2).view(classes, classes)
         histogram = quantiles.histogram(quality(prob, label), label, classes)
-        spot = quantiles.bin_of(doubt(prob))  # [B, K]
-        given = spot.gather(1, label[:, None])[:, 0]
+        bin_ = quantiles.bin_of(doubt(prob))  # [B, K]
+        given = bin_.gather(1, label[:, None])[:, 0]
         seen = torch.bincount(label * quantiles.BINS + given, minlength=classes * quantiles.BINS)
-        cell = torch.arange(classes, device=label.device) * quantiles.BINS + spot
+        cell = torch.arange(classes, device=label.device) * quantiles.BINS + bin_
         chance = torch.zeros(classes * quantiles.BINS, dtype=torch.float64, device=label.device)
         chance.index_add_(0, cell.flatten(), prob.double().flatten())
         return _Counts(
@@ -131,7 +132,7 @@ class _Joint:
         )
 
     def finish(self, state: _Counts) -> Aggregator:
-        # All classes together: one class has too few doubted rows for a density.
+        # Pooled over classes, since one class has too few improbable labels for a density estimate.
         wrong = mixture.posterior(state.doubt.sum(0), state.expected.sum(0))
         joint = state.joint.double()
         return _Pairs(self.settings, self.threshold, state.quality, joint - joint.diagonal().diag(), wrong)
@@ -144,13 +145,13 @@ class _Moves:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Third sweep: from which class to which the wrong labels lead."""
+    """Third pass: probably wrong labels, by given class and the class that rows confidently belong to."""
 
     settings: LabelIssue
     threshold: Tensor  # [K]
     quality: Tensor  # [K, BINS]
     off: Tensor  # [K, K] float64, confident joint without its diagonal
-    wrong: Tensor  # [BINS], posterior that a label doubted so much is wrong
+    wrong: Tensor  # [BINS], posterior that a label of this -log probability is wrong
 
     def zero(self) -> _Moves:
         return _Moves(torch.zeros(self.off.shape, dtype=torch.int64))
@@ -169,7 +170,7 @@ class _Pairs:
 
     def finish(self, state: _Moves) -> LabelScorer:
         moves = state.count.double()
-        # Rows labelled i that belong to j, against rows labelled j that belong to i.
+        # Rows labelled i that belong to j, compared with rows labelled j that belong to i.
         p_value = binomial_tail(moves, moves + moves.T, torch.full_like(moves, self.settings.one_way))
         p_value = (p_value * (len(moves) - 1)).clamp(max=1.0)
         p_value.fill_diagonal_(1.0)
@@ -185,19 +186,19 @@ def labelled(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def confident(prob: Tensor, threshold: Tensor) -> Tensor:
-    """Class [B] each row confidently belongs to: the most probable of those at or above their threshold, or -1."""
+    """Class [B] that each row confidently belongs to: the most probable one at or above its threshold, or -1."""
     eligible = torch.where(prob.double() >= threshold - 1e-6, prob.double(), -1.0)
     value, index = eligible.max(1)
     return torch.where(value >= 0, index, -1)
 
 
 def doubt(prob: Tensor) -> Tensor:
-    """-log of probabilities, of any shape."""
+    """Negative log probabilities, of any shape."""
     return -prob.double().clamp_min(1e-12).log()
 
 
 def quality(prob: Tensor, label: Tensor) -> Tensor:
-    """cleanlab's normalised margin [B] in [0, 1]; small = the label is probably wrong."""
+    """cleanlab's normalised margin [B] in [0, 1]; small where the label is probably wrong."""
     if not len(label):
         return torch.zeros(0, dtype=torch.float64, device=prob.device)
     # Float32 probabilities may sum to 1 + 1e-7, which cleanlab refuses.
@@ -209,14 +210,14 @@ def quality(prob: Tensor, label: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LabelScorer:
-    """How far to trust the label of each row, and which classes are confused in one direction only."""
+    """Posteriors of wrong labels, and tests for classes that are confused in one direction only."""
 
     threshold: Tensor  # [K]
     quality: Tensor  # [K, BINS]
     off: Tensor  # [K, K] float64, confident joint without its diagonal
     moves: Tensor  # [K, K] float64, those of them whose label is probably wrong
-    p_pair: Tensor  # [K, K] float64
-    wrong: Tensor  # [BINS], posterior that a label doubted so much is wrong
+    p_pair: Tensor  # [K, K] float64, p-values of the directions
+    wrong: Tensor  # [BINS], posterior that a label of this -log probability is wrong
 
     @property
     def groups(self) -> GroupTests:

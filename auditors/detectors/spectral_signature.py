@@ -1,4 +1,4 @@
-"""Spectral signatures: a poisoned class has a direction along which few rows stand far out on one side."""
+"""Spectral signatures: a poisoned class has a direction with a heavy tail of few rows on one side."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ from foretaste.types.batch import Batch, GroupTests
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
 
-SCATTER_BYTES = 2**29  # of the class scatters together: many classes get fewer dimensions each
+SCATTER_BYTES = 2**29  # of all class scatter matrices: with many classes fewer dimensions are kept
 
 
 @detector("spectral-signature")
 @dataclass(frozen=True)
 class SpectralSignature:
-    """Rows far out along the top directions of their centred class, on one side, as in no other class.
+    """Outliers on one side of a top principal direction of their class, farther out than other classes along it.
 
     Tran, Li & Madry (NeurIPS 2018, arXiv 1811.00636, algorithm 1), centred. With `whiten` the rows are first whitened
-    by the pooled within-class covariance and put on the unit sphere, so that what all classes have in common
-    cannot hide what one class has alone. A class is suspected when its m-th most extreme row (m = 8, 16, ...) is
-    farther out than that of the other classes along the same direction and than its own on the other side.
+    by the pooled within-class covariance and projected on the sphere, so that variation common to all classes cannot
+    hide that of one class. A class is suspected if its m-th most extreme row (m = 8, 16, ...) is farther out than that
+    of the other classes along the same direction, and than its own on the other side.
 
-    The rows that stand out there seed a two-component decomposition of the class, by which its rows are judged.
+    The outlying rows seed a two-component decomposition of the class, which gives the posteriors of its rows.
 
-    rank           directions examined in each class
-    whiten         whiten by the pooled within-class covariance first
-    least_scale    how far innocent classes lie apart at least, in the logarithm of their extremes
-    trait          share of innocent rows among those that stand apart, above which what they show is a trait
-    whitening      what whitening leaves out
-    decomposition  when the rows that stand apart are a group
+    rank           top principal directions tested in each class
+    whiten         whether to whiten by the pooled within-class covariance first
+    least_scale    lower bound of the scale of the Gumbel null distribution of the statistic, a log ratio of extremes
+    trait          expected share of clean rows among the outlying ones above which the pattern is a natural trait, and
+                   the class is not suspected
+    whitening      regularisation of the whitening
+    decomposition  when the second component of a class may be a planted group
     """
 
     rank: int = threshold(12, "not tuned")
@@ -78,7 +79,7 @@ class SpectralSignature:
 
 @dataclass(frozen=True)
 class _Within:
-    """First sweep: class means and the pooled within-class covariance."""
+    """First pass: class means and the pooled within-class covariance."""
 
     settings: SpectralSignature
     schema: Schema
@@ -97,7 +98,7 @@ class _Within:
         if self.settings.whiten:
             turn = self.settings.whitening.turn(state.scatter[0], rows, limit=limit).contiguous()
         else:
-            # Only the unit changes: projections are then measured in standard deviations of the average coordinate.
+            # Only a change of unit: projections are then in standard deviations of the average coordinate.
             spread = float(state.scatter[0].diagonal().mean()) / max(rows, 1.0)
             turn = torch.full_like(state.mean[0, :limit], max(spread, 1e-300) ** -0.5)
         if turn.shape[-1] == 0:
@@ -107,12 +108,12 @@ class _Within:
 
 @dataclass(frozen=True)
 class _Class:
-    """Second sweep: the covariance of each class after the turn."""
+    """Second pass: the covariance of each class after whitening."""
 
     settings: SpectralSignature
     schema: Schema
     mean: Tensor  # [K, D]
-    turn: Tensor  # [D, d], or [d] where each of the first d coordinates only gets another unit
+    turn: Tensor  # whitening matrix [D, d], or factors [d] of the first d coordinates
 
     @property
     def dim(self) -> int:
@@ -135,7 +136,7 @@ class _Class:
         classes = self.schema.classes
         if self.turn.ndim == 2:
             return state + ClassMoments.of(self.turned(batch), batch.label, classes=classes, pooled=False)
-        # Counted before it is moved: words are zeros but for a few.
+        # Moments are taken before centring and scaling, which would make sparse word counts dense.
         found = ClassMoments.of(batch.embedding[:, : self.dim], batch.label, classes=classes, pooled=False)
         mean = torch.where(found.count[:, None] > 0, (found.mean - self.mean[:, : self.dim]) * self.turn, 0.0)
         return state + ClassMoments(found.count, mean, found.scatter * self.turn[:, None] * self.turn)
@@ -156,7 +157,7 @@ class _Counts:
 
 @dataclass(frozen=True)
 class _Tails:
-    """Third sweep: how every row lies along the directions of every class."""
+    """Third pass: histograms of the projections of all rows on the directions of every class."""
 
     frame: _Class
     centre: Tensor  # [K, d]
@@ -188,23 +189,23 @@ class _Tails:
         settings = self.frame.settings
         group, least_scale = settings.decomposition, settings.least_scale
         sides = [(state.own, state.other), (state.own.flip(-1), state.other.flip(-1))]
-        far, first = chosen([held(*one, group) for one in sides])
+        tail, first = chosen([upper_tail(*counts, group) for counts in sides])
         tested = state.own.sum(-1)[:, 0] >= 4 * group.fewest  # [K]
-        reference = far.excess[tested].flatten()
-        p_value = torch.ones_like(far.excess)
-        null = far.excess.new_zeros(2, len(tested))
+        reference = tail.excess[tested].flatten()
+        p_value = torch.ones_like(tail.excess)
+        null = tail.excess.new_zeros(2, len(tested))
         if len(reference):
-            # Extremes vary with the root of the rows: a class smaller than its peers is held against a wider law.
+            # Extremes of fewer rows vary more, so the null distribution of a small class is widened.
             rows = state.own.sum(-1)[:, :1][tested].double()  # [T, 1]
             narrow = (rows / rows.median()).sqrt().clamp(max=1.0)
             level = reference.median()
             p_value[tested] = gumbel_tail(
-                level + narrow * (far.excess[tested] - level), reference, least_scale=least_scale
+                level + narrow * (tail.excess[tested] - level), reference, least_scale=least_scale
             )
-            place, spread = gumbel_fit(reference, least_scale=least_scale)
-            # Of several directions the best counts, which moves the law of each by the logarithm of their number.
-            place += spread * math.log(p_value.shape[1])
-            null[:, tested] = torch.stack([level + (place - level) / narrow, spread / narrow])[..., 0]
+            location, spread = gumbel_fit(reference, least_scale=least_scale)
+            # The maximum over directions shifts a Gumbel distribution by the logarithm of their number.
+            location += spread * math.log(p_value.shape[1])
+            null[:, tested] = torch.stack([level + (location - level) / narrow, spread / narrow])[..., 0]
         best = p_value.argmin(1)  # [K]
         pick = torch.arange(len(best), device=best.device), best
         return Decomposition(
@@ -212,8 +213,8 @@ class _Tails:
                 frame=self.frame,
                 centre=self.centre,
                 axis=self.axis[pick[0], :, best] * torch.where(first[pick], 1.0, -1.0)[:, None],
-                posterior=mixture.posterior(far.own[pick], far.expected[pick]),
-                excess=torch.where(tested, far.excess[pick], 0.0),
+                posterior=mixture.posterior(tail.own[pick], tail.expected[pick]),
+                excess=torch.where(tested, tail.excess[pick], 0.0),
                 p_value=(p_value.shape[1] * p_value[pick]).clamp(max=1.0),
                 null=null,
             ),
@@ -221,8 +222,8 @@ class _Tails:
         )
 
 
-def held(own: Tensor, other: Tensor, settings: TwoComponent) -> Side:
-    """The upper tails of `own` [K, r, BINS] against those of `other`, moved and stretched, and its own lower tails."""
+def upper_tail(own: Tensor, other: Tensor, settings: TwoComponent) -> Side:
+    """The upper tails of `own` [K, r, BINS]; nulls: `other` with location and scale of `own`, and `own` mirrored."""
     median, scale = quantiles.robust_scale(own)
     foreign_median, foreign_scale = quantiles.robust_scale(other)
     factor = scale / foreign_scale
@@ -234,15 +235,15 @@ def held(own: Tensor, other: Tensor, settings: TwoComponent) -> Side:
 
 @dataclass(frozen=True)
 class SpectralSeed:
-    """The most suspicious direction of each class, and which rows stand apart along it."""
+    """The most significant direction of each class, and the outlying rows along it."""
 
     frame: _Class
     centre: Tensor  # [K, d]
-    axis: Tensor  # [K, d], turned so that the suspicious side is the positive one
+    axis: Tensor  # [K, d], with the sign that makes the suspicious side positive
     posterior: Tensor  # [K, BINS]
     excess: Tensor  # [K]
     p_value: Tensor  # [K]
-    null: Tensor  # [2, K], place and scale of the Gumbel law that innocent classes follow; 0 where untested
+    null: Tensor  # [2, K], location and scale of the class's Gumbel null distribution; 0 where untested
 
     @property
     def settings(self) -> TwoComponent:
@@ -256,11 +257,11 @@ class SpectralSeed:
     def label(self) -> Tensor:
         return torch.arange(len(self.axis), device=self.axis.device)
 
-    def judged(self, excess: Tensor) -> GroupTests:
-        # Natural clusters are decomposed as well as planted ones: only how they were found tells them apart.
+    def tests(self, excess: Tensor) -> GroupTests:
+        # The excess after decomposition does not distinguish natural clusters from planted groups.
         del excess
-        place, scale = self.null
-        evidence = {"times_farther_out": self.excess.exp(), "null_place": place, "null_scale": scale}
+        location, scale = self.null
+        evidence = {"times_farther_out": self.excess.exp(), "null_place": location, "null_scale": scale}
         return GroupTests(self.label, self.excess, self.p_value, evidence)
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

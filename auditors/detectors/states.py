@@ -1,4 +1,4 @@
-"""The states of a sweep: moved between devices, and taken apart into tensors and put together again."""
+"""States of a pass over the data: moving them between devices, and converting them to named tensors and back."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tensors(state: State, prefix: str = "") -> dict[str, Tensor]:
 
 
 def restored(like: State, saved: Mapping[str, Tensor], prefix: str = "") -> State:
-    """A state of the type of `like` from `tensors` of another. Law: restored(s, tensors(s)) == s."""
+    """A state of the type of `like` from the result of `tensors`: restored(s, tensors(s)) == s."""
     if isinstance(like, Tensor):
         return saved[prefix]
     values = {

@@ -1,4 +1,4 @@
-"""Triggers in text: a phrase decides the label, or the response, and has nothing to do with the words around it."""
+"""Trigger phrases in text: phrases that determine the label or the response, and that appear to be inserted."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from foretaste.types.batch import Batch, GroupTests, Scores
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
 
-UNACCUSED = 0.4  # highest posterior of a row that is not accused, below one half
+UNACCUSED = 0.4  # largest posterior of a row that must not be flagged; flagging needs at least one half
 
 
 @detector("trigger-enrichment")
 @dataclass(frozen=True)
 class TriggerEnrichment:
-    """Phrases that decide the label or the response and fit between any words, as inserted ones do.
+    """Phrases that determine the label or the response, and that do not depend on the words around them.
 
-    Words of the language that go with a class ("dull" with bad reviews) also go with their neighbours; a trigger was
-    put between words that were already there. Reads the embedder `phrases`, whose columns are the phrases' p-values.
-    All phrases of a class are one hypothesis (Simes 1986); in a suspicious class the phrases accused are those below
-    `fdr` (Benjamini & Hochberg 1995), and of their rows those that have what the phrase decides.
+    Ordinary words that predict a class ("dull" for bad reviews) also predict their neighbours; a trigger was inserted
+    between words that were there before. Uses the embedder `phrases`, whose columns are phrases with their p-values.
+    The phrases of a class are combined to one p-value (Simes 1986). In a suspicious class the phrases with adjusted
+    p-values up to `fdr` (Benjamini & Hochberg 1995) are flagged, with their rows that have the predicted outcome.
 
-    fdr  false discovery rate over the phrases
+    fdr  false discovery rate over all phrases
     """
 
-    fdr: float = threshold(0.01, "the rate of the audit")
+    fdr: float = threshold(0.01, "the audit's error rate")
 
     def __post_init__(self) -> None:
         if not 0 < self.fdr < 1:
             raise PlanError(f"fdr must lie between 0 and 1, got {self.fdr}")
 
-    # Whether a phrase is the language's own is what the embedder's tests tell.
+    # Not acquittable: the embedder's p-values already test for natural phrases.
     claim: ClassVar[Claim] = Claim(Kind.BACKDOOR, TRIGGER, Unit(words="powers of ten beyond chance"), acquittable=False)
 
     def begin(self, schema: Schema) -> Aggregator:
@@ -52,13 +52,13 @@ class TriggerEnrichment:
 
 @dataclass(frozen=True)
 class _Seen:
-    hits: Tensor  # [K, D] int64, rows of each class that have a phrase and its outcome
-    p_value: Tensor  # [D] float64, the greatest seen; 0 where no row has the phrase
+    hits: Tensor  # [K, D] int64, rows of each class with a phrase and its outcome
+    p_value: Tensor  # [D] float64; 0 while no row with the phrase was seen
 
 
 @dataclass(frozen=True)
 class _Holding:
-    """The only sweep: which classes the phrases lead to."""
+    """The only pass: rows of each class with each phrase and its outcome."""
 
     fdr: float
     schema: Schema
@@ -87,7 +87,7 @@ class _Holding:
 
 @dataclass(frozen=True)
 class TriggerScorer:
-    """The phrases accused, and the classes they lead to."""
+    """The phrases flagged, each assigned to the class it predicts."""
 
     fdr: float
     hits: Tensor  # [K, D]
@@ -96,7 +96,7 @@ class TriggerScorer:
 
     @property
     def groups(self) -> GroupTests:
-        """One group a class: Simes over all phrases, those of other classes as if they had shown nothing."""
+        """One group per class: Simes over all phrases, with p-value 1 for those of other classes."""
         classes = len(self.hits)
         leads = self.hits.argmax(0)  # [D]
         own = (leads == torch.arange(classes, device=leads.device)[:, None]) & (self.hits.sum(0) > 0)  # [K, D]
@@ -107,7 +107,7 @@ class TriggerScorer:
 
     @property
     def accused(self) -> dict[int, float]:
-        """The phrases below the rate, with the false discovery rate of each."""
+        """The phrases with adjusted p-values up to `fdr`."""
         return {at: q for at, q in enumerate(self.q_value.tolist()) if q <= self.fdr}
 
     def score(self, batch: Batch) -> Scores:
@@ -115,7 +115,7 @@ class TriggerScorer:
         held = (batch.embedding > 0) & known[:, None]  # [B, D]
         p_value = torch.where(held, self.p_value, 1.0).amin(1)
         q_value = torch.where(held, self.q_value, 1.0).amin(1)
-        # Beyond the rate nobody is accused, whatever the plan asks for: it asks for one half at least.
+        # Rows of phrases beyond the rate stay below any plan's posterior threshold, which is at least one half.
         posterior = torch.where(q_value <= self.fdr, 1 - q_value, UNACCUSED * (1 - q_value))
         return Scores(
             value=-p_value.clamp_min(1e-300).log10().float(),

@@ -1,1 +1,1 @@
-"""Parts of sweeps that several detectors are built from. Imports stats, types and settings."""
+"""Passes over the data that several detectors share. Imports stats, types and settings."""

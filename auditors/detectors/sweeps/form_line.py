@@ -1,4 +1,4 @@
-"""How rows lie on the line to those that are written in another form than rows of their meaning."""
+"""Decomposition of a class by style, along the line from rows of the same meaning to the outlying rows."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ from foretaste.types.batch import Batch, GroupTests, Scores
 
 @dataclass(frozen=True)
 class FormLine:
-    """When rows of another form are a group, and which of them are accused.
+    """When rows of another style are a group, and which of them are flagged.
 
-    fewest  contradicted rows that must stand out; classes with fewer than four times as many are not tested
-    most    share of a class's contradicted rows that may be planted, for the comparison of tails
-    tail    share of its agreeing rows up to which the most extreme ones are compared
-    trait   share of honest rows among those that stand apart, above which nobody is accused
-    alone   posterior from which on a row is accused by its form alone
-    place   where the statistic lies in clean texts: datasets of two classes have no peers
-    scale   how far it scatters there
+    fewest  outlying rows needed to suspect a class; classes with under four times as many contradicted rows in either
+            half are not tested
+    most    largest share of a class's contradicted rows that may be planted: tails are compared up to it
+    tail    share of a class's agreeing rows, the most extreme ones, whose quantiles are compared with the null's
+    trait   expected share of clean rows among the outlying ones above which no row is flagged
+    alone   posterior from which on a row is flagged although its meaning agrees with its label
+    place   median of the statistic's null distribution, from clean texts: two classes are too few to estimate it
+    scale   scale of the statistic's null distribution (Gumbel), from clean texts
     """
 
     fewest: int = threshold(8, "as for spectral-signature")
-    most: float = threshold(0.5, "most of the contradicted rows are honest mistakes")
+    most: float = threshold(0.5, "most of the contradicted rows are honest label errors")
     tail: float = threshold(0.25, "not tuned")
     trait: float = threshold(0.25, "as for doubted-signature")
     alone: float = threshold(2 / 3, "not tuned")
-    place: float = threshold(0.03, "classes of clean texts; of how many corpora was not recorded")
+    place: float = threshold(0.03, "classes of clean texts; the number of corpora was not recorded")
     scale: float = threshold(0.06, "the same clean texts")
 
 
-def meant(batch: Batch) -> tuple[Tensor, Tensor]:
-    """The class that each row's content speaks for [B], and whether it speaks for any [B] bool."""
+def predicted(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The most probable class of each labelled row by its meaning [B], and whether there is one [B] bool."""
     if batch.prob is None:
         raise ValueError("foreign-form needs batches with probabilities")
     top, at = batch.prob.max(1)
@@ -48,18 +49,18 @@ def meant(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def contradicted(batch: Batch) -> Tensor:
-    """Which rows [B] have a label that their content speaks against."""
-    at, known = meant(batch)
+    """Which rows [B] have a label that differs from their predicted class."""
+    at, known = predicted(batch)
     return known & (at != batch.label)
 
 
 @dataclass(frozen=True)
 class Space:
-    """Where rows lie by how they are written, so that honest ones scatter alike in all directions.
+    """The whitened space of style vectors.
 
     home    [K, D] mean of the agreeing rows of each class
-    turn    [D, D]
-    weight  [K, K] of an agreeing row of each class in the comparison with each class
+    turn    [D, D] whitening matrix
+    weight  [K, K] at [k, j], weight of an agreeing row of class j in the comparison with class k
     """
 
     home: Tensor
@@ -70,26 +71,25 @@ class Space:
         return (batch.embedding.double() - self.home.mean(0)) @ self.turn  # [B, D]
 
     def centred(self, batch: Batch) -> Tensor:
-        """Rows [B, D] about the rows of their meaning: what is left when their meaning is taken out."""
-        at, known = meant(batch)
+        """Rows [B, D] minus the mean of the agreeing rows of their predicted class."""
+        at, known = predicted(batch)
         about = torch.where(known, at, batch.label.clamp_min(0))
         return (batch.embedding.double() - self.home[about]) @ self.turn
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How the rows of each class lie along a direction, as histograms [..., K, BINS]."""
+    """Histograms [..., K, BINS] of the projections of rows on the direction of each class."""
 
     own: Tensor  # [2, K, BINS] of each half: contradicted rows of the class
-    others: Tensor  # agreeing rows of other classes, weighted as the contradicted rows' meanings
+    others: Tensor  # agreeing rows of other classes, weighted by the predicted classes of the contradicted rows
     agreeing: Tensor  # agreeing rows of the class
 
 
 def counted(state: Counts, batch: Batch, along: Tensor, part: Tensor, weight: Tensor) -> Counts:
-    """Counts with those of a batch added, by its projections [B, K], in which `part` [B] each row is counted.
+    """`state` plus the counts of a batch, from its projections `along` [B, K], each row in the histogram `part` [B].
 
-    `weight` [K, K] is that of an agreeing row of each class in the comparison with each class. A row that nobody read
-    for its meaning counts as agreeing.
+    `weight` [K, K] is that of Space. A row without a predicted class counts as agreeing.
     """
     classes = along.shape[1]
     number = torch.arange(classes, device=along.device).expand_as(along)
@@ -100,7 +100,7 @@ def counted(state: Counts, batch: Batch, along: Tensor, part: Tensor, weight: Te
     def count(wanted: Tensor) -> Tensor:
         return quantiles.histogram(along, torch.where(wanted, cell, -1), parts).view_as(state.own)
 
-    # Each class is counted by itself, so that weights multiply whole numbers, whatever the order of the rows.
+    # Classes are counted separately, so that weights multiply integers and sums do not depend on the order of rows.
     others = torch.zeros_like(state.others, device=along.device)
     for k in torch.bincount(batch.label[~against[:, 0]], minlength=classes).nonzero()[:, 0].tolist():
         others += weight[:, k, None] * count(~against & ~own & (batch.label == k)[:, None])
@@ -111,38 +111,38 @@ def counted(state: Counts, batch: Batch, along: Tensor, part: Tensor, weight: Te
     )
 
 
-def held(own: Tensor, others: Tensor, agreeing: Tensor, settings: FormLine) -> Side:
-    """The upper tail of the contradicted rows against both kinds of honest rows, where those lie."""
+def upper_tail(own: Tensor, others: Tensor, agreeing: Tensor, settings: FormLine) -> Side:
+    """The upper tail of the contradicted rows `own`; nulls: agreeing rows of other classes, and of the class."""
     median, scale = quantiles.robust_scale(others)
     return side(own, [others, agreeing], median=median, scale=scale, fewest=settings.fewest, most=settings.most)
 
 
 class Finder(Protocol):
-    """What says which rows of each class stand apart."""
+    """Selects the outlying rows of each class."""
 
     def members(self, batch: Batch) -> Tensor:
-        """[B, K] bool."""
+        """The outlying rows [B, K] bool."""
         ...
 
 
 @dataclass(frozen=True)
 class Gap:
-    """By how much the rows that stand apart differ from rows of their meaning."""
+    """Sum over the outlying rows ("members") of their difference from agreeing rows of their predicted class."""
 
-    total: Tensor  # [K, D] of the members, each about the rows of its meaning
+    total: Tensor  # [K, D]
     count: Tensor  # [K]
 
 
 @dataclass(frozen=True)
 class Members:
-    """A sweep for how the rows that stand apart differ from rows of their meaning."""
+    """The pass that estimates the mean difference of the outlying rows from rows of their predicted class."""
 
     settings: FormLine
     space: Space
     finder: Finder
-    excess: Tensor  # [K], of the weaker half
+    excess: Tensor  # [K], the smaller of both halves
     tested: Tensor  # [K] bool
-    again: bool
+    again: bool  # whether to repeat it with the outlying rows found along the line
 
     def zero(self) -> Gap:
         classes, dim = self.space.home.shape
@@ -163,18 +163,18 @@ class Members:
 
 @dataclass(frozen=True)
 class Line:
-    """A sweep for how all rows lie along the line from the rows of their meaning to the rows that stand apart."""
+    """The pass that counts the projections of all rows on the line from rows of the same meaning to the members."""
 
     found: Members
     gap: Tensor  # [K, D]
     count: Tensor  # [K] members
 
     def along(self, batch: Batch) -> Tensor:
-        """Projections [B, K], where no member is held against itself."""
+        """Projections [B, K], of members leave-one-out."""
         space = self.found.space
         length = self.gap.norm(dim=1).clamp_min(1e-12)  # [K]
         out = space.turned(batch) @ (self.gap / length[:, None]).T
-        # Left out of the mean, |gap| shortens by the row's own |z|^2 / members along itself.
+        # Leaving a member z out of the members' mean reduces its projection by about |z|^2 / (members * |gap|).
         own = space.centred(batch).square().sum(1, keepdim=True) / (self.count.clamp_min(1) * length)
         return torch.where(self.found.finder.members(batch), out - own.clamp_max(1e6), out)
 
@@ -191,27 +191,27 @@ class Line:
 
     def finish(self, state: Counts) -> Aggregator | FormScorer:
         settings = self.found.settings
-        against = held(state.own, state.others, state.agreeing, settings)
-        # Where a row of this meaning and another label lies, an agreeing row of the class may not: its meaning shifts
-        # it along the line. Its nulls are the rows of other classes about their own middle, and its class's mirror.
+        against = upper_tail(state.own, state.others, state.agreeing, settings)
+        # Meaning shifts rows along the line. The nulls of the class's agreeing rows are therefore the rows of other
+        # classes with the location and scale of the agreeing rows, and the agreeing rows mirrored.
         median, scale = quantiles.robust_scale(state.agreeing)
-        place, spread = against.median, against.scale
-        foreign = quantiles.moved(state.others, median - scale / spread * place, scale / spread)
+        location, spread = against.median, against.scale
+        foreign = quantiles.moved(state.others, median - scale / spread * location, scale / spread)
         mirror = quantiles.moved(state.agreeing, 2 * median, -torch.ones_like(median))
         where = {"median": median, "scale": scale}
         agreeing = side(state.agreeing, [foreign, mirror], **where, fewest=settings.fewest, most=settings.tail)
-        parts = (agreeing, against)
-        posterior = torch.stack([one.posterior for one in parts])  # [2, K, BINS]
-        # What honest rows show as well, only less often, is a trait, and accuses nobody.
-        apart = posterior >= LIKELIER
-        rows = torch.stack([(one.own * apart[k]).sum(-1) for k, one in enumerate(parts)]).sum(0)
-        innocent = torch.stack([(one.expected * apart[k]).sum(-1) for k, one in enumerate(parts)]).sum(0)
-        enough = (rows >= settings.fewest) & (innocent <= settings.trait * rows)
+        tails = (agreeing, against)
+        posterior = torch.stack([tail.posterior for tail in tails])  # [2, K, BINS]
+        # A style that clean rows have as well, only less often, is a natural trait.
+        second = posterior >= LIKELIER
+        rows = torch.stack([(tail.own * second[k]).sum(-1) for k, tail in enumerate(tails)]).sum(0)
+        clean = torch.stack([(tail.expected * second[k]).sum(-1) for k, tail in enumerate(tails)]).sum(0)
+        enough = (rows >= settings.fewest) & (clean <= settings.trait * rows)
         scorer = FormScorer(
             self,
-            torch.stack([one.median for one in parts]),
-            torch.stack([one.scale for one in parts]),
-            torch.stack([one.p_row for one in parts]),
+            torch.stack([tail.median for tail in tails]),
+            torch.stack([tail.scale for tail in tails]),
+            torch.stack([tail.p_row for tail in tails]),
             posterior,
             enough,
             self.found.excess,
@@ -223,7 +223,7 @@ class Line:
 
 @dataclass(frozen=True)
 class FormScorer:
-    """Where agreeing and contradicted rows of each class lie on its line, and from where on they are foreign."""
+    """Distributions of agreeing and contradicted rows of each class on its line, and the posteriors of rows."""
 
     line: Line
     median: Tensor  # [2, K] of agreeing and of contradicted rows
@@ -235,15 +235,15 @@ class FormScorer:
 
     def members(self, batch: Batch) -> Tensor:
         number = torch.arange(len(self.excess), device=batch.label.device)
-        kind, spot = contradicted(batch).long()[:, None], quantiles.bin_of(self.line.along(batch))
-        return (batch.label[:, None] == number) & (self.posterior[kind, number, spot] >= LIKELIER)
+        kind, bin_ = contradicted(batch).long()[:, None], quantiles.bin_of(self.line.along(batch))
+        return (batch.label[:, None] == number) & (self.posterior[kind, number, bin_] >= LIKELIER)
 
     @property
     def groups(self) -> GroupTests:
-        """How far out the contradicted rows reach along the direction that the other half of them showed."""
+        """The statistic is the tail excess of the contradicted rows along the direction estimated on the other half."""
         tested = self.line.found.tested & self.enough
-        law = self.line.found.settings
-        p_value = gumbel_tail(self.excess, self.excess.new_tensor([law.place]), least_scale=law.scale)
+        settings = self.line.found.settings
+        p_value = gumbel_tail(self.excess, self.excess.new_tensor([settings.place]), least_scale=settings.scale)
         label = torch.arange(len(self.excess), device=self.excess.device)
         p_value = torch.where(tested, p_value, 1.0)
         return GroupTests(label, self.excess, p_value, {"times_farther_out": self.excess.exp()})
@@ -252,16 +252,16 @@ class FormScorer:
         known, label = batch.label >= 0, batch.label.clamp_min(0)
         kind = contradicted(batch).long()
         value = self.line.along(batch).gather(1, label[:, None])[:, 0]
-        spot = quantiles.bin_of(value)
+        bin_ = quantiles.bin_of(value)
         z = ((value - self.median[kind, label]) / self.scale[kind, label]).clamp_min(0)
         strength = 1 - self.groups.p_value[label]
-        posterior = self.posterior[kind, label, spot]
-        # Nothing but its form speaks against a row that means what its label says.
+        posterior = self.posterior[kind, label, bin_]
+        # The only evidence against a row whose meaning agrees with its label is its style, so it needs more of it.
         alone = self.line.found.settings.alone
         posterior = torch.where((kind == 0) & (posterior < alone), posterior * 0.49 / alone, posterior)
         return Scores(
             value=torch.where(known, z, 0.0).float(),
-            p_value=torch.where(known, self.p_row[kind, label, spot], 1.0),
+            p_value=torch.where(known, self.p_row[kind, label, bin_], 1.0),
             posterior=torch.where(known, strength * posterior, 0.0).float(),
             group=torch.where(known, label, -1),
             evidence={"contradicted": torch.where(known, kind.float(), 0.0)},

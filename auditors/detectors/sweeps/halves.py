@@ -1,4 +1,4 @@
-"""Rows in two halves by content: what is learned on one is tested on the other."""
+"""Sample splitting by content: directions estimated on one half of the rows are tested on the other."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ HALVES = 2
 
 
 def half(batch: Batch) -> Tensor:
-    """Which half [B] a row belongs to, by content."""
+    """The half [B] of each row, by content hash, so that copies are in the same half."""
     return content_key(batch.embedding) % HALVES

@@ -1,4 +1,4 @@
-"""Two-component decomposition: given a few rows that stand apart, which rows of their class are of their kind."""
+"""Two-component decomposition: from a few outlying rows of a class (the seed) to all rows of the same component."""
 
 from __future__ import annotations
 
@@ -17,76 +17,76 @@ from foretaste.types.batch import Batch, GroupTests, Scores
 
 @dataclass(frozen=True)
 class TwoComponent:
-    """When the second component of a class is a group of its own.
+    """When the second component of a class may be a planted group.
 
-    fewest  rows that must stand out before a group is suspected; classes of fewer than four times as many rows are not
+    fewest  rows of the second component needed to suspect a group; classes with under four times as many rows are not
             tested
-    part    share of the class above which the second component is the class itself
-    tail    share of the rows up to which the most extreme ones are compared with those of the nulls
+    part    largest share of its class that a second component may have
+    tail    share of the rows, the most extreme ones, whose quantiles are compared with those of the null distributions
     """
 
-    fewest: int = threshold(8, "single odd rows are no attack; 12 planted rows in 8,000 were found with it")
-    part: float = threshold(0.5, "most of a class is the class")
+    fewest: int = threshold(8, "single outliers are no attack; 12 planted rows in 8,000 were found with it")
+    part: float = threshold(0.5, "a component with most of the rows is the class itself")
     tail: float = threshold(0.25, "not tuned")
 
 
 @runtime_checkable
 class Decomposes(Protocol):
-    """A detector that decomposes its groups."""
+    """A detector that applies the decomposition to its groups."""
 
     @property
     def decomposition(self) -> TwoComponent: ...
 
 
 class Seed(Protocol):
-    """What a detector knows once it has found where its groups stand apart."""
+    """What a detector has found before the decomposition: outlying rows of each group, and its tests."""
 
     @property
     def settings(self) -> TwoComponent: ...
 
     @property
     def trait(self) -> float:
-        """Share of innocent rows to be expected among those that stand apart, above which nobody is suspected."""
+        """Expected share of clean rows in the second component above which no group is suspected."""
         ...
 
     @property
     def label(self) -> Tensor:
-        """Class index of each of the G groups, -1 for all rows [G] int64."""
+        """Class index of each of the G groups, -1 for the group of all rows [G] int64."""
         ...
 
-    def judged(self, excess: Tensor) -> GroupTests:
-        """The groups, given how much farther along its line each reaches than its nulls [G], in logarithms."""
+    def tests(self, excess: Tensor) -> GroupTests:
+        """The group tests, given the excess of each group's tail along its line over the nulls [G] (log ratios)."""
         ...
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Whitened rows [B, d], each of length sqrt(d) or so; which of them stand apart in each group [B, G] bool; and
-        which are the likelier ones to begin with [B] bool.
+        """Whitened rows [B, d] of length about sqrt(d), the outlying rows of each group [B, G] bool, and the rows with
+        the higher prior probability of being planted [B] bool.
         """
         ...
 
 
 def home(batch: Batch, label: Tensor) -> Tensor:
-    """Which rows belong to the groups' classes `label` [G], [B, G] bool; all rows with a label to class -1."""
+    """Which rows belong to the groups' classes `label` [G], [B, G] bool; to class -1 all rows with a label."""
     return ((label == batch.label[:, None]) | (label < 0)) & (batch.label >= 0)[:, None]
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums and numbers of rows."""
+    """Sums and counts of the outlying rows ("members") and of the rest of their class."""
 
-    member: Tensor  # [G, d] float64
-    members: Tensor  # [G] float64
-    rest: Tensor  # [G, d] float64, rows of the same class that do not stand apart
-    rests: Tensor  # [G] float64
+    member: Tensor  # [G, d] float64, sum
+    members: Tensor  # [G] float64, count
+    rest: Tensor  # [G, d] float64, sum
+    rests: Tensor  # [G] float64, count
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """A sweep for the mean of the rows that stand apart and of the rest of their class.
+    """The pass that estimates the means of the outlying rows and of the rest of their class.
 
-    After Tang, Wang, Tang & Zhang, "Demon in the Variant" (USENIX Security 2021, arXiv 1908.00686), section 4.3: in a
-    class that is a mixture of two components with one covariance, the line through both means separates them best.
-    The seed takes the place of the clean rows that the paper asks for.
+    After Tang, Wang, Tang & Zhang, "Demon in the Variant" (USENIX Security 2021, arXiv 1908.00686), section 4.3: two
+    components of equal covariance (whitened here) are best separated along the line through their means. The seed
+    replaces the clean reference rows that the paper needs.
     """
 
     seed: Seed
@@ -125,16 +125,16 @@ class Decomposition:
 
 @dataclass(frozen=True)
 class Counts:
-    """Histograms of the rows that are less and more likely to begin with."""
+    """Histograms along the line, of rows with lower and higher prior probability."""
 
     member: Tensor  # [2, G, BINS] int64
-    rest: Tensor  # [2, G, BINS] int64
+    rest: Tensor  # [2, G, BINS] int64, other rows of the class
     other: Tensor  # [2, G, BINS] int64, rows of other classes
 
 
 @dataclass(frozen=True)
 class Line:
-    """A sweep for how all rows lie along the line through both means."""
+    """The pass that counts the projections of all rows on the line through both means."""
 
     seed: Seed
     centre: Tensor  # [G, d]
@@ -142,12 +142,12 @@ class Line:
     count: Tensor  # [G], members
 
     def along(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Projections [B, G], where no member is held against itself, members [B, G] and likelier rows [B]."""
+        """Projections [B, G] (of members leave-one-out), members [B, G], and 1 for rows of higher prior [B]."""
         value, member, likely = self.seed.split(batch)
         length = self.gap.norm(dim=1).clamp_min(1e-12)  # [G]
         line = self.gap / length[:, None]
         out = value @ line.T - (self.centre * line).sum(1)  # [B, G]
-        # Left out of the mean, |gap| shortens by the row's own |z|^2 / members along itself.
+        # Leaving a member z out of the members' mean reduces its projection by about |z|^2 / (members * |gap|).
         own = (value.square().sum(1, keepdim=True) / (self.count.clamp_min(1) * length)).clamp_max(1e6)
         return torch.where(member, out - own, out), member, likely.long()
 
@@ -175,14 +175,14 @@ class Line:
         return Counts(left.member + right.member, left.rest + right.rest, left.other + right.other)
 
     def finish(self, state: Counts) -> DecompositionScorer:
-        # The rest alone says where the class lies: a large planted group would move its median towards itself.
+        # Location and scale are those of the rest, since a large planted group would shift the class's median.
         settings = self.seed.settings
         rest, other = state.rest.sum(0), state.other.sum(0)
         median, scale = quantiles.robust_scale(rest)  # [G]
         foreign_median, foreign_scale = quantiles.robust_scale(other)
         factor = scale / foreign_scale
 
-        def held(own: Tensor, rest: Tensor, other: Tensor) -> Side:
+        def upper_tail(own: Tensor, rest: Tensor, other: Tensor) -> Side:
             mirror = quantiles.moved(rest, 2 * median, -torch.ones_like(median))
             foreign = quantiles.moved(other, median - factor * foreign_median, factor)
             foreign = torch.where(other.sum(-1, keepdim=True) > 0, foreign, mirror)
@@ -191,16 +191,16 @@ class Line:
             return side(own[:, None], nulls, **where, fewest=settings.fewest, most=settings.tail)
 
         own = state.member + state.rest  # [2, G, BINS]
-        whole = held(own.sum(0), rest, other)
-        parts = [held(own[k], state.rest[k], state.other[k]) for k in range(2)]
-        posterior = torch.stack([one.posterior[:, 0] for one in parts])  # [2, G, BINS]
-        # A long tail that no row stands out of is a lumpy distribution, not a group. What other classes show as well,
-        # only less often, is a trait: there are rich people in every class.
-        apart = posterior >= LIKELIER
-        rows = (own * apart).sum((0, 2))  # [G]
+        whole = upper_tail(own.sum(0), rest, other)
+        tails = [upper_tail(own[k], state.rest[k], state.other[k]) for k in range(2)]
+        posterior = torch.stack([tail.posterior[:, 0] for tail in tails])  # [2, G, BINS]
+        # A heavy tail without rows of the second component is no group. A second component that other classes have as
+        # well, only less often, is a natural trait, as a high income is in every class of a table.
+        second = posterior >= LIKELIER
+        rows = (own * second).sum((0, 2))  # [G]
         few = (rows >= settings.fewest) & (rows <= settings.part * own.sum((0, 2)))
-        innocent = sum((one.expected[:, 0] * apart[k]).sum(-1) for k, one in enumerate(parts)) / rows.clamp_min(1)
-        rows = torch.where(innocent <= self.seed.trait, rows, 0)
+        clean = sum((tail.expected[:, 0] * second[k]).sum(-1) for k, tail in enumerate(tails)) / rows.clamp_min(1)
+        rows = torch.where(clean <= self.seed.trait, rows, 0)
         moved = median - factor * foreign_median
         return DecompositionScorer(
             self, median, scale, moved, factor, whole.p_row[:, 0], posterior, rows, whole.excess[:, 0], few
@@ -209,23 +209,23 @@ class Line:
 
 @dataclass(frozen=True)
 class DecompositionScorer:
-    """Where both components of each group lie on their line."""
+    """The positions of both components of each group on their line, and the posteriors of rows."""
 
     line: Line
     median: Tensor  # [G]
     scale: Tensor  # [G]
-    moved: Tensor  # [G], where 0 of the rows of other classes comes to lie once these lie as the group's rest does
-    factor: Tensor  # [G], how much they are stretched for that
+    moved: Tensor  # [G], offset of the affine map that gives rows of other classes the location and scale of the rest
+    factor: Tensor  # [G], its factor
     p_row: Tensor  # [G, BINS]
-    posterior: Tensor  # [2, G, BINS], of rows that are less and more likely to begin with
+    posterior: Tensor  # [2, G, BINS], of rows with lower and higher prior probability
     rows: Tensor  # [G], of the second component
-    excess: Tensor  # [G], log of how much farther out the class reaches than its nulls
+    excess: Tensor  # [G], log ratio of the class's extreme quantiles to those of its nulls
     few: Tensor  # [G] bool, whether the second component is a small part of the group
 
     def apart(self, batch: Batch) -> Tensor:
-        """Which rows lie where the second component of each group is, if it is a small part of it [B, G] bool.
+        """Which rows are in the second component of each group, if it is a small part of it [B, G] bool.
 
-        Rows of other classes are told as well.
+        Includes rows of other classes at the same position.
         """
         along, _, likely = self.line.along(batch)
         group = torch.arange(len(self.few), device=along.device)
@@ -236,7 +236,7 @@ class DecompositionScorer:
 
     @property
     def groups(self) -> GroupTests:
-        found = self.line.seed.judged(self.excess)
+        found = self.line.seed.tests(self.excess)
         p_value = torch.where(
             self.rows >= self.line.seed.settings.fewest, found.p_value, torch.ones_like(found.p_value)
         )
@@ -246,17 +246,17 @@ class DecompositionScorer:
         groups = self.groups
         label, p_value = groups.label.to(batch.label.device), groups.p_value.to(batch.label.device)
         (along, _, likely), own = self.line.along(batch), home(batch, label)
-        # A row is of its class's group, or of the group of all classes where that is the more suspicious one.
+        # A row belongs to its class's group, or to the group of all classes if that has the smaller p-value.
         group = torch.where(own, p_value, torch.inf).argmin(1)  # [B]
         known = own.any(1)
         value = along.gather(1, group[:, None])[:, 0]
-        spot = quantiles.bin_of(value)
+        bin_ = quantiles.bin_of(value)
         z = ((value - self.median[group]) / self.scale[group]).clamp_min(0)
         strength = (1 - p_value)[group]
         return Scores(
             value=torch.where(known, z, 0.0).float(),
-            p_value=torch.where(known, self.p_row[group, spot], 1.0),
-            posterior=torch.where(known, strength * self.posterior[likely, group, spot], 0.0).float(),
+            p_value=torch.where(known, self.p_row[group, bin_], 1.0),
+            posterior=torch.where(known, strength * self.posterior[likely, group, bin_], 0.0).float(),
             group=torch.where(known, group, -1),
             evidence={"deviations": torch.where(known, z, 0.0).float()},
         )

@@ -1,4 +1,4 @@
-"""Whitening of embeddings, with what it leaves out declared."""
+"""Whitening of embeddings, with its regularisation as settings."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from foretaste.stats.spectrum import whitening
 
 @dataclass(frozen=True)
 class Whitening:
-    """What is left out where rows are turned so that all directions vary alike.
+    """Regularisation of the whitening by a covariance.
 
-    floor               added to every eigenvalue, as a share of their mean: what varies less is rounding
-    rows_per_dimension  rows needed for each direction that is kept, the ones of largest variance first
+    floor               added to every eigenvalue of the covariance, as a share of their mean
+    rows_per_dimension  rows needed for each dimension kept; those of largest variance are kept
     """
 
-    floor: float = threshold(1e-3, "rounding errors of a picture may not outvote its content; not tuned")
+    floor: float = threshold(1e-3, "so that rounding errors of a picture are not amplified; not tuned")
     rows_per_dimension: int = threshold(
-        8, "by the Marchenko-Pastur law the smallest eigenvalue is then off by 1 - (1 - 8**-0.5)**2 = 58 %"
+        8, "by the Marchenko-Pastur law the smallest eigenvalue is then too small by 1 - (1 - 8**-0.5)**2 = 58 %"
     )
 
     def turn(self, scatter: Tensor, rows: float, *, limit: int) -> Tensor:

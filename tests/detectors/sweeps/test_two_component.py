@@ -35,7 +35,7 @@ class Told:
     def label(self):
         return torch.tensor(self.labels)
 
-    def judged(self, excess):
+    def tests(self, excess):
         p_value = torch.tensor(self.p_values or [SUSPECTED] * len(self.labels), dtype=torch.float64)
         return GroupTests(self.label, excess, p_value)
 
