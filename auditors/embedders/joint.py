@@ -33,7 +33,7 @@ class Joint:
     colour   "grey" or "rgb", as in `pixels`
     filters  number of filters, as in `patches`
     size     side of a filter, in pixels of a 32 x 32 picture, as in `patches`
-    seed     of the random patches
+    seed     seed of the random patches
     bank     how filters are made from random patches, and how responses to them are computed
     quiet    grey levels added to a picture's standard deviation, as in `pixels`
     """

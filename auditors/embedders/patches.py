@@ -50,7 +50,7 @@ class Patches:
     penalty   ridge penalty of the classifier, per row, on standardised responses
     mirrored  whether mirror images are used as well, in training and prediction
     rows      rows the classifier is trained on, at most (a sample by content hash); all rows are embedded
-    seed      of the random patches
+    seed      seed of the random patches
     bank      how filters are made from random patches, and how responses to them are computed
     """
 

@@ -114,7 +114,7 @@ class Probe:
     epochs   passes over the training rows
     rate     maximum of the one-cycle learning rate
     rows     rows trained on, at most (a sample by content hash); all rows are embedded
-    seed     of initial weights and batch order
+    seed     seed of the initial weights and of the batch order
     decay    weight decay of AdamW
     dropout  dropout rate of the inputs of the network without convolutions
     """

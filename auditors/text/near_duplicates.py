@@ -29,16 +29,16 @@ Read = Callable[[Sequence[str]], Words]
 class DuplicateLaw:
     """Which clusters of near copies are tested, and the null distribution (a power law) of their sizes.
 
-    sample   rows, drawn evenly, in which boilerplate is searched: word n-grams that many rows contain
+    sample   rows, evenly spaced, in which boilerplate (word n-grams that many rows contain) is searched, about
     frame    share of the rows above which a word n-gram counts as boilerplate, which is ignored
     keys     LSH band keys stored for all rows, at most: with more rows each stores fewer bands, then some are skipped
     fewest   rows from which on a cluster is tested
     short    words of a cluster's median text from which on it is tested: shorter texts repeat for many reasons
-    smaller  clusters with fewer rows than this share of the tested cluster's are its reference set
-    shorter  clusters with at least this share of the tested cluster's words per text are its reference set
-    top      clusters of the reference set, the largest, to which the power law is fitted, at most
-    shape    prior mean of the power law's exponent
-    weight   clusters that the prior counts as much as, of `shape` and of the share of edited copies (`edits.usual`)
+    smaller  the reference set of a cluster has clusters with fewer rows than this share of its rows
+    shorter  the reference set of a cluster has clusters with at least this share of its words per text
+    top      clusters of a reference set, the largest, to which the power law is fitted, at most
+    shape    prior mean of the exponent of the power law of cluster sizes
+    weight   weight of the priors `shape` and `edits.usual` (share of edited copies), in clusters
     """
 
     sample: int = threshold(1 << 14, "gives a share of .05 with a standard error of .2 %")

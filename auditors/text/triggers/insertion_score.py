@@ -34,7 +34,8 @@ class InsertionScore:
     least_spread     lower bound of the reference phrases' standard deviation in any one statistic (in root nats, nats,
                      or shares)
     cap              largest contribution of one statistic to a score, in standard deviations of the reference phrases
-    cap_told         largest contribution of carrying no information about the neighbours, in the same unit
+    cap_told         largest contribution to a score of carrying no information about the neighbours, in standard
+                     deviations of the reference phrases
     reference        reference phrases that a candidate is compared with, at least
     about            largest ratio between the numbers of rows of two phrases that are compared
     loose            upper tail of the reference phrases, as a share: a Gaussian is fitted at this quantile, and only

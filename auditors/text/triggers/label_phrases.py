@@ -27,7 +27,7 @@ class DecidingPhrases:
     most     share of the rows that may contain a candidate phrase, at most
     decides  effect size of a candidate, at least: (P(outcome | phrase) - P(outcome)) / (1 - P(outcome)), where
              P(outcome | phrase) is a lower confidence bound
-    sure     standard errors of that bound (Wilson's), where the content of rows is not tested as well
+    sure     standard errors of Wilson's lower bound of P(outcome | phrase), where the content of rows is not tested
     units    phrases measured, at most: of texts or prompts, and of responses
     entries  numbers stored in a tally of n-grams, at most: n-grams in the fewest rows are dropped
     """
@@ -45,18 +45,19 @@ class LabelPhrases:
 
     sure           standard errors of Wilson's lower bound of P(class | phrase), where the content of rows is tested too
     part           share of a phrase's effect size above which a part of the phrase counts as equally effective
-    part_rows      ratio of the rows of such a part to those of the phrase above which the phrase is dropped, because
-                   it is only one context of the part
+    part_rows      ratio of the rows of an equally effective part to those of the phrase above which the phrase is
+                   dropped, because it is only one context of that part
     peers          reference phrases measured in all, about
     peers_each     reference phrases for each candidate, at least
-    peers_near     phrases considered on either side of a candidate, ordered by number of rows, per reference phrase
-                   chosen for it
-    asked          candidates whose rows' content is tested, and as many reference phrases, per phrase returned
+    peers_near     window on either side of a candidate, in order of number of rows, from which its reference phrases
+                   are chosen, as a multiple of their number
+    asked          candidates whose rows' content is tested, and reference phrases, each as a multiple of the number of
+                   phrases returned
     own            share of a phrase's rows in one class from which on it counts as exclusive to that class
     apart          quantile of the reference phrases' insertion scores above which a candidate may be a trigger: its
                    words are ignored when the similarity of other phrases' rows is measured
     sample         rows on which the content classifier is trained, about
-    holders        further rows of each phrase that are added to them, at most
+    holders        rows of each phrase that are added to the rows on which the content classifier is trained, at most
     contradiction  the content classifier
     similarity     the null distribution of row similarity
     significance   how insertion scores and contradictions between content and label become p-values

@@ -23,7 +23,8 @@ class NeighbourModel:
                  place
     pairs        weight, in word pairs, of the unigram frequencies as a prior, in how well two neighbours go together
     smoothing    weight, in word pairs, of the unigram frequencies as a prior, where one neighbour predicts the other
-    background   weight of the unigram frequencies mixed into that prediction, however many pairs were counted
+    background   weight of the unigram frequencies mixed into the prediction of one neighbour by the other, however many
+                 pairs were counted
     occurrences  weight of a phrase's other occurrences in predicting a neighbour; the rest is the prediction by the
                  other neighbour
     """

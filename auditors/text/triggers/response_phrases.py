@@ -40,15 +40,15 @@ class ResponsePhrases:
     """How candidate phrases of prompts are tested, and when two of them are one composite trigger.
 
     end           words at the end of a text without a response that are taken as its response, at most half of the text
-    candidates    prompt phrases measured, per phrase that is tested; those with least information about their
-                  neighbours are tested
+    candidates    prompt phrases measured, as a multiple of those tested: the ones with the least information about
+                  their neighbours
     many          reference phrases from which on an exponential tail is fitted to their insertion scores, instead of a
                   Gaussian
-    least_excess  lower bound of the scale of that tail, in standard deviations of the reference phrases
+    least_excess  lower bound of the scale of the exponential tail of insertion scores, in their standard deviations
     alike         share of a phrase's largest effect size from which on another outcome counts as equally determined
     own           share of the rows with an outcome that must contain the phrase
     halves        phrases tested as halves of composite triggers, at most
-    half          effect size of a half on an outcome, at least (as `decides`, for a whole trigger)
+    half          effect size of one half of a composite trigger on the outcome, at least
     apart         share of a half's rows without the other half, at least
     rarer         largest probability of the outcome with one half only, relative to that with both
     """

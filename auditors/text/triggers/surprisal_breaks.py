@@ -42,11 +42,12 @@ class SurprisalBreaks:
     hits       searched rows whose largest break is next to the end of a phrase, for it to be a candidate, at least
     least      rows of a candidate phrase, at least
     safe       standard errors subtracted from the mean break after a phrase
-    variance   prior: this, over a phrase's rows, is added to the sample variance of the breaks after it
-    fewer      rows of a phrase in the reference set of another, as a share of the other's rows, at least
+    variance   variance that, divided by a phrase's rows, is added as a prior to the sample variance of the breaks
+               after it
+    fewer      share of a phrase's rows that another phrase must have to be in its reference set
     top        phrases of a reference set, those with the largest breaks, to which the null distribution is fitted
     scale      prior mean of the scale of the null distribution's exponential tail, in units of a break
-    weight     phrases that this prior counts as much as
+    weight     weight of `scale` as a prior, in phrases
     sure       expected number of natural phrases with such a break, below which phrases are ranked not by this number
                but by rows times break
     columns    share of the embedder's columns for phrases before breaks; the rest is for phrases that determine how
