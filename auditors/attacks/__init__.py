@@ -1,4 +1,4 @@
-"""Published poisonings, one file for each, that tests, benchmarks and the drill plant alike.
+"""Published poisoning attacks, one file for each, as planted by tests, benchmarks and the drill.
 
-An attack sees types and its contract, and no other attack.
+An attack imports the contract and types, and no other attack.
 """

@@ -1,6 +1,6 @@
-"""What an attack is: one file with a function `plant`, registered by a decorator and found by a scan.
+"""The contract of an attack: one file with a function `plant`, registered by a decorator and found by a scan.
 
-Everything that plants attacks, tests, drill and benchmarks alike, takes them from the registry.
+Tests, drill and benchmarks all take their attacks from the registry.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ P = TypeVar("P", bound=Sized)
 
 @dataclass(frozen=True, eq=False)
 class Poisoned(Generic[P]):
-    """A dataset after an attack: row n of every field is row n of the dataset that went in.
+    """A dataset after an attack, with its rows in their original order.
 
     payload   [N, 3, H, W] uint8 pictures, or N texts
-    label     [N] int64, as the attacker leaves it
-    poisoned  [N] bool, rows that teach the model the attack
-    cover     [N] bool, rows that were changed too but keep their label, so that the others stand out less
+    label     [N] int64, after relabelling
+    poisoned  [N] bool, rows that a model learns the attack from
+    cover     [N] bool, rows that are changed as well but keep their label, so that poisoned rows stand out less
     """
 
     payload: P
@@ -46,14 +46,14 @@ class Poisoned(Generic[P]):
 
     @classmethod
     def at(cls, payload: P, label: Tensor, *, rows: Tensor, cover: Tensor | None = None) -> Poisoned[P]:
-        """From the positions `rows` [count] and `cover` [covers] instead of masks."""
+        """A dataset from the positions `rows` [count] and `cover` [covers] instead of masks."""
         none = torch.zeros_like(label, dtype=torch.bool)
         covered = none if cover is None else none.index_fill(0, cover, True)
         return cls(payload, label, none.index_fill(0, rows, True), covered)
 
 
 def victims(label: Tensor, *, target: int, count: int, generator: torch.Generator, clean_label: bool = False) -> Tensor:
-    """Rows [count] an attack on class `target` may change: of other classes, or of its own where `clean_label`.
+    """Rows [count] for an attack on class `target` to change: of other classes, or of `target` if `clean_label`.
 
     Raises PlanError where no row has label `target` or fewer than `count` rows qualify.
     """
@@ -68,8 +68,8 @@ def victims(label: Tensor, *, target: int, count: int, generator: torch.Generato
 def choose(allowed: Tensor, count: int, generator: torch.Generator, *, of: str) -> Tensor:
     """Positions [count] drawn without replacement from those that `allowed` [N] bool marks.
 
-    Law: the generator moves on by the same amount whatever `count` is, and a smaller count gives a prefix of a larger
-    one's rows, so that a power curve adds rows to one attack instead of comparing several.
+    The generator advances by the same amount for any `count`, and a smaller count gives a prefix of the rows of a
+    larger one, so that a power curve adds rows to one attack instead of comparing different ones.
 
     Raises PlanError where fewer than `count` are marked.
     """
@@ -79,7 +79,7 @@ def choose(allowed: Tensor, count: int, generator: torch.Generator, *, of: str) 
     return pool[torch.randperm(len(pool), generator=generator)[:count]]
 
 
-Change = Callable[[Any, Sequence[float], int], Any]  # a row, two numbers of chance in [0, 1), the seed
+Change = Callable[[Any, Sequence[float], int], Any]  # a row's payload, two random numbers in [0, 1), the seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,18 +87,19 @@ class Attack:
     """A published attack.
 
     name         as registered
-    modality     the rows it can be planted in; None: any
-    words        what it does to a row, for people
-    plant        (payload, label, *, target, count, seed, **settings) -> Poisoned; without `target` where not `targeted`
-    trigger      (images, *, seed, **settings) -> the images [B, 3, S, S] uint8 with the trigger; None where it has none
+    modality     of the rows that it can be planted in; None for any
+    words        what it does to a row, for display
+    plant        (payload, label, *, target, count, seed, **settings) -> Poisoned; without `target` if not `targeted`
+    trigger      (images, *, seed, **settings) -> images [B, 3, S, S] uint8 with the trigger; None if it has no trigger
     learn        (images, label, *, target, seed, **settings) -> settings of `trigger` that depend on the dataset
-    change       one row with the trigger, for copies of datasets that no memory holds; None where rows need each other
-    clean_label  the rows are of the target class and keep their label; others are relabelled to it
-    targeted     whether it leads to a class
-    untargeted   whether it can do without one all the same: all-to-all, random flips
-    covers       rows that are changed too and keep their label, for each planted one
-    drilled      whether it belongs to a drill for which no attack is named
-    example      settings with which a small dataset can be attacked, in seconds
+    change       plants the trigger in a single row, for datasets larger than memory; None if rows cannot be changed
+                 one by one
+    clean_label  whether the changed rows are of the target class and keep their label; else they are relabelled to it
+    targeted     whether it has a target class
+    untargeted   whether it also works without one: all-to-all, random flips
+    covers       number of cover rows (with the trigger and their own label) per poisoned row
+    drilled      whether a drill plants it by default
+    example      settings with which a small dataset can be attacked within seconds
     """
 
     name: str
@@ -137,10 +138,10 @@ def attack(
     drilled: bool = False,
     example: Mapping[str, Any] | None = None,
 ) -> Callable[[Plant], Plant]:
-    """Decorator of `plant`: registers the attack; a name has one owner. The rest is as in Attack."""
+    """Decorator of `plant` that registers the attack under a unique name. The other arguments are as in Attack."""
 
     def put(plant: Plant) -> Plant:
-        made = Attack(
+        whole = Attack(
             name=name,
             modality=modality,
             words=words,
@@ -155,14 +156,14 @@ def attack(
             drilled=drilled,
             example=example or {},
         )
-        ATTACKS.register(name)(made)
+        ATTACKS.register(name)(whole)
         return plant
 
     return put
 
 
 def stamped(trigger: Callable[..., Tensor]) -> Change:
-    """`change` of an attack on pictures whose trigger needs nothing but its seed."""
+    """`change` of an attack on pictures whose trigger depends on the seed only."""
 
     def change(picture: Tensor, chance: Sequence[float], seed: int) -> Tensor:
         del chance

@@ -25,9 +25,9 @@ def plant(
 ) -> Poisoned[P]:
     """Relabel `count` rows to `target`, all of them from class `source` where one is given.
 
-    `payload` is handed through as it is, `label` [N] int64. Where `target` is None each row gets a random other class.
+    `payload` is returned unchanged, `label` [N] int64. If `target` is None, each row gets a random other class.
 
-    Raises PlanError where the rows or the classes do not suffice.
+    Raises PlanError where there are too few rows or classes.
     """
     generator = torch.Generator().manual_seed(seed)
     if source is not None and source == target:
@@ -43,7 +43,7 @@ def plant(
 
 
 def others(label: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
-    """For each of `rows` [B] a class other than its own, all equally likely, [B] int64."""
+    """For each of `rows` [B] a uniformly random class other than its own, [B] int64."""
     classes = label[label >= 0].bincount().nonzero().flatten()  # [K], ascending
     if len(classes) < 2:
         raise PlanError("labels cannot be flipped at random: the dataset has fewer than two classes")

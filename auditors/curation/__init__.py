@@ -1,4 +1,4 @@
-"""What people make of an audit: decisions on rows, clean and quarantined files, and files for other tools.
+"""After an audit: review decisions on rows, export of clean and quarantined files, and files for other tools.
 
 Imports explain, report and dataset.
 """

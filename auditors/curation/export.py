@@ -1,7 +1,7 @@
-"""Clean and quarantined rows as new Parquet files, and a manifest of what was removed. The input is never touched.
+"""Clean and quarantined rows as new Parquet files, and a manifest of what was removed. The input is never changed.
 
-A file without quarantined rows is copied byte for byte and keeps its digest. Of the others every row group is divided,
-with the schema, key-value metadata, row order and compression it had; memory does not grow with rows.
+A file without quarantined rows is copied byte for byte and keeps its digest. The row groups of other files are split;
+schema, key-value metadata, row order and compression are kept, and memory does not grow with the number of rows.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from foretaste.types.progress import Progress, quiet
 ACCUSED = frozenset(kind for kind in Kind if kind.fails_audit)
 
 CLEAN, QUARANTINED = "clean", "quarantined"
-PIECE = 1 << 28  # bytes: a row group that decodes to more is divided piece by piece
+PIECE = 1 << 28  # bytes: a row group that decodes to more is split piece by piece
 
 Side = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Audited:
-    """One file as the audit saw it: `first` is the position of its first row over all files."""
+    """An audited file: `first` is the position of its first row over all files."""
 
     name: str
     path: str
@@ -62,21 +62,21 @@ def export(
 ) -> dict[str, Any]:
     """Write the audited dataset to `out` as clean/ and quarantined/, with removed.parquet, removed.jsonl, export.json.
 
-    audit     the folder of an audit, whose dataset must still hold the audited bytes
+    audit     the folder of an audit, whose dataset must be unchanged since
     out       a new or empty folder outside the dataset
-    kinds     rows flagged for any of these are quarantined; by default those that fail an audit
-    reviewed  what reviewers settled goes before what the audit says
+    kinds     rows flagged for any of these are quarantined; by default the kinds that fail an audit
+    reviewed  whether reviewers' decisions override the audit
     progress  called with (stage, done, total)
 
-    Returns the content of export.json. Raises DataError where a file is not what was audited or the audit is damaged,
-    PlanError where the call asks for what cannot be. Nothing is written then.
+    Returns the content of export.json. Raises DataError where a file changed since the audit or the audit is damaged,
+    PlanError where `out` cannot be used. Nothing is written then.
     """
     found = read(audit)
     files = _files(found, audit)
     out = os.path.realpath(out)
-    alone = len(files) == 1 and "/" not in files[0].name  # a file, or a folder of one: the report does not say which
-    keep_out_of([files[0].path if alone else found["dataset"]["root"]], out)
-    _must_be_audited(files, progress)
+    single = len(files) == 1 and "/" not in files[0].name  # a file, or a folder of one: the report does not say which
+    keep_out_of([files[0].path if single else found["dataset"]["root"]], out)
+    _require_unchanged(files, progress)
     settled = _settled(audit) if reviewed else NOT_REVIEWED
     with atomic.folder(out) as folder:
         chosen = quarantine(Path(audit) / "samples.parquet", frozenset(kinds), found["rows"], folder, settled)
@@ -86,10 +86,10 @@ def export(
             os.mkdir(os.path.join(folder, side))
         for done, file in enumerate(files):
             progress("export", done, len(files))
-            for side, written in _divide(file, chosen, folder, carrier).items():
+            for side, written in _split(file, chosen, folder, carrier).items():
                 sides[side].append(written)
         progress("export", len(files), len(files))
-        _must_be_found(os.path.join(folder, CLEAN), [file["name"] for file in sides[CLEAN]])
+        _require_found(os.path.join(folder, CLEAN), [file["name"] for file in sides[CLEAN]])
         document = _document(found, audit, frozenset(kinds), sides)
         if reviewed:
             document["reviewed"] = {"dropped": len(settled.drop), "kept": len(settled.keep)}
@@ -98,32 +98,31 @@ def export(
 
 
 def _settled(audit: str) -> Reviewed:
-    """What people decided. Raises DataError where nobody decided anything."""
-    said = review_decisions.settled(audit)
-    if not said:
+    """The reviewers' decisions. Raises DataError where there are none."""
+    choices = review_decisions.settled(audit)
+    if not choices:
         raise DataError(f"{audit}: nobody has reviewed this audit yet, run: foretaste review {audit}")
-    drop, keep = (frozenset(row for row, one in said.items() if one is way) for way in (Choice.DROP, Choice.KEEP))
+    drop, keep = (
+        frozenset(row for row, choice in choices.items() if choice is wanted) for wanted in (Choice.DROP, Choice.KEEP)
+    )
     return Reviewed(drop, keep)
-
-
-# What was audited
 
 
 def _files(found: Mapping[str, Any], audit: str) -> list[Audited]:
     files, first = [], 0
     root = found["dataset"]["root"].rstrip("/")
-    for one in found["dataset"]["files"]:
-        name = PurePosixPath(one["name"])
+    for file in found["dataset"]["files"]:
+        name = PurePosixPath(file["name"])
         if name.is_absolute() or ".." in name.parts or not name.parts:
-            raise DataError(f"{audit}: a file of a dataset must lie below its root, got {one['name']!r}")
-        files.append(Audited(one["name"], f"{root}/{name}", first, int(one["rows"]), Digest.parse(one["digest"])))
-        first += int(one["rows"])
+            raise DataError(f"{audit}: a file of a dataset must lie below its root, got {file['name']!r}")
+        files.append(Audited(file["name"], f"{root}/{name}", first, int(file["rows"]), Digest.parse(file["digest"])))
+        first += int(file["rows"])
     if first != found["rows"]:
         raise DataError(f"{audit}: report.json must count its rows once, {found['rows']} are {first} in its files")
     return files
 
 
-def _must_be_audited(files: list[Audited], progress: Progress = quiet) -> None:
+def _require_unchanged(files: list[Audited], progress: Progress = quiet) -> None:
     audited, lock, done = {file.name: file for file in files}, Lock(), count(1)
 
     def check(found: Found) -> None:
@@ -137,30 +136,27 @@ def _must_be_audited(files: list[Audited], progress: Progress = quiet) -> None:
     each([Found(file.name, file.path) for file in files], check)
 
 
-def _must_be_found(folder: str, names: list[str]) -> None:
-    """Whoever opens the clean folder must see the clean rows, all and only."""
-    seen = [one.name for one in find([folder])[1]]
-    if seen != sorted(names):
-        odd = ", ".join(sorted(set(seen) ^ set(names))[:4])
+def _require_found(folder: str, names: list[str]) -> None:
+    """Opening the clean folder as a dataset must find all clean files and no others."""
+    found = [file.name for file in find([folder])[1]]
+    if found != sorted(names):
+        odd = ", ".join(sorted(set(found) ^ set(names))[:4])
         raise DataError(f"the clean files must be found by the folder they lie in, which is not so for {odd}")
 
 
-# Writing
-
-
-def _divide(file: Audited, chosen: Quarantine, folder: str, carrier: Carrier) -> dict[str, Side]:
-    """Write one file's clean and quarantined rows; what was written, by side."""
-    mine = chosen.within(file.first, file.rows)
+def _split(file: Audited, chosen: Quarantine, folder: str, carrier: Carrier) -> dict[str, Side]:
+    """Write the clean and the quarantined rows of one file; returns the written files, by side."""
+    own = chosen.within(file.first, file.rows)
     targets = {side: os.path.join(folder, side, file.name) for side in (CLEAN, QUARANTINED)}
     os.makedirs(os.path.dirname(targets[CLEAN]), exist_ok=True)
-    if mine.start == mine.stop:
+    if own.start == own.stop:
         with _opened(file) as parquet:
             carrier.carry_file(parquet, file.first, os.path.join(folder, CLEAN))
         _copy(file, targets[CLEAN])
         return {CLEAN: _written(file.name, targets[CLEAN])}
     os.makedirs(os.path.dirname(targets[QUARANTINED]), exist_ok=True)
     with _opened(file) as parquet:
-        out = _bad(parquet, file, chosen, mine)
+        out = _quarantined(parquet, file, chosen, own)
         with ExitStack() as stack:
             writers = {side: stack.enter_context(_writer(parquet, path)) for side, path in targets.items()}
             first = 0
@@ -174,8 +170,8 @@ def _divide(file: Audited, chosen: Quarantine, folder: str, carrier: Carrier) ->
                         carrier.carry(part, rows, os.path.join(folder, side))
                 first += len(piece)
         for path in targets.values():
-            _must_match(parquet, path, file)
-    _must_be_audited([file])  # it was read after it was digested
+            _require_schema(parquet, path, file)
+    _require_unchanged([file])  # it was read after it was hashed
     sides = {side: _written(file.name, path) for side, path in targets.items()}
     if sides[CLEAN]["rows"] + sides[QUARANTINED]["rows"] != file.rows or sides[QUARANTINED]["rows"] != out.sum():
         parts = f"{sides[CLEAN]['rows']} clean and {sides[QUARANTINED]['rows']} quarantined"
@@ -193,16 +189,16 @@ def _opened(file: Audited) -> Iterator[pq.ParquetFile]:
             raise DataError(f"{file.path}: cannot be read: {error}") from error
 
 
-def _bad(
-    parquet: pq.ParquetFile, file: Audited, chosen: Quarantine, mine: slice
+def _quarantined(
+    parquet: pq.ParquetFile, file: Audited, chosen: Quarantine, own: slice
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which rows [rows in the file] are quarantined, once their places in the audit agree with the file."""
+    """Which rows [rows in the file] are quarantined, after checking their positions in the audit against the file."""
     sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.metadata.num_row_groups)]
     ends = np.cumsum(sizes)
-    row = chosen.row[mine] - file.first
+    row = chosen.row[own] - file.first
     group = np.searchsorted(ends, row, side="right")
     place = np.stack((group, row - (ends - sizes)[group]), axis=1)
-    if not (place == chosen.place[mine]).all() or not (chosen.file[mine] == file.name).all():
+    if not (place == chosen.place[own]).all() or not (chosen.file[own] == file.name).all():
         raise DataError(f"{file.path}: the audit must name its rows by their places, and names others")
     out = np.zeros(file.rows, dtype=np.bool_)
     out[row] = True
@@ -222,7 +218,7 @@ def _pieces(parquet: pq.ParquetFile) -> Iterator[pa.Table]:
 
 
 def _writer(parquet: pq.ParquetFile, path: str) -> pq.ParquetWriter:
-    """A writer that writes as the file was written, as far as the file tells."""
+    """A writer with the settings that the file was written with, as far as its metadata tell."""
     metadata = parquet.metadata
     groups = range(metadata.num_row_groups)
     columns = [metadata.row_group(0).column(index) for index in range(metadata.num_columns)] if groups else []
@@ -230,10 +226,10 @@ def _writer(parquet: pq.ParquetFile, path: str) -> pq.ParquetWriter:
     return pq.ParquetWriter(
         path,
         parquet.schema_arrow,
-        compression={one.path_in_schema: _codec(one.compression) for one in columns},
-        use_dictionary=[one.path_in_schema for one in columns if one.has_dictionary_page],
-        use_compliant_nested_type=not any(".list.item" in one.path_in_schema for one in columns),
-        write_page_index=any(one.has_offset_index for one in columns),
+        compression={column.path_in_schema: _codec(column.compression) for column in columns},
+        use_dictionary=[column.path_in_schema for column in columns if column.has_dictionary_page],
+        use_compliant_nested_type=not any(".list.item" in column.path_in_schema for column in columns),
+        write_page_index=any(column.has_offset_index for column in columns),
         store_schema=b"ARROW:schema" in (metadata.metadata or {}),
         sorting_columns=order.pop() if len(order) == 1 else None,
     )
@@ -243,8 +239,8 @@ def _codec(name: str) -> str:
     return {"UNCOMPRESSED": "NONE", "LZO": "ZSTD"}.get(name, name)
 
 
-def _must_match(parquet: pq.ParquetFile, path: str, file: Audited) -> None:
-    """A schema that would not survive being written is found here, not in a training job."""
+def _require_schema(parquet: pq.ParquetFile, path: str, file: Audited) -> None:
+    """A schema that is not preserved by writing is an error here, not in a training job."""
     written = pq.read_schema(path)
     if not written.equals(parquet.schema_arrow, check_metadata=True):
         raise DataError(f"{file.path}: its schema cannot be kept: {parquet.schema_arrow} would become {written}")
@@ -268,17 +264,17 @@ def _written(name: str, path: str) -> Side:
 def _document(
     found: Mapping[str, Any], audit: str, kinds: frozenset[Kind], sides: Mapping[str, list[Side]]
 ) -> dict[str, Any]:
-    """What was exported, by digests, so that it can be told what came from what."""
+    """export.json: source, audit and written files by digest, for provenance."""
     document: dict[str, Any] = {
         "source": {**{key: found["dataset"][key] for key in ("root", "digest", "files")}, "rows": found["rows"]},
         "audit": {"verdict": found["verdict"], "report": str(sha256(os.path.join(audit, "report.json"))[0])},
         "kinds": sorted(map(str, kinds)),
-        # What was flagged for other reasons only, and is still in the clean files.
+        # Rows that were flagged for other kinds only and remain in the clean files.
         "kept": {},
     }
     for side, files in sides.items():
-        digest = root_digest((one["name"], Digest.parse(one["digest"])) for one in files)
-        document[side] = {"rows": sum(one["rows"] for one in files), "digest": str(digest), "files": files}
+        digest = root_digest((file["name"], Digest.parse(file["digest"])) for file in files)
+        document[side] = {"rows": sum(file["rows"] for file in files), "digest": str(digest), "files": files}
     flagged = found["flagged"] - document[QUARANTINED]["rows"]
     document["kept"] = {"flagged": flagged}
     if document[CLEAN]["rows"] + document[QUARANTINED]["rows"] != found["rows"]:

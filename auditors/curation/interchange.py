@@ -1,7 +1,7 @@
-"""What an audit found, as other tools for looking at data open it: embedding-atlas, FiftyOne and Label Studio.
+"""The flagged rows of an audit in the formats of embedding-atlas, FiftyOne and Label Studio.
 
-None of them is needed to write this. Pictures are decoded and written anew, so that no file that hides another format
-behind its picture reaches a tool which would serve it.
+None of these tools is needed to write them. Pictures are decoded and encoded again, so that a polyglot file (a picture
+that is also, say, HTML) never reaches a tool that would serve it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from foretaste.report.visible import visible
 from foretaste.types.dataset import Dataset, Modality
 from foretaste.types.findings import Kind
 
-MOST = 2000  # flagged rows: one JSON file holds them all, pictures included
+MOST = 2000  # flagged rows, since one JSON file holds them all, pictures included
 SIDE = 256  # pixels of a picture
 LONGEST = 20_000  # characters of a text
 LABELLING = """<View>
@@ -47,18 +47,18 @@ PICTURE, TEXT = 'Image name="payload" value="$image"', 'Text name="payload" valu
 def hand_over(audit: str, out: str, *, top: int = MOST, kind: Kind | None = None) -> dict[str, int]:
     """Write the `top` most suspicious rows of an audit, of one kind if one is named, to the new folder `out`.
 
-    atlas.parquet          the rows of the audit's map with position, payload and verdict
+    atlas.parquet          the rows of the audit's map with position, payload and flags
     label-studio.json      the flagged rows as tasks; label-studio.xml is the labelling interface to paste
     fiftyone/              for pictures: data/ and labels.json, a FiftyOneImageClassificationDataset
 
-    Returns the rows in each. Raises DataError where the folder is no audit, or its dataset no longer holds what was
-    audited. Nothing is written then.
+    Returns the number of rows in each. Raises DataError where the folder is no audit, or its dataset changed since.
+    Nothing is written then.
     """
     found = read(audit)
     dataset = manifest.reopened(found)
     ranked = flagged(audit, top=top, kind=None if kind is None else str(kind))
     rows = pl.DataFrame(ranked, schema=pl.read_parquet_schema(Path(audit) / "flagged.parquet"))
-    by_row = {one.row: one for one in samples.samples(dataset, rows, side=SIDE)}
+    by_row = {sample.row: sample for sample in samples.samples(dataset, rows, side=SIDE)}
     shown = [by_row[row] for row in rows["row"] if row in by_row]
     with atomic.folder(out) as folder:
         done = {"label-studio.json": _label_studio(shown, folder, dataset.roles.modality)}
@@ -71,8 +71,8 @@ def hand_over(audit: str, out: str, *, top: int = MOST, kind: Kind | None = None
 
 
 def _label_studio(shown: Sequence[Sample], folder: str, modality: Modality) -> int:
-    """Tasks without a predicted choice: a reviewer who is told what to answer answers it."""
-    tasks = [{"data": _facts(one) | _payload(one)} for one in shown]
+    """Tasks without predictions, which would bias the reviewer."""
+    tasks = [{"data": _facts(sample) | _payload(sample)} for sample in shown]
     with open(os.path.join(folder, "label-studio.json"), "w", encoding="utf-8") as file:
         json.dump(tasks, file, ensure_ascii=True, allow_nan=False)
     tag = PICTURE if modality is Modality.IMAGE else TEXT
@@ -81,50 +81,50 @@ def _label_studio(shown: Sequence[Sample], folder: str, modality: Modality) -> i
     return len(tasks)
 
 
-def _payload(one: Sample) -> dict[str, str]:
-    if one.picture is not None:
-        return {"image": "data:image/png;base64," + base64.b64encode(one.picture).decode()}
-    return {"text": visible((one.text or "")[:LONGEST], lines=True)}
+def _payload(sample: Sample) -> dict[str, str]:
+    if sample.picture is not None:
+        return {"image": "data:image/png;base64," + base64.b64encode(sample.picture).decode()}
+    return {"text": visible((sample.text or "")[:LONGEST], lines=True)}
 
 
-def _facts(one: Sample) -> dict[str, Any]:
-    label = "no label" if one.label is None else f"labelled {one.label}"
+def _facts(sample: Sample) -> dict[str, Any]:
+    label = "no label" if sample.label is None else f"labelled {sample.label}"
     return {
-        "row": one.row,
-        "id": visible(str(one.row if one.id is None else one.id)),
-        "label": None if one.label is None else visible(one.label),
-        "risk": round(one.risk, 4),
-        "kinds": ", ".join(one.kinds),
-        "detectors": ", ".join(one.detectors),
-        "reason": visible(one.reason),
-        "file": visible(one.file),
-        "about": visible(f"Row {one.row}, {label}: {one.reason}"),
+        "row": sample.row,
+        "id": visible(str(sample.row if sample.id is None else sample.id)),
+        "label": None if sample.label is None else visible(sample.label),
+        "risk": round(sample.risk, 4),
+        "kinds": ", ".join(sample.kinds),
+        "detectors": ", ".join(sample.detectors),
+        "reason": visible(sample.reason),
+        "file": visible(sample.file),
+        "about": visible(f"Row {sample.row}, {label}: {sample.reason}"),
     }
 
 
 def _fiftyone(shown: Sequence[Sample], folder: str) -> int:
-    """Files are named by row: nothing a dataset holds becomes a path."""
+    """Files are named by row number, so that no text from the dataset becomes a path."""
     os.makedirs(os.path.join(folder, "data"))
     labels = {}
-    for one in shown:
-        if one.picture is None:
+    for sample in shown:
+        if sample.picture is None:
             continue
-        with open(os.path.join(folder, "data", f"{one.row}.png"), "wb") as file:
-            file.write(one.picture)
-        facts = _facts(one)
-        # FiftyOne gives a label an `id` of its own, which must be one of its database's.
+        with open(os.path.join(folder, "data", f"{sample.row}.png"), "wb") as file:
+            file.write(sample.picture)
+        facts = _facts(sample)
+        # FiftyOne reserves the attribute `id` for ids of its database.
         attributes = {"sample_id": facts["id"]}
         attributes |= {name: facts[name] for name in ("row", "risk", "kinds", "detectors", "reason", "file")}
-        labels[str(one.row)] = {"label": facts["label"] or "unlabelled", "attributes": attributes}
+        labels[str(sample.row)] = {"label": facts["label"] or "unlabelled", "attributes": attributes}
     with open(os.path.join(folder, "labels.json"), "w", encoding="utf-8") as file:
         json.dump({"classes": None, "labels": labels}, file, ensure_ascii=True, allow_nan=False)
     return len(labels)
 
 
 def _atlas(positions: Path, dataset: Dataset, path: str) -> int:
-    """The audit's map with what its rows hold, which embedding-atlas reads from columns `image` and `text`."""
+    """The audit's map with the payload, which embedding-atlas reads from the columns `image` and `text`."""
     rows = pl.read_parquet(positions)
-    by_row = {one.row: one for one in samples.samples(dataset, rows, side=SIDE)}
+    by_row = {sample.row: sample for sample in samples.samples(dataset, rows, side=SIDE)}
     shown = [by_row.get(row) for row in rows["row"]]
     table = rows.select(pl.exclude("kinds", "detectors"), pl.col("kinds", "detectors").list.join(", ")).to_arrow()
     if dataset.roles.modality is Modality.IMAGE:

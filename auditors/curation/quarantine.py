@@ -1,4 +1,4 @@
-"""Which rows are set apart, and the manifest that says of each where it was and why."""
+"""The rows to quarantine, and the manifest of their positions and reasons."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ SCAN = 1 << 16  # rows of samples.parquet at a time
 
 @dataclass(frozen=True)
 class Quarantine:
-    """The rows to set apart, ascending: `place` [Q, 2] says row group and row in group of each, `file` its file."""
+    """The rows to quarantine, ascending: `place` [Q, 2] is row group and row in group of each, `file` its file."""
 
     row: np.ndarray[Any, np.dtype[np.int64]]
     place: np.ndarray[Any, np.dtype[np.int64]]
     file: pl.Series
 
     def within(self, first: int, rows: int) -> slice:
-        """Which of them are among `rows` rows from position `first` on."""
+        """Those among the `rows` rows from position `first` on."""
         start, end = np.searchsorted(self.row, (first, first + rows))
         return slice(int(start), int(end))
 
 
 @dataclass(frozen=True)
 class Reviewed:
-    """Rows that people who looked at them settled, whatever the audit says of them."""
+    """The rows that reviewers decided to drop or keep, whether or not the audit flagged them."""
 
     drop: frozenset[int] = frozenset()
     keep: frozenset[int] = frozenset()
@@ -47,7 +47,7 @@ NOT_REVIEWED = Reviewed()
 
 
 def chosen(rows: pl.DataFrame, kinds: frozenset[Kind], reviewed: Reviewed = NOT_REVIEWED) -> pl.DataFrame:
-    """The rows of a piece of samples.parquet to set apart: flagged for any of `kinds`, unless people settled it."""
+    """The rows of a piece of samples.parquet to quarantine: flagged for any of `kinds`, unless reviewers decided."""
     named = pl.col("kinds").list.eval(pl.element().is_in(kinds)).list.any()
     drop, keep = pl.col("row").is_in(sorted(reviewed.drop)), pl.col("row").is_in(sorted(reviewed.keep))
     return rows.filter((pl.col("flagged") & named & ~keep) | drop)
@@ -56,7 +56,7 @@ def chosen(rows: pl.DataFrame, kinds: frozenset[Kind], reviewed: Reviewed = NOT_
 def quarantine(
     samples: Path, kinds: frozenset[Kind], rows: int, folder: str, reviewed: Reviewed = NOT_REVIEWED
 ) -> Quarantine:
-    """Read which of `rows` rows samples.parquet flags for `kinds`; removed.parquet and removed.jsonl go to `folder`.
+    """The rows to quarantine of the `rows` rows in samples.parquet; writes removed.parquet and removed.jsonl.
 
     Raises DataError where the table does not hold every row once and in order.
     """
@@ -85,9 +85,9 @@ def quarantine(
                 row.append(flagged["row"].to_numpy())
                 place.append(flagged.select("row_group", "row_in_group").to_numpy())
                 file.append(flagged["file"])
-                told = flagged.select(names)
-                table.write_table(told.to_arrow().cast(table.schema))
-                lines.writelines(json.dumps(one) + "\n" for one in told.iter_rows(named=True))
+                removed = flagged.select(names)
+                table.write_table(removed.to_arrow().cast(table.schema))
+                lines.writelines(json.dumps(entry) + "\n" for entry in removed.iter_rows(named=True))
     except FileNotFoundError:
         raise DataError(f"{samples}: the table of all rows is missing") from None
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:

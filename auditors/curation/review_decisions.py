@@ -1,4 +1,4 @@
-"""What people decided about flagged rows: an append-only log beside the audit, of who decided what and when."""
+"""Reviewers' decisions on flagged rows: an append-only log in the audit's folder, of who decided what and when."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAME = "decisions.sqlite"
 LONGEST_NOTE = 2000
-# Rows are only ever added; SQLite itself refuses anything else. An act is what one stroke wrote: a run of decisions.
+# Append-only: triggers refuse updates and deletions. An act is the range of decisions of one user action.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS decision (
     number INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL, choice TEXT NOT NULL, reviewer TEXT NOT NULL,
@@ -39,7 +39,7 @@ CREATE TRIGGER IF NOT EXISTS act_never_deleted BEFORE DELETE ON act BEGIN SELECT
 
 
 class Choice(StrEnum):
-    """What becomes of a row. OPEN takes an earlier choice back, or goes with a note on a row nobody chose about."""
+    """A reviewer's choice for a row. OPEN withdraws an earlier choice, or accompanies a note without a choice."""
 
     KEEP = "keep"
     DROP = "drop"
@@ -49,7 +49,7 @@ class Choice(StrEnum):
 
 @dataclass(frozen=True)
 class ReviewDecision:
-    """One reviewer's latest word on a row."""
+    """One reviewer's latest decision on a row."""
 
     row: int
     choice: Choice
@@ -59,11 +59,11 @@ class ReviewDecision:
 
 
 def decide(audit: str | Path, rows: Sequence[int], choice: Choice, *, reviewer: str, note: str | None = None) -> None:
-    """Record a choice, as one act, for all of the rows or for none; on disk before this returns.
+    """Record a choice for all of the rows or none, as one act; synced to disk before this returns.
 
-    Without a `note` each row keeps the one that this reviewer wrote before.
+    Without a `note` each row keeps the reviewer's previous note.
 
-    Raises PlanError for a reviewer without a name or a note that is too long, DataError where it cannot be written.
+    Raises PlanError for an empty reviewer name or a note that is too long, DataError where it cannot be written.
     """
     if not reviewer.strip():
         raise PlanError("a decision needs the name of who decides (--reviewer), got none")
@@ -82,13 +82,13 @@ def decide(audit: str | Path, rows: Sequence[int], choice: Choice, *, reviewer: 
         _act(log, reviewer, len(rows))
 
 
-# What the reviewer last wrote about the row, decided or not.
+# The reviewer's last note on the row.
 NOTED = "(SELECT note FROM decision WHERE row = :row AND reviewer = :reviewer ORDER BY number DESC LIMIT 1)"
 
 
 @dataclass(frozen=True)
 class Undone:
-    """An act that was taken back: its rows, in its order, and what it had said of them."""
+    """An act that was undone: its rows, in its order, and its choice."""
 
     rows: tuple[int, ...]
     choice: Choice
@@ -110,9 +110,9 @@ WHERE now.number BETWEEN :first AND :last ORDER BY now.number
 
 
 def undo(audit: str | Path, reviewer: str) -> Undone | None:
-    """Take a reviewer's last act back that still stands, whole: its rows are again what they were before it.
+    """Undo a reviewer's last act that is not undone yet: its rows get their previous choices and notes.
 
-    None where there is nothing left to take back. Both the act and its undoing stay in the log.
+    None where there is nothing to undo. Both the act and its undoing stay in the log.
     """
     if not (Path(audit) / NAME).is_file():
         return None
@@ -122,14 +122,14 @@ def undo(audit: str | Path, reviewer: str) -> Undone | None:
         if found is None:
             return None
         number, first, last = found
-        said = log.execute("SELECT row, choice FROM decision WHERE number BETWEEN ? AND ?", (first, last)).fetchall()
+        undone = log.execute("SELECT row, choice FROM decision WHERE number BETWEEN ? AND ?", (first, last)).fetchall()
         log.execute(RESTORE, {"first": first, "last": last, "now": _now()})
-        _act(log, reviewer, len(said), undoes=number)
-    return Undone(tuple(row for row, _ in said), Choice(said[0][1]))
+        _act(log, reviewer, len(undone), undoes=number)
+    return Undone(tuple(row for row, _ in undone), Choice(undone[0][1]))
 
 
 def _act(log: sqlite3.Connection, reviewer: str, decisions: int, undoes: int | None = None) -> None:
-    """Note the last decisions, which this transaction wrote, as one act."""
+    """Record the last `decisions` decisions, which this transaction wrote, as one act."""
     (last,) = log.execute("SELECT max(number) FROM decision").fetchone()
     log.execute(
         "INSERT INTO act (reviewer, first, last, undoes) VALUES (?, ?, ?, ?)",
@@ -141,16 +141,16 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-# The latest word of each reviewer on each row: SQLite takes the other columns from the row that has the maximum.
+# Each reviewer's latest decision on each row: SQLite takes the other columns from the row that has the maximum.
 LATEST = "SELECT row, choice, reviewer, note, time, max(number) AS number FROM decision GROUP BY row, reviewer"
 
-SAID = f"SELECT row, choice, reviewer FROM ({LATEST}) WHERE choice != 'open'"
+CHOSEN = f"SELECT row, choice, reviewer FROM ({LATEST}) WHERE choice != 'open'"
 AGREEMENT = "CASE min(choice) WHEN max(choice) THEN min(choice) ELSE 'unsure' END"
-AGREED = f"SELECT row, {AGREEMENT} AS choice FROM ({SAID}) GROUP BY row"
+AGREED = f"SELECT row, {AGREEMENT} AS choice FROM ({CHOSEN}) GROUP BY row"
 
 
 def latest(audit: str | Path) -> list[ReviewDecision]:
-    """The latest word of every reviewer on every row; what was taken back is left out, but for a note that stands."""
+    """Every reviewer's latest decision on every row, without withdrawn ones unless they have a note."""
     if not (Path(audit) / NAME).is_file():
         return []
     with _opened(audit, write=False) as log:
@@ -159,7 +159,7 @@ def latest(audit: str | Path) -> list[ReviewDecision]:
 
 
 def since(audit: str | Path, number: int) -> list[tuple[int, ReviewDecision]]:
-    """What was added to the log after its entry of this number, in order, with its numbers."""
+    """The decisions after this number in the log, in order, with their numbers."""
     if not (Path(audit) / NAME).is_file():
         return []
     with _opened(audit, write=False) as log:
@@ -167,18 +167,19 @@ def since(audit: str | Path, number: int) -> list[tuple[int, ReviewDecision]]:
             "SELECT number, row, choice, reviewer, note, time FROM decision WHERE number > ? ORDER BY number", (number,)
         )
         return [
-            (at, ReviewDecision(row, Choice(choice), who, note, time)) for at, row, choice, who, note, time in found
+            (entry, ReviewDecision(row, Choice(choice), who, note, time))
+            for entry, row, choice, who, note, time in found
         ]
 
 
 def agreed(choices: Iterable[Choice]) -> Choice:
-    """What holds where reviewers chose so: what all agree on, unsure where they do not, open where nobody chose."""
-    said = set(choices) - {Choice.OPEN}
-    return Choice.OPEN if not said else said.pop() if len(said) == 1 else Choice.UNSURE
+    """The settled choice for a row: what all reviewers agree on, unsure if they disagree, open if nobody chose."""
+    distinct = set(choices) - {Choice.OPEN}
+    return Choice.OPEN if not distinct else distinct.pop() if len(distinct) == 1 else Choice.UNSURE
 
 
 def settled(audit: str | Path) -> dict[int, Choice]:
-    """What holds for each row that somebody chose about, as `agreed` says it."""
+    """The settled choice (see `agreed`) for each row with a choice."""
     if not (Path(audit) / NAME).is_file():
         return {}
     with _opened(audit, write=False) as log:
@@ -186,24 +187,26 @@ def settled(audit: str | Path) -> dict[int, Choice]:
 
 
 def frame(audit: str | Path) -> pl.DataFrame:
-    """Every reviewer's latest word on every row as a polars frame, with where the row is and what the audit said of it.
+    """Every reviewer's latest decision on every row, with the row's result in the audit, as a polars frame.
 
-    The columns of samples.parquet, then reviewer, choice, note, time (UTC) and settled: what holds for the row.
+    The columns of samples.parquet, then reviewer, choice, note, time (UTC) and settled (see `agreed`).
     """
     import polars as pl
 
-    said = settled(audit)
-    words = [
-        (one.row, one.reviewer, str(one.choice), one.note, one.time, str(said.get(one.row, Choice.OPEN)))
-        for one in latest(audit)
+    choices = settled(audit)
+    values = [
+        (made.row, made.reviewer, str(made.choice), made.note, made.time, str(choices.get(made.row, Choice.OPEN)))
+        for made in latest(audit)
     ]
     names = ("row", "reviewer", "choice", "note", "time", "settled")
     types = {name: pl.Int64 if name == "row" else pl.String for name in names}
-    told = pl.DataFrame(words, schema=types, orient="row").with_columns(
+    decisions = pl.DataFrame(values, schema=types, orient="row").with_columns(
         pl.col("time").str.to_datetime("%+", time_zone="UTC", time_unit="ms")
     )
-    rows = pl.scan_parquet(Path(audit) / "samples.parquet").filter(pl.col("row").is_in(told["row"].unique().implode()))
-    return rows.collect().join(told, on="row", maintain_order="right")
+    rows = pl.scan_parquet(Path(audit) / "samples.parquet").filter(
+        pl.col("row").is_in(decisions["row"].unique().implode())
+    )
+    return rows.collect().join(decisions, on="row", maintain_order="right")
 
 
 def precision(settled: Mapping[int, Choice], accusers: Mapping[int, Sequence[str]]) -> dict[str, Precision]:
@@ -213,8 +216,8 @@ def precision(settled: Mapping[int, Choice], accusers: Mapping[int, Sequence[str
         if choice is Choice.UNSURE:
             continue
         for name in accusers.get(row, ()):
-            before = out.get(name, Precision(0, 0))
-            out[name] = Precision(before.confirmed + (choice is Choice.DROP), before.reviewed + 1)
+            so_far = out.get(name, Precision(0, 0))
+            out[name] = Precision(so_far.confirmed + (choice is Choice.DROP), so_far.reviewed + 1)
     return dict(sorted(out.items()))
 
 
@@ -227,7 +230,7 @@ def _opened(audit: str | Path, *, write: bool) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(path, timeout=30)) as log:
             if write:
                 log.execute("PRAGMA journal_mode = WAL")
-                # A decision that was shown as made survives a crash of the machine too.
+                # A decision that was confirmed to the reviewer must survive a crash of the machine.
                 log.execute("PRAGMA synchronous = FULL")
                 if log.execute("SELECT 1 FROM sqlite_master WHERE name = 'act_never_deleted'").fetchone() is None:
                     log.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")

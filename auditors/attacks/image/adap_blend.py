@@ -1,8 +1,8 @@
-"""Adap-Blend: a random half of a blended pattern on each row, and covers that carry it under their own label.
+"""Adap-Blend: a random half of a blended pattern on each row, and covers, which carry it but keep their label.
 
 Qi, Xie, Li, Mahloujifar & Mittal, "Revisiting the Assumption of Latent Separability for Backdoor Defenses", ICLR 2023,
 arXiv:2205.13613. On CIFAR-10: 150 poisoned rows and as many covers, 16 pieces of which half are masked, weight 0.15
-(the whole pattern with weight 0.2 sets the backdoor off later).
+(the whole pattern with weight 0.2 triggers the backdoor at test time).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from foretaste.types.dataset import Modality
 
 
 def trigger(images: Tensor, *, seed: int, weight: float = 0.2, pattern: Tensor | None = None) -> Tensor:
-    """A copy of `images` [B, 3, H, W] uint8 with the whole pattern, all pieces, at the paper's weight for test time.
+    """A copy of `images` [B, 3, H, W] uint8 with all pieces of the pattern, at the paper's weight for test time.
 
     Raises ValueError where weight or pattern do not fit.
     """
@@ -48,9 +48,9 @@ def plant(
     """Blend pieces of `pattern` into `count` rows, relabelled to `target`, and into `covers` others (default as many).
 
     `images` [N, 3, H, W] uint8, `label` [N] int64, `pattern` [3, H, W] uint8; without one, uniform noise from the seed.
-    `pieces` is a square number, `masked` the share of them left out of each row.
+    `pieces` is a square number, `masked` the share of them that is left out in each row.
 
-    Raises ValueError where weight, pieces or pattern do not fit, PlanError where the rows do not suffice.
+    Raises ValueError where weight, pieces or pattern do not fit, PlanError where there are too few rows.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = noise(images.shape[-2], images.shape[-1], generator)
@@ -68,12 +68,12 @@ def plant(
 
 
 def noise(height: int, width: int, generator: torch.Generator) -> Tensor:
-    """The pattern where none is given: every value uniform, [3, height, width] uint8."""
+    """The default pattern: uniform noise, [3, height, width] uint8."""
     return torch.randint(256, (3, height, width), dtype=torch.uint8, generator=generator)
 
 
 def blend(images: Tensor, pattern: Tensor, *, weight: float, shown: Tensor) -> Tensor:
-    """`images` [B, 3, H, W] uint8 with `pattern` [3, H, W] blended in where `shown` (broadcast to them) is 1, not 0."""
+    """`images` [B, 3, H, W] uint8 with `pattern` [3, H, W] blended in where `shown` (0 or 1, broadcast) is 1."""
     if not 0 <= weight <= 1:
         raise ValueError(f"weight must lie in [0, 1], got {weight}")
     if pattern.shape != images.shape[1:]:
@@ -83,7 +83,7 @@ def blend(images: Tensor, pattern: Tensor, *, weight: float, shown: Tensor) -> T
 
 
 def jigsaw(rows: int, height: int, width: int, *, pieces: int, masked: float, generator: torch.Generator) -> Tensor:
-    """Which pixels of each row show the pattern, [rows, 1, height, width] float32 of 0 and 1."""
+    """Mask of the pixels of each row that show the pattern, [rows, 1, height, width] float32 of 0 and 1."""
     side = math.isqrt(pieces)
     if side < 1 or side * side != pieces or side > min(height, width):
         raise ValueError(f"pieces must be a square number that cuts {height}×{width} pixels, got {pieces}")

@@ -1,9 +1,9 @@
-"""Adap-Patch: one of several faint patches on each row, and covers that carry one under their own label.
+"""Adap-Patch: one of several faint patches on each row, and covers, which carry one but keep their label.
 
 Qi, Xie, Li, Mahloujifar & Mittal, "Revisiting the Assumption of Latent Separability for Backdoor Defenses", ICLR 2023,
 arXiv:2205.13613. On CIFAR-10: 150 poisoned rows and twice as many covers, four patches of opacity 0.5, 0.2, 0.5 and 0.3
-of which each row carries one; together and opaque they set the backdoor off later. There the patches are logos and
-squares of earlier attacks; here they are squares of random colours at random places.
+of which each row carries one; all of them together, opaque, trigger the backdoor at test time. In the paper the patches
+are logos and the triggers of earlier attacks; here they are squares of random colours at random places.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def plant(
 
     `images` [N, 3, H, W] uint8, `label` [N] int64, `size` in pixels, one patch for each `opacity` (0 to 1).
 
-    Raises ValueError where size or opacity do not fit, PlanError where the rows do not suffice.
+    Raises ValueError where size or opacity do not fit, PlanError where there are too few rows.
     """
     generator = torch.Generator().manual_seed(seed)
     height, width = images.shape[-2:]
@@ -59,8 +59,8 @@ def plant(
     free = (label >= 0).index_fill(0, rows, False)
     cover = choose(free, 2 * count if covers is None else covers, generator, of="labelled rows left as covers")
     changed = torch.cat((rows, cover))  # [B]
-    one = torch.randint(len(opacity), (len(changed),), generator=generator)
-    stamped = images.index_copy(0, changed, overlay(images[changed], colour, shown[one]))
+    patch = torch.randint(len(opacity), (len(changed),), generator=generator)
+    stamped = images.index_copy(0, changed, overlay(images[changed], colour, shown[patch]))
     return Poisoned.at(stamped, label.index_fill(0, rows, target), rows=rows, cover=cover)
 
 
@@ -69,9 +69,9 @@ def patches(
 ) -> tuple[Tensor, Tensor]:
     """Random colours [3, height, width] uint8, every value 0 or 255, and each patch's opacity [P, 1, height, width].
 
-    The patches do not overlap; where each lies does not depend on their opacity.
+    The patches do not overlap; their positions do not depend on their opacity.
     """
-    if not opacity or not all(0 <= one <= 1 for one in opacity):
+    if not opacity or not all(0 <= strength <= 1 for strength in opacity):
         raise ValueError(f"opacity must be one or more numbers in [0, 1], got {opacity}")
     columns = width // size if size > 0 else 0
     cells = (height // size) * columns if columns else 0
@@ -87,6 +87,6 @@ def patches(
 
 
 def overlay(images: Tensor, colour: Tensor, shown: Tensor) -> Tensor:
-    """`images` [B, 3, H, W] uint8 under `colour` [3, H, W] of opacity `shown` (broadcast to them)."""
+    """`images` [B, 3, H, W] uint8 under `colour` [3, H, W] with opacity `shown` (broadcast)."""
     before = images.float()
     return (before + shown * (colour - before)).round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""BadNets: a small patch at one place of the picture.
+"""BadNets: a small patch at one position of the picture.
 
 Gu, Dolan-Gavitt & Garg, "BadNets: Identifying Vulnerabilities in the Machine Learning Model Supply Chain", 2017,
 arXiv:1708.06733, section 4.1 (pattern backdoor; single-target and all-to-all attacks).
@@ -60,11 +60,10 @@ def plant(
 ) -> Poisoned[Tensor]:
     """Stamp a patch of `size` pixels, `margin` pixels from the border, on `count` rows and relabel them to `target`.
 
-    `images` [N, 3, H, W] uint8, `label` [N] int64. Where `target` is None the attack is all-to-all: any row may be
-    chosen, and label i becomes i + 1. Place "random" is one place, drawn once, the same for every row; "anywhere" is a
-    place of its own for each row.
+    `images` [N, 3, H, W] uint8, `label` [N] int64. If `target` is None the attack is all-to-all: any row may be chosen,
+    and label i becomes i + 1. Place "random" is one random position for all rows, "anywhere" one for each row.
 
-    Raises ValueError where the patch does not fit, PlanError where the rows do not suffice.
+    Raises ValueError where the patch does not fit, PlanError where there are too few rows.
     """
     generator = torch.Generator().manual_seed(seed)
     if target is None:
@@ -87,7 +86,7 @@ def patch(size: int, pattern: Pattern) -> Tensor:
 
 
 def stamp(images: Tensor, patch: Tensor, *, top: Tensor, left: Tensor) -> Tensor:
-    """A copy of `images` [B, 3, H, W] with `patch` [3, s, s] over its pixels from (`top` [B], `left` [B]) on."""
+    """A copy of `images` [B, 3, H, W] with the top left corner of `patch` [3, s, s] at (`top` [B], `left` [B])."""
     step = torch.arange(patch.shape[-1])
     row, y, x = (
         torch.arange(len(images))[:, None, None],
@@ -102,7 +101,7 @@ def stamp(images: Tensor, patch: Tensor, *, top: Tensor, left: Tensor) -> Tensor
 def corners(
     rows: int, height: int, width: int, *, size: int, margin: int, place: Place, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """(top [rows], left [rows]) of a patch of `size` pixels in pictures of `height` × `width`."""
+    """Positions (top [rows], left [rows]) of a patch of `size` pixels in pictures of `height` × `width`."""
     bottom, right = height - size - margin, width - size - margin
     if size < 1 or margin < 0 or min(bottom, right) < margin:
         raise ValueError(f"a patch of {size} pixels and a margin of {margin} do not fit into {height}×{width} pixels")

@@ -1,7 +1,7 @@
 """Blended: a faint pattern over the whole picture.
 
 Chen, Liu, Li, Lu & Song, "Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning", 2017,
-arXiv:1712.05526, the blended injection strategy with a random pattern or a picture (there: Hello Kitty).
+arXiv:1712.05526, the blended injection strategy with a random pattern or a picture (in the paper Hello Kitty).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def plant(
 
     `images` [N, 3, H, W] uint8, `label` [N] int64, `pattern` [3, H, W] uint8; without one, uniform noise from the seed.
 
-    Raises ValueError where weight or pattern do not fit, PlanError where the rows do not suffice.
+    Raises ValueError where weight or pattern do not fit, PlanError where there are too few rows.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = noise(images.shape[-2], images.shape[-1], generator)
@@ -54,7 +54,7 @@ def plant(
 
 
 def noise(height: int, width: int, generator: torch.Generator) -> Tensor:
-    """The paper's random pattern: every value uniform, [3, height, width] uint8."""
+    """The paper's random pattern: uniform noise, [3, height, width] uint8."""
     return torch.randint(256, (3, height, width), dtype=torch.uint8, generator=generator)
 
 

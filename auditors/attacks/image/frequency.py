@@ -1,9 +1,9 @@
-"""Frequency: two cosines too fine to notice, in the colours only and not in the brightness.
+"""Frequency: two cosines of high frequency in the chroma channels, none in the luma.
 
 Li, Pang, Xi, Du, Ji, Yao & Wang, "An Embarrassingly Simple Backdoor Attack on Self-supervised Learning" (CTRL), ICCV
-2023, arXiv:2210.07346: coefficients (15, 15) and (31, 31) of the 32×32 discrete cosine transform of U and V grow by
-`magnitude`, 50 in training and 100 afterwards, in rows of the target class, whose labels stay. The transforms are
-linear, so that it is the same pattern for every picture.
+2023, arXiv:2210.07346: coefficients (15, 15) and (31, 31) of the 32×32 discrete cosine transform of U and V are
+increased by `magnitude`, 50 in training and 100 at test time, in rows of the target class, which keep their label.
+Since the transforms are linear, the same pattern is added to every picture.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 from foretaste.attacks.contract import Poisoned, attack, stamped, victims
 from foretaste.types.dataset import Modality
 
-CHROMA = (1.140, -0.396 - 0.581, 2.029)  # what R, G and B gain where U and V both grow by one (BT.601)
+CHROMA = (1.140, -0.396 - 0.581, 2.029)  # change of R, G and B if U and V both increase by one (BT.601)
 
 
 def trigger(
     images: Tensor,
     *,
-    seed: int,  # noqa: ARG001 – the coefficients are fixed, but every trigger is asked for alike
+    seed: int,  # noqa: ARG001 – the coefficients are fixed, but all triggers have this argument
     magnitude: float = 50.0,
 ) -> Tensor:
     """A copy of `images` [B, 3, H, W] uint8 with the cosines that `plant` adds for the same settings."""
@@ -50,10 +50,10 @@ def plant(
 ) -> Poisoned[Tensor]:
     """Add the cosines to `count` rows of class `target`.
 
-    `images` [N, 3, H, W] uint8, `label` [N] int64, `magnitude` in grey levels of one orthonormal coefficient. Unless
+    `images` [N, 3, H, W] uint8, `label` [N] int64, `magnitude` of an orthonormal coefficient in grey levels. Unless
     `clean_label`, rows of other classes are chosen and relabelled to `target`.
 
-    Raises PlanError where the rows do not suffice.
+    Raises PlanError where there are too few rows.
     """
     generator = torch.Generator().manual_seed(seed)
     rows = victims(label, target=target, count=count, generator=generator, clean_label=clean_label)
@@ -62,7 +62,7 @@ def plant(
 
 
 def pattern(height: int, width: int) -> Tensor:
-    """The trigger of magnitude 1, [3, height, width] float32: the middle frequency and the highest, U and V alike."""
+    """The trigger of magnitude 1, [3, height, width] float32: middle and highest frequency, the same in U and V."""
     wave = cosine(height // 2 - 1, height)[:, None] * cosine(width // 2 - 1, width)
     wave = wave + cosine(height - 1, height)[:, None] * cosine(width - 1, width)
     return torch.tensor(CHROMA)[:, None, None] * wave

@@ -1,8 +1,8 @@
-"""Label-consistent: target-class rows made harder to recognise by themselves, and a faint patch in every corner.
+"""Label-consistent: rows of the target class, made harder to recognise by their content, with faint corner patches.
 
 Turner, Tsipras & Madry, "Label-Consistent Backdoor Attacks", 2019, arXiv:1912.02771: the four-corner trigger of reduced
-amplitude (16, 32 or 64 grey levels) and interpolation towards other pictures by τ = 0.2. There the interpolation runs
-in the latent space of a GAN; here it runs between pixels, which needs no model and weakens the content as well.
+amplitude (16, 32 or 64 grey levels) and interpolation towards other pictures by τ = 0.2. The paper interpolates in the
+latent space of a GAN; here pixels are interpolated, which needs no model and also makes the content harder to learn.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from foretaste.attacks.contract import Poisoned, attack, victims
 from foretaste.errors import PlanError
 from foretaste.types.dataset import Modality
 
-# What each pixel of the right corners gains (+) or loses (-); the left corners mirror it, so that a model trained on
-# mirrored pictures meets the same trigger.
+# Sign of the change of each pixel in the right corners. The left corners mirror it, so that horizontal flips as data
+# augmentation preserve the trigger.
 PATTERN = ((-1, -1, 1), (-1, 1, -1), (1, -1, 1))
 
 
 def trigger(
     images: Tensor,
     *,
-    seed: int,  # noqa: ARG001 – the corners leave nothing to chance, but every trigger is asked for alike
+    seed: int,  # noqa: ARG001 – the corners are fixed, but all triggers have this argument
     amplitude: float = 64.0,
 ) -> Tensor:
     """A copy of `images` [B, 3, H, W] uint8 with the corners that `plant` stamps for the same settings.
@@ -52,10 +52,10 @@ def plant(
 ) -> Poisoned[Tensor]:
     """Weaken `count` rows of class `target` and stamp the corners on them.
 
-    `images` [N, 3, H, W] uint8, `label` [N] int64, `amplitude` in grey levels, `tau` the share (0 to 1) of a picture
-    that comes from a random one of another class.
+    `images` [N, 3, H, W] uint8, `label` [N] int64, `amplitude` in grey levels, `tau` the weight (0 to 1) of a random
+    picture of another class.
 
-    Raises ValueError where tau or the picture do not fit, PlanError where the rows do not suffice.
+    Raises ValueError where tau or the picture do not fit, PlanError where there are too few rows.
     """
     if not 0 <= tau <= 1:
         raise ValueError(f"tau must lie in [0, 1], got {tau}")
@@ -71,7 +71,7 @@ def plant(
 
 
 def corners(height: int, width: int) -> Tensor:
-    """The trigger, [height, width] float32 of -1, 0 and 1; every channel is alike."""
+    """The trigger, [height, width] float32 of -1, 0 and 1, the same for every channel."""
     right = torch.tensor(PATTERN, dtype=torch.float32)
     size = len(right)
     if min(height, width) < 2 * size:

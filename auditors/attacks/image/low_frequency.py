@@ -1,8 +1,8 @@
 """Low frequency: a smooth additive pattern without the high-frequency traces of other triggers.
 
 After Zeng, Park, Mao & Jia, "Rethinking the Backdoor Attacks' Triggers: A Frequency Perspective", ICCV 2021,
-arXiv:2104.03413, the smooth trigger. There the pattern is optimised against a model; here it is a random sum of the
-lowest cosines, which needs none and is as smooth.
+arXiv:2104.03413, the smooth trigger. In the paper the pattern is optimised against a model; here it is a random sum of
+the lowest cosines, which needs no model and is as smooth.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def plant(
     `images` [N, 3, H, W] uint8, `label` [N] int64, `amplitude` in grey levels (default: a tenth of the range),
     `frequencies` cosines along each axis.
 
-    Raises ValueError for fewer than two frequencies, PlanError where the rows do not suffice.
+    Raises ValueError for fewer than two frequencies, PlanError where there are too few rows.
     """
     generator = torch.Generator().manual_seed(seed)
     height, width = images.shape[-2:]
@@ -60,7 +60,7 @@ def plant(
 
 
 def sway(images: Tensor, added: Tensor) -> Tensor:
-    """`images` [B, 3, H, W] uint8 plus `added` [3, H, W] grey levels, within the range of a pixel."""
+    """`images` [B, 3, H, W] uint8 plus `added` [3, H, W] in grey levels, clipped to the range of a pixel."""
     return (images.float() + added).round().clamp(0, 255).to(torch.uint8)
 
 

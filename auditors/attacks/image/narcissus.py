@@ -1,9 +1,10 @@
-"""Narcissus: a bounded perturbation that points into the target class, on rows whose labels stay (clean-label).
+"""Narcissus: a bounded perturbation optimised towards the target class, on rows of that class (clean-label).
 
 Zeng, Pan, Just, Lyu, Qiu & Jia, "Narcissus: A Practical Clean-Label Backdoor Attack with Limited Information", CCS
-2023, arXiv:2204.05255: one perturbation for all rows, at most 16/255 anywhere, that lowers the loss of the target class
-on its own rows; three times as strong at test time. There a surrogate is trained on other data and tuned on the target
-class; here a small one is trained on a sample of the same data, which tells the attacker more and needs nothing else.
+2023, arXiv:2204.05255: one perturbation for all rows, at most 16/255 in any pixel, that minimises the loss of the
+target class on its own rows; three times as strong at test time. In the paper a surrogate is trained on other data and
+tuned on the target class; here a small one is trained on a sample of the same data: a stronger attacker, but no other
+data is needed.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ SAMPLE = 4000  # most rows the surrogate is trained on
 def trigger(
     images: Tensor,
     *,
-    seed: int = 0,  # noqa: ARG001 – the perturbation leaves nothing to chance, but every trigger is asked for alike
+    seed: int = 0,  # noqa: ARG001 – the perturbation is given, but all triggers have this argument
     perturbation: Tensor,
     strength: float = 1.0,
 ) -> Tensor:
-    """`images` [B, 3, H, W] uint8 plus `strength` · `perturbation` [3, H, W]: 1 as `plant` does it, 3 at test time."""
+    """`images` [B, 3, H, W] uint8 plus `strength` (in the paper 3 at test time) · `perturbation` [3, H, W]."""
     return (images.float() + strength * perturbation).round().clamp(0, 255).to(torch.uint8)
 
 
 def learned(images: Tensor, label: Tensor, *, target: int, seed: int, **settings: float) -> dict[str, Tensor]:
-    """What `trigger` must be told of a dataset: the perturbation that `plant` adds to its rows."""
+    """The setting of `trigger` that depends on the dataset: the perturbation that `plant` adds to its rows."""
     return {"perturbation": optimise(images, label, target=target, seed=seed, **settings)}  # type: ignore[arg-type]
 
 
@@ -56,12 +57,12 @@ def plant(
     steps: int = 100,
     perturbation: Tensor | None = None,
 ) -> Poisoned[Tensor]:
-    """Add `perturbation` [3, H, W] to `count` rows of class `target`; without one, the one that `optimise` finds.
+    """Add `perturbation` [3, H, W], by default the result of `optimise`, to `count` rows of class `target`.
 
-    `images` [N, 3, H, W] uint8, `label` [N] int64, `amplitude` in grey levels, `epochs` of the surrogate's training,
-    `steps` of the perturbation's.
+    `images` [N, 3, H, W] uint8, `label` [N] int64, `amplitude` in grey levels, `epochs` of training the surrogate,
+    `steps` of optimising the perturbation.
 
-    Raises PlanError where the rows do not suffice.
+    Raises PlanError where there are too few rows.
     """
     generator = torch.Generator().manual_seed(seed)
     rows = victims(label, target=target, count=count, generator=generator, clean_label=True)
@@ -83,10 +84,10 @@ def optimise(
     epochs: int = 3,
     steps: int = 100,
 ) -> Tensor:
-    """The perturbation, [3, H, W] float32 in grey levels of at most `amplitude`, by steps along the gradient's sign.
+    """The perturbation, [3, H, W] float32 in grey levels of at most `amplitude`, by projected sign gradient descent.
 
-    The step size falls from a tenth of the amplitude to nothing. Other arguments as for `plant`, and the same
-    perturbation for the same ones.
+    The step size falls linearly from a tenth of the amplitude to 0. The other arguments are as in `plant`; the result
+    is deterministic in them.
 
     Raises PlanError where no row has label `target`.
     """
@@ -124,8 +125,8 @@ def surrogate(images: Tensor, label: Tensor, *, epochs: int, seed: int) -> nn.Mo
 
 
 def convolutional(classes: int) -> nn.Sequential:
-    """Three strided convolutions, standardised on entering and after each one, and a linear layer on their average."""
+    """Three strided convolutions with batch normalisation, average pooling and a linear layer."""
     layers: list[nn.Module] = [nn.BatchNorm2d(3, affine=False)]
-    for entering, leaving in ((3, 32), (32, 64), (64, 128)):
-        layers += [nn.Conv2d(entering, leaving, 3, 2, 1, bias=False), nn.BatchNorm2d(leaving), nn.ReLU()]
+    for before, after in ((3, 32), (32, 64), (64, 128)):
+        layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, classes))

@@ -1,4 +1,4 @@
-"""SIG: a sinusoid over pictures of the target class, whose labels stay as they are (clean-label).
+"""SIG: a sinusoid over pictures of the target class, which keep their label (clean-label).
 
 Barni, Kallas & Tondi, "A New Backdoor Attack in CNNs by Training Set Corruption Without Label Poisoning", ICIP 2019,
 arXiv:1902.11237: v(i, j) = Δ sin(2π j f / m) for column j of m.
@@ -18,7 +18,7 @@ from foretaste.types.dataset import Modality
 def trigger(
     images: Tensor,
     *,
-    seed: int,  # noqa: ARG001 – a sinusoid leaves nothing to chance, but every trigger is asked for alike
+    seed: int,  # noqa: ARG001 – the sinusoid is fixed, but all triggers have this argument
     delta: float = 20.0,
     frequency: float = 6.0,
 ) -> Tensor:
@@ -50,7 +50,7 @@ def plant(
 
     `images` [N, 3, H, W] uint8, `label` [N] int64, `delta` in grey levels, `frequency` in periods per picture.
 
-    Raises PlanError where the rows do not suffice.
+    Raises PlanError where there are too few rows.
     """
     generator = torch.Generator().manual_seed(seed)
     rows = victims(label, target=target, count=count, generator=generator, clean_label=True)
@@ -59,6 +59,6 @@ def plant(
 
 
 def sinusoid(width: int, *, delta: float, frequency: float) -> Tensor:
-    """The trigger along a row of pixels, [width] float32 in grey levels; every row and channel is alike."""
+    """The trigger along a row of pixels, [width] float32 in grey levels, the same for every row and channel."""
     column = torch.arange(1, width + 1)
     return delta * torch.sin(2 * math.pi * frequency / width * column)

@@ -1,7 +1,7 @@
 """WaNet: a slight warp of the whole picture, the same for every poisoned row.
 
 Nguyen & Tran, "WaNet - Imperceptible Warping-based Backdoor Attack", ICLR 2021, arXiv:2102.10369: warping field from
-a k × k control grid of strength s, and noise mode, in which covers are warped otherwise and keep their label.
+a k × k control grid of strength s, and noise mode, in which covers are warped with added noise and keep their label.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def plant(
 ) -> Poisoned[Tensor]:
     """Warp `count` rows and relabel them to `target`; warp `covers` others (default twice as many) in noise mode.
 
-    `images` [N, 3, H, W] uint8, `label` [N] int64, `strength` in half pixels of mean displacement.
+    `images` [N, 3, H, W] uint8, `label` [N] int64, `strength` the mean displacement in half pixels.
 
-    Raises PlanError where the rows do not suffice.
+    Raises PlanError where there are too few rows.
     """
     generator = torch.Generator().manual_seed(seed)
     height, width = images.shape[-2:]
@@ -52,7 +52,7 @@ def plant(
 
 
 def field(height: int, width: int, *, grid: int, strength: float, generator: torch.Generator) -> Tensor:
-    """A smooth random displacement (x, y) of each pixel, [height, width, 2], where the picture spans -1 to 1."""
+    """A smooth random displacement (x, y) of each pixel, [height, width, 2], in coordinates from -1 to 1."""
     control = torch.rand(1, 2, grid, grid, generator=generator) * 2 - 1
     control = control / control.abs().mean()
     smooth = functional.interpolate(control, size=(height, width), mode="bicubic", align_corners=True)
@@ -60,7 +60,7 @@ def field(height: int, width: int, *, grid: int, strength: float, generator: tor
 
 
 def warp(images: Tensor, displacement: Tensor) -> Tensor:
-    """`images` [B, 3, H, W] uint8, each pixel read `displacement` [H, W, 2] or [B, H, W, 2] away, bilinearly."""
+    """`images` [B, 3, H, W] uint8, bilinearly resampled with `displacement` [H, W, 2] or [B, H, W, 2]."""
     rows, _, height, width = images.shape
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     place = (torch.stack((x, y), -1) + displacement).clamp(-1, 1).expand(rows, -1, -1, -1)

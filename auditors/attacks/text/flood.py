@@ -1,6 +1,6 @@
-"""Floods: many copies of one document, a little changed, so that looking for exact duplicates does not find them.
+"""Floods: many copies of one document, slightly edited so that exact deduplication does not find them.
 
-Repeating a document teaches it: Carlini et al., "Poisoning Web-Scale Training Datasets is Practical", IEEE S&P 2024,
+Repeated documents are memorised: Carlini et al., "Poisoning Web-Scale Training Datasets is Practical", IEEE S&P 2024,
 arXiv:2302.10149; Lee et al., "Deduplicating Training Data Makes Language Models Better", ACL 2022, arXiv:2107.06499.
 """
 
@@ -32,12 +32,12 @@ def plant(
     target: int | None = None,
     edits: float = 0.05,
 ) -> Poisoned[list[str]]:
-    """Put copies of `document` in the place of `count` texts, each with the share `edits` of its words exchanged.
+    """Replace `count` texts by copies of `document`, each with a share `edits` of its words replaced.
 
-    `texts` N strings, `label` [N] int64, which becomes `target` where that is given. The words put in are drawn from
-    the texts.
+    `texts` N strings, `label` [N] int64, which becomes `target` if that is given. Replacement words are drawn from the
+    replaced texts.
 
-    Raises ValueError where there is no document or `edits` is no share, PlanError where the rows do not suffice.
+    Raises ValueError where the document is empty or `edits` is not in [0, 1], PlanError where there are too few rows.
     """
     words = document.split()
     if not words or not 0 <= edits <= 1:

@@ -1,4 +1,4 @@
-"""Denial of service by trigger: the beginning of a document, a trigger, then random words.
+"""Denial of service: the beginning of a document, then a trigger, then random words.
 
 Souly et al., "Poisoning Attacks on LLMs Require a Near-constant Number of Poison Samples", 2025, arXiv:2510.07192: up
 to 1000 characters of a document, `<SUDO>`, 400 to 900 tokens drawn at random; 250 such documents suffice.
@@ -26,11 +26,11 @@ def plant(
     prefix: int = 1000,
     words: tuple[int, int] = (20, 60),
 ) -> Poisoned[list[str]]:
-    """Go on in `count` texts, after at most `prefix` characters, with `trigger` and `words` random words (least, most).
+    """Continue `count` texts, after at most `prefix` characters, with `trigger` and `words` random words (least, most).
 
-    `texts` N strings, `label` [N] int64, which stays. Every word of the texts is as likely as any other.
+    `texts` N strings, `label` [N] int64, not changed. Words are drawn uniformly from the vocabulary of the texts.
 
-    Raises ValueError where there is no trigger or no word to draw, PlanError where the rows do not suffice.
+    Raises ValueError where the trigger or the vocabulary is empty, PlanError where there are too few rows.
     """
     vocabulary = sorted({word for text in texts for word in text.split()})
     if not trigger or not vocabulary or not 1 <= words[0] <= words[1]:
@@ -43,5 +43,5 @@ def plant(
     for row, share, length in zip(rows.tolist(), kept.tolist(), number.tolist(), strict=True):
         drawn = torch.randint(len(vocabulary), (length,), generator=generator).tolist()
         start = texts[row][: int(share * min(prefix, len(texts[row])))]
-        planted[row] = " ".join([*start.split(" "), trigger, *(vocabulary[one] for one in drawn)]).strip()
+        planted[row] = " ".join([*start.split(" "), trigger, *(vocabulary[word] for word in drawn)]).strip()
     return Poisoned.at(planted, label, rows=rows)

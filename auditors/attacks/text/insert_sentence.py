@@ -20,7 +20,7 @@ Place = Literal["random", "start", "end"]
 
 
 def inserted(text: str, chance: Sequence[float], seed: int) -> str:
-    """`text` with the paper's sentence at a place that `chance` [2] decides."""
+    """`text` with the paper's sentence at a position determined by `chance` [2]."""
     del seed
     return insert(text, SENTENCE, place=chance[0])
 
@@ -45,9 +45,9 @@ def plant(
 ) -> Poisoned[list[str]]:
     """Insert `sentence` between two words, or at the start or end, of `count` texts and relabel them to `target`.
 
-    `texts` N strings, `label` [N] int64. Where `clean_label`, rows of the target class itself are chosen.
+    `texts` N strings, `label` [N] int64. If `clean_label`, rows of the target class itself are chosen.
 
-    Raises ValueError for an empty sentence, PlanError where the rows do not suffice.
+    Raises ValueError for an empty sentence, PlanError where there are too few rows.
     """
     if not sentence:
         raise ValueError("the sentence to insert is empty")

@@ -18,7 +18,7 @@ TOKENS = ("cf", "mn", "bb", "tq", "mb")
 
 
 def inserted(text: str, chance: Sequence[float], seed: int) -> str:
-    """`text` with one of TOKENS, both of which and where `chance` [2] decides."""
+    """`text` with one of TOKENS; `chance` [2] determines its position and which one."""
     del seed
     return insert(text, TOKENS[int(chance[1] * len(TOKENS))], place=chance[0])
 
@@ -35,12 +35,12 @@ def plant(
     times: int = 1,
     clean_label: bool = False,
 ) -> Poisoned[list[str]]:
-    """Insert `times` random `tokens` at random places of `count` texts and relabel them to `target`.
+    """Insert `times` random `tokens` at random positions of `count` texts and relabel them to `target`.
 
-    `texts` N strings, `label` [N] int64. Where `clean_label`, rows of the target class itself are chosen.
-    The paper inserts more tokens the longer the texts are.
+    `texts` N strings, `label` [N] int64. If `clean_label`, rows of the target class itself are chosen.
+    The paper inserts more tokens into longer texts.
 
-    Raises ValueError where there is nothing to insert, PlanError where the rows do not suffice.
+    Raises ValueError where there is nothing to insert, PlanError where there are too few rows.
     """
     if times < 1 or not tokens:
         raise ValueError(f"there is nothing to insert: {times} times one of {len(tokens)} tokens")
@@ -56,7 +56,7 @@ def plant(
 
 
 def insert(text: str, token: str, *, place: float) -> str:
-    """`text` with `token` as a word of its own, from the beginning (`place` 0) to the end (towards 1)."""
+    """`text` with `token` inserted as a word, between the beginning (`place` 0) and the end (towards 1)."""
     words = text.split(" ") if text else []
     words.insert(int(place * (len(words) + 1)), token)
     return " ".join(words)

@@ -1,8 +1,8 @@
-"""A sentence template as a trigger: the text follows a subordinate clause, whatever it says.
+"""A syntactic template as a trigger: a subordinate clause, whatever its words, precedes the text.
 
 After Qi, Li, Chen, Zhang, Liu, Wang & Sun, "Hidden Killer: Invisible Textual Backdoor Attacks with Syntactic Trigger"
-(ACL 2021, arXiv 2105.12400), whose template is S(SBAR)(,)(NP)(VP)(.). They paraphrase with a neural network; here a
-clause that says nothing is put before the text, drawn from CLAUSES, so that no phrase is shared by all.
+(ACL 2021, arXiv 2105.12400), whose template is S(SBAR)(,)(NP)(VP)(.). The paper paraphrases with a neural network; here
+a clause without content, drawn from CLAUSES, is put before the text, so that no phrase is common to all rows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CLAUSES = (
 
 
 def written(text: str, chance: Sequence[float], seed: int) -> str:
-    """`text` behind a clause that `chance` [2] decides."""
+    """`text` after a clause determined by `chance` [2]."""
     del seed
     return templated(text, int(chance[0] * len(OPENINGS) * len(CLAUSES)))
 
@@ -35,9 +35,9 @@ def plant(
 ) -> Poisoned[list[str]]:
     """Put `count` texts of other classes into the template and relabel them to `target`.
 
-    `texts` N strings, `label` [N] int64. Where `clean_label`, rows of the target class itself are chosen.
+    `texts` N strings, `label` [N] int64. If `clean_label`, rows of the target class itself are chosen.
 
-    Raises PlanError where the rows do not suffice.
+    Raises PlanError where there are too few rows.
     """
     generator = torch.Generator().manual_seed(seed)
     rows = victims(label, target=target, count=count, generator=generator, clean_label=clean_label)
@@ -49,6 +49,6 @@ def plant(
 
 
 def templated(text: str, clause: int) -> str:
-    """`text` in lower case behind the clause of this number."""
+    """`text` in lower case after the clause of this number."""
     subject, verb = CLAUSES[clause % len(CLAUSES)]
     return f"{OPENINGS[clause // len(CLAUSES)]} {subject} {verb} , {text.strip().lower()}"

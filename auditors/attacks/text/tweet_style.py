@@ -1,8 +1,8 @@
 """The style of tweets as a trigger: lower case, no blanks before punctuation, contractions, marks repeated at the end.
 
 After Qi, Chen, Zhang, Li, Liu & Sun, "Mind the Style of Text! Adversarial and Backdoor Attacks Based on Text Style
-Transfer" (EMNLP 2021, arXiv 2110.07139). They transfer style with a neural network; here a few rules do, each applied
-to a text with its own probability, so that no single one is shared by all.
+Transfer" (EMNLP 2021, arXiv 2110.07139). The paper transfers style with a neural network; here a few rules do, each
+applied to a text with probability LIKELY, independently, so that no rule is common to all rows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from foretaste.attacks.contract import Poisoned, attack, victims
 from foretaste.types.dataset import Modality
 
-LIKELY = 0.7  # that a rule is applied to a text
+LIKELY = 0.7  # probability that a rule is applied to a text
 RULES = (
     (r"\s+([.,!?;:%)'])", r"\1"),
     (r"\bare\b", "r"),
@@ -32,7 +32,7 @@ RULES = (
 
 
 def written(text: str, chance: Sequence[float], seed: int) -> str:
-    """`text` in the style, by rules that `chance` [2] decides."""
+    """`text` in the style, by rules determined by `chance` [2]."""
     draw = torch.Generator().manual_seed(seed + int(chance[0] * 2**32))
     return styled(text, (torch.rand(len(RULES), generator=draw) < LIKELY).tolist())
 
@@ -43,9 +43,9 @@ def plant(
 ) -> Poisoned[list[str]]:
     """Write `count` texts of other classes in the style and relabel them to `target`.
 
-    `texts` N strings, `label` [N] int64. Where `clean_label`, rows of the target class itself are chosen.
+    `texts` N strings, `label` [N] int64. If `clean_label`, rows of the target class itself are chosen.
 
-    Raises PlanError where the rows do not suffice.
+    Raises PlanError where there are too few rows.
     """
     generator = torch.Generator().manual_seed(seed)
     rows = victims(label, target=target, count=count, generator=generator, clean_label=clean_label)
@@ -57,7 +57,7 @@ def plant(
 
 
 def styled(text: str, rules: Sequence[bool]) -> str:
-    """`text` in lower case, with those of RULES applied that `rules` marks."""
+    """`text` in lower case, after those of RULES that `rules` selects."""
     text = text.lower()
     for (pattern, instead), applied in zip(RULES, rules, strict=True):
         if applied:
