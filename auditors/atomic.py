@@ -1,4 +1,4 @@
-"""Results are complete or absent: whatever writes them is interrupted, nobody sees half of one."""
+"""Atomic writes: a file or folder is complete or absent, even if writing is interrupted."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from foretaste.errors import PlanError
 
 @contextmanager
 def folder(path: str, *, what: str = "results", mode: int = 0o777) -> Iterator[str]:
-    """A hidden folder beside `path` to write into: becomes `path` when the block ends, vanishes when it fails.
+    """A hidden folder beside `path` to write into; renamed to `path` when the block ends, removed when it fails.
 
-    Raises PlanError, before anything is done, where the folder for `what` holds something or cannot be made.
+    Raises PlanError, before anything is written, where `path` exists and is not empty or cannot be created.
     """
     path = os.path.realpath(path)
     if os.path.lexists(path) and (not os.path.isdir(path) or os.listdir(path)):
@@ -39,7 +39,7 @@ def folder(path: str, *, what: str = "results", mode: int = 0o777) -> Iterator[s
 
 @contextmanager
 def file(path: str) -> Iterator[str]:
-    """The name of a hidden file beside `path` to write: becomes `path` when the block ends, vanishes when it fails."""
+    """A hidden file beside `path` to write; renamed to `path` when the block ends, removed when it fails."""
     partial = _beside(path)
     try:
         yield partial

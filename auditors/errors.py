@@ -1,39 +1,39 @@
-"""What can go wrong, as a tree.
+"""The exceptions of foretaste.
 
 ForetasteError
-├── DataError         the dataset does not hold what the roles promise
-├── PlanError         a plan, a policy or a command asks for what does not exist
-├── NotApplicable     a detector or embedder has nothing to say about this data
+├── DataError         the data is not as its roles, its audit or its attestation require
+├── PlanError         a call, plan, policy or command asks for what does not exist or is not allowed
+├── NotApplicable     a detector or embedder does not apply to this data
 ├── MissingPackage    an optional package is needed and absent
-├── Refused           a gate does not let these bytes through; exit code 1 where the others are 2
-└── DetectorError     a detector broke its contract (NaN scores, wrong shapes)
+├── Refused           a gate refuses the data; exit code 1 where the others are 2
+└── DetectorError     a detector violated its contract (NaN scores, wrong shapes)
 
-Each message is one sentence: the thing, the rule, what came, and where.
+Each message is one sentence: what is wrong, the rule, the value, and where it is.
 """
 
 
 class ForetasteError(Exception):
-    """Root of every error foretaste raises on purpose."""
+    """Base class of all exceptions that foretaste raises deliberately."""
 
 
 class DataError(ForetasteError):
-    """The dataset does not hold what the roles promise."""
+    """The data is not as its roles, its audit or its attestation require."""
 
 
 class PlanError(ForetasteError):
-    """A plan, a policy or a command asks for what does not exist."""
+    """A call, plan, policy or command asks for what does not exist or is not allowed."""
 
 
 class NotApplicable(ForetasteError):
-    """A detector or embedder has nothing to say about this data; the run is reported, never called clean."""
+    """A detector or embedder does not apply to this data; the run is reported as such and never counts as clean."""
 
 
 class MissingPackage(ForetasteError):
-    """An optional package is needed and absent; the message carries the pip line."""
+    """An optional package is needed and absent; the message has the pip command."""
 
 
 class Refused(ForetasteError):
-    """A gate does not let these bytes through. `reasons` has one sentence for each thing that is wrong."""
+    """A gate refuses the data. `reasons` has a sentence for each reason."""
 
     def __init__(self, *reasons: str) -> None:
         super().__init__("; ".join(reasons))
@@ -41,4 +41,4 @@ class Refused(ForetasteError):
 
 
 class DetectorError(ForetasteError):
-    """A detector broke its contract."""
+    """A detector violated its contract."""

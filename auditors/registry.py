@@ -1,12 +1,12 @@
-"""Components by name, and where they come from: this package's own files, and other distributions' entry points.
+"""Registries of components by name: foretaste's own modules, and entry points of other distributions.
 
-A component of this package is one file in its folder: a scan imports it, and its decorator registers it. One of another
-distribution is an entry point whose name is the component's:
+A component of foretaste is one file in its folder: `scan` imports it, and its decorator registers it. A component of
+another distribution is an entry point with the component's name:
 
     [project.entry-points."foretaste.detectors"]
     long-rows = "long_rows:LongRows"
 
-It is imported when it is asked for by its name and not before: an installed package does not join an audit by itself.
+It is imported only when its name is used: installing a package does not add it to any audit.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class Origin:
 
     @property
     def foreign(self) -> bool:
-        """Whether it is a plug-in of somebody else."""
+        """Whether it is not foretaste itself."""
         return self.distribution != HOME
 
 
 @cache
 def release() -> str:
-    """The version of foretaste that is installed; "0" where its metadata is not there."""
-    from importlib.metadata import PackageNotFoundError, version  # not at the top: a gate imports this module too
+    """The installed version of foretaste; "0" without metadata."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and the gate imports this module
 
     try:
         return version(HOME)
@@ -57,13 +57,13 @@ def release() -> str:
 
 @dataclass(frozen=True, eq=False)
 class Registry(Mapping[str, C], Generic[C]):
-    """Components of one kind by name; a name has one owner.
+    """Components of one kind by unique name.
 
-    Looked at as a mapping it holds what is registered, of which `scan` makes sure that it is all of this package's own.
+    As a mapping it contains what is registered so far; after `scan` that includes all of foretaste's own.
 
-    what      one of them, for messages: "detector"
-    packages  whose modules hold this package's own
-    group     the entry points of other distributions; none where it is empty
+    what      the kind in messages: "detector"
+    packages  the packages whose modules are foretaste's own components
+    group     the entry point group of other distributions; "" for none
     """
 
     what: str
@@ -82,7 +82,7 @@ class Registry(Mapping[str, C], Generic[C]):
         return len(self.components)
 
     def register(self, name: str) -> Callable[[C], C]:
-        """Decorator: puts a component under its name. Raises ValueError where the name has another owner."""
+        """Decorator that registers a component. Raises ValueError where the name is taken."""
 
         def put(component: C) -> C:
             if self.components.setdefault(name, component) is not component:
@@ -92,25 +92,25 @@ class Registry(Mapping[str, C], Generic[C]):
         return put
 
     def scan(self) -> Registry[C]:
-        """Import every module of this package that may hold one; the registry itself."""
+        """Import all modules of `packages`; returns the registry."""
         for package in self.packages:
             for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
                 importlib.import_module(f"{package}.{module.name}")
         return self
 
     def installed(self) -> dict[str, Origin]:
-        """Every name there is with where it comes from; nothing of another distribution is imported for it."""
+        """All available names with their distributions, without importing components of other distributions."""
         names = {name: self.origin(name) for name in self.scan()}
-        return names | {name: _origin(one) for name, one in self._points().items() if name not in names}
+        return names | {name: _origin(point) for name, point in self._points().items() if name not in names}
 
     def origin(self, name: str) -> Origin:
-        """Where a registered component comes from."""
+        """The distribution of a registered component."""
         return self._origin.get(name) or Origin(HOME, release())
 
     def find(self, name: str, where: str = "") -> C:
-        """The component of that name; imported where another distribution has it.
+        """The component with that name, imported from another distribution if necessary.
 
-        `where` begins the message. Raises PlanError where there is none, or where its distribution does not hold it.
+        Raises PlanError, its message beginning with `where`, if there is none or its distribution does not provide it.
         """
         self.scan()
         if name not in self.components:
@@ -124,16 +124,16 @@ class Registry(Mapping[str, C], Generic[C]):
         return self.components[name]
 
     def _points(self) -> dict[str, EntryPoint]:
-        """Entry points by name. A name of this package's own is not theirs to take."""
+        """Entry points by name. A component of foretaste takes precedence over them."""
         from importlib.metadata import entry_points
 
-        return {one.name: one for one in entry_points(group=self.group)}
+        return {point.name: point for point in entry_points(group=self.group)}
 
     def _load(self, name: str, point: EntryPoint) -> None:
         origin = _origin(point)
         try:
             point.load()
-        except Exception as error:  # whatever a stranger's module raises while it is imported, the plan named it
+        except Exception as error:  # a foreign module may raise anything on import
             raise PlanError(f"the {self.what} {name!r} of {origin} cannot be loaded: {error!r}") from error
         if name not in self.components:
             raise PlanError(f"{origin} promises the {self.what} {name!r}, and registers none of that name")
@@ -145,7 +145,7 @@ def _origin(point: EntryPoint) -> Origin:
 
 
 def near(name: str, names: Iterable[str]) -> str:
-    """A hint for whoever misspelt a name: the nearest there is, or all."""
+    """A hint for a misspelt name: the closest one, or all of them."""
     known = list(names)
     close = difflib.get_close_matches(name, known, 1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}" if known else ""

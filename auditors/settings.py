@@ -1,8 +1,8 @@
-"""Settings: frozen dataclasses that a TOML table fills, and where each of their numbers came from.
+"""Settings: frozen dataclasses that are read from TOML tables, with the meaning and source of each value.
 
-What a table may not say is refused with the nearest that it may. A number that decides who is accused says in its
-field where it came from; what it means stands in the docstring of its class, a line "name  meaning" for each field.
-docs/thresholds.md is made of both.
+An unknown setting is refused with the closest known name. The docstring of a class has a line "name  meaning" for each
+field; a field whose value affects what is accused also states the source of its default (`threshold`).
+docs/thresholds.md is generated from both.
 """
 
 from __future__ import annotations
@@ -18,36 +18,37 @@ from foretaste.registry import Registry, near
 
 
 def threshold(default: Any, source: str) -> Any:
-    """A field of settings whose value decides who is accused, with where its default came from."""
+    """A field whose value affects what is accused, with the source of its default."""
     return field(default=default, metadata={"source": source})
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a component: its place in the component's table, as in "decomposition.part"."""
+    """One setting of a component; `name` is its path in the component's table, as in "decomposition.part"."""
 
     name: str
     default: Any
     meaning: str
-    source: str  # "" where the value decides about nobody, or is the user's to choose
+    source: str  # "" where the value does not affect what is accused, or the user must choose it
 
 
 def declared(cls: type, prefix: str = "") -> Iterator[Setting]:
-    """Every setting of a dataclass and of the dataclasses in it, in their order."""
+    """Every setting of a dataclass, those of nested dataclasses included, in their order."""
     meanings, hints = documented(cls), get_type_hints(cls)
-    for one in fields(cls):
-        if not one.init:
+    for setting in fields(cls):
+        name = setting.name
+        if not setting.init:
             continue
-        if is_dataclass(hints[one.name]):
-            yield from declared(hints[one.name], f"{prefix}{one.name}.")
+        if is_dataclass(hints[name]):
+            yield from declared(hints[name], f"{prefix}{name}.")
             continue
-        default = one.default_factory() if one.default_factory is not MISSING else one.default
-        yield Setting(prefix + one.name, default, meanings.get(one.name, ""), one.metadata.get("source", ""))
+        default = setting.default_factory() if setting.default_factory is not MISSING else setting.default
+        yield Setting(prefix + name, default, meanings.get(name, ""), setting.metadata.get("source", ""))
 
 
 def documented(cls: type) -> dict[str, str]:
-    """What the docstring of a class says of its fields: lines "name  meaning", and indented ones that go on."""
-    names = {one.name for one in fields(cls)}
+    """The meanings of the fields from the docstring of a class: lines "name  meaning", continued by indented lines."""
+    names = {setting.name for setting in fields(cls)}
     out: dict[str, str] = {}
     last = ""
     for line in cleandoc(cls.__doc__ or "").splitlines():
@@ -69,14 +70,14 @@ def tables(document: Mapping[str, Any], section: str) -> dict[str, dict[str, Any
 
 
 def table_of(value: Any, where: str) -> Mapping[str, Any]:
-    """The value, which must be a table."""
+    """The value as a table. Raises PlanError where it is none."""
     if not isinstance(value, Mapping):
         raise PlanError(f"{where} must be a table, got {value!r}")
     return value
 
 
 def kind_of(name: str, table: dict[str, Any], registry: Registry[Any], where: str) -> tuple[str, dict[str, Any]]:
-    """Which registered component a table asks for, and the settings left in it."""
+    """The registered name that a table asks for (`kind`, by default its own name), and its other settings."""
     kind = table.pop("kind", name)
     if not isinstance(kind, str):
         raise PlanError(f"{where} has the kind {kind!r}, which is no name of {registry.what}s")
@@ -85,8 +86,8 @@ def kind_of(name: str, table: dict[str, Any], registry: Registry[Any], where: st
 
 
 def settings(cls: Any, table: Mapping[str, Any], where: str) -> Any:
-    """A frozen dataclass of settings from a table. Raises PlanError naming the setting that is unknown or wrong."""
-    from pydantic import TypeAdapter, ValidationError  # here: the gate has settings too, and must not wait for it
+    """A frozen dataclass of settings from a table. Raises PlanError for an unknown setting or a wrong value."""
+    from pydantic import TypeAdapter, ValidationError  # slow to import, and the gate imports this module
 
     _known_deep(cls, table, where)
     try:
@@ -99,7 +100,7 @@ def settings(cls: Any, table: Mapping[str, Any], where: str) -> Any:
 
 def _known_deep(cls: Any, table: Mapping[str, Any], where: str) -> None:
     hints = get_type_hints(cls)
-    known(table, {one.name for one in fields(cls)}, where)
+    known(table, {setting.name for setting in fields(cls)}, where)
     for name, value in table.items():
         if is_dataclass(hints[name]):
             inner = f"{where[:-1]}.{name}]" if where.endswith("]") else f"{where} {name}"
@@ -107,7 +108,7 @@ def _known_deep(cls: Any, table: Mapping[str, Any], where: str) -> None:
 
 
 def known(table: Mapping[str, Any], names: set[str], where: str) -> None:
-    """Refuse a table with a setting that does not exist."""
+    """Raises PlanError for a table with a setting that does not exist."""
     for name in table:
         if name not in names:
             raise PlanError(f"{where} has no setting {name!r}{near(name, names)}")
