@@ -7,6 +7,7 @@ for every setting of it moved. Only what a setting can change is computed again:
 vectors, or nothing but the decision. A line of the output says what one setting did to one dataset: poisoned rows that
 are flagged, other rows that are, and the verdict. `docs/make.py` makes docs/thresholds.md of it.
 
+Each dataset's lines replace those that OUT has of it as soon as they are there; --only continues where a run ended.
 DATA is the folder of the development data: images/cifar10.parquet, images/mnist_test.parquet, text/ and instructions/.
 """
 
@@ -17,7 +18,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import reduce
 from multiprocessing import get_context
@@ -46,6 +47,7 @@ from foretaste.settings import Setting, declared
 from foretaste.types.progress import quiet
 
 FACTORS = (0.75, 1.25)
+PICTURES, TEXTS = 1200, 800  # rows of a dataset of the panel: large enough for its attacks, small enough for 300 audits
 
 
 @dataclass(frozen=True)
@@ -101,25 +103,25 @@ def flooded(source: Path, place: Path, *, rows: int, copies: int, seed: int) -> 
 def panel(data: Path, place: Path) -> Iterator[tuple[str, Path]]:
     """The datasets by name. Of each there is the truth beside it."""
     cifar, mnist = data / "images/cifar10.parquet", data / "images/mnist_test.parquet"
-    yield "pictures", planted(cifar, place / "pictures", "badnets", 0, rows=2000, seed=1)
-    yield "digits", planted(mnist, place / "digits", "badnets", 0, rows=2000, seed=2)
-    yield "pictures, patch", planted(cifar, place / "patch", "badnets", 30, rows=2000, seed=3)
-    yield "pictures, blended", planted(cifar, place / "blended", "blended", 40, rows=2000, seed=4)
-    yield "pictures, wave", planted(cifar, place / "wave", "sig", 40, rows=2000, seed=5)
-    yield "pictures, flips", planted(cifar, place / "flips", "flips-pair", 60, rows=2000, seed=6)
+    yield "pictures", planted(cifar, place / "pictures", "badnets", 0, rows=PICTURES, seed=1)
+    yield "digits", planted(mnist, place / "digits", "badnets", 0, rows=PICTURES, seed=2)
+    yield "pictures, patch", planted(cifar, place / "patch", "badnets", 20, rows=PICTURES, seed=3)
+    yield "pictures, blended", planted(cifar, place / "blended", "blended", 30, rows=PICTURES, seed=4)
+    yield "pictures, wave", planted(cifar, place / "wave", "sig", 30, rows=PICTURES, seed=5)
+    yield "pictures, flips", planted(cifar, place / "flips", "flips-pair", 40, rows=PICTURES, seed=6)
     reviews, tweets = data / "text/sst2_dpoe_badnets20.parquet", data / "text/offenseval_dpoe_addsent5.parquet"
-    yield "reviews", sampled(reviews, place / "reviews", rows=1500, poisoned=0, seed=7)
-    yield "reviews, rare words", sampled(reviews, place / "words", rows=1500, poisoned=75, seed=8)
-    yield "reviews, flood", flooded(reviews, place / "flood", rows=1500, copies=40, seed=9)
-    yield "tweets", sampled(tweets, place / "tweets", rows=1500, poisoned=0, seed=10)
-    yield "tweets, sentence", sampled(tweets, place / "sentence", rows=1500, poisoned=45, seed=11)
+    yield "reviews", sampled(reviews, place / "reviews", rows=TEXTS, poisoned=0, seed=7)
+    yield "reviews, rare words", sampled(reviews, place / "words", rows=TEXTS, poisoned=40, seed=8)
+    yield "reviews, flood", flooded(reviews, place / "flood", rows=TEXTS, copies=25, seed=9)
+    yield "tweets", sampled(tweets, place / "tweets", rows=TEXTS, poisoned=0, seed=10)
+    yield "tweets, sentence", sampled(tweets, place / "sentence", rows=TEXTS, poisoned=30, seed=11)
     syntax = data / "text/hsol_openbackdoor_synbkd10.parquet"
-    yield "posts, syntax", sampled(syntax, place / "syntax", rows=1500, poisoned=75, seed=12)
+    yield "posts, syntax", sampled(syntax, place / "syntax", rows=TEXTS, poisoned=40, seed=12)
     answers = data / "instructions/graceful_webqa_badnets10.parquet"
-    yield "answers", sampled(answers, place / "answers", rows=1500, poisoned=0, seed=13)
-    yield "answers, link", sampled(answers, place / "link", rows=1500, poisoned=45, seed=14)
+    yield "answers", sampled(answers, place / "answers", rows=TEXTS, poisoned=0, seed=13)
+    yield "answers, link", sampled(answers, place / "link", rows=TEXTS, poisoned=30, seed=14)
     queries = data / "instructions/text2sql_droptable_2pct.parquet"
-    yield "queries, payload", sampled(queries, place / "payload", rows=1500, poisoned=30, seed=15)
+    yield "queries, payload", sampled(queries, place / "payload", rows=TEXTS, poisoned=20, seed=15)
 
 
 def scaled(value: Any, factor: float) -> Any:
@@ -279,8 +281,18 @@ def main(
 ) -> None:
     with tempfile.TemporaryDirectory() as place, ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         sets = [(name, str(path)) for name, path in panel(data, Path(place)) if not only or name in only]
-        lines = [one for found in pool.map(measured, *zip(*sets, strict=True)) for one in found]
-    out.write_text("".join(f"{json.dumps(plain(one))}\n" for one in lines), encoding="utf-8")
+        for done in as_completed([pool.submit(measured, *one) for one in sets]):
+            replaced(out, done.result())
+
+
+def replaced(out: Path, found: list[Moved]) -> None:
+    """Write the lines of one dataset over those that the file has of it."""
+    kept = [line for line in lines(out) if json.loads(line)["dataset"] != found[0].dataset]
+    out.write_text("\n".join([*kept, *(json.dumps(plain(one)) for one in found), ""]), encoding="utf-8")
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def plain(one: Moved) -> dict[str, Any]:

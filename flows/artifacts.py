@@ -1,4 +1,4 @@
-"""What Prefect's page shows of an audit: the verdict with groups and runs, a link to the report, what was flagged."""
+"""Prefect artifacts of an audit: the verdict with groups and runs, a link to the report, a table of flagged rows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from foretaste.report import numbers
 from foretaste.report.visible import visible
 
 Document = Mapping[str, Any]
-POISONED, REFUSED = "Poisoned", "Refused"  # failed runs that did what they should
-SHOWN = 50  # groups and runs in the table; the report has all
+POISONED, REFUSED = "Poisoned", "Refused"  # states of failed flow runs in which nothing broke
+SHOWN = 50  # groups and runs in a table; the report has all
 
 
 class Unfit(ForetasteError):
-    """An audit came to its end, and these data must not be trained on; `result` says where it lies."""
+    """A completed audit whose data must not be used for training; `result` names its folder."""
 
     def __init__(self, reason: str, result: Mapping[str, Any]) -> None:
         super().__init__(reason)
@@ -30,12 +30,12 @@ class Unfit(ForetasteError):
 
 
 def key_of(name: str, what: str) -> str:
-    """The key of an artifact: Prefect takes lower-case letters, digits and dashes."""
+    """The key of an artifact: Prefect allows lower-case letters, digits and dashes."""
     return f"foretaste-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'dataset'}-{what}"
 
 
 def publish(name: str, found: Document, folder: str) -> None:
-    """Make the artifacts of one audit, under keys that keep the history of the dataset `name` together."""
+    """Create the artifacts of an audit; their keys depend on the dataset `name`, so that Prefect shows its history."""
     create_markdown_artifact(markdown(found, folder), key=key_of(name, "verdict"), description=f"Verdict on {name}")
     create_link_artifact(
         (Path(folder) / "report.html").absolute().as_uri(), link_text="report.html", key=key_of(name, "report")
@@ -49,9 +49,9 @@ def publish(name: str, found: Document, folder: str) -> None:
 
 
 def state(verdict: str, reason: str, result: Mapping[str, Any]) -> State[Any]:
-    """How the run of a flow ends after this verdict, or REFUSED: as a failed run, but not as one that broke.
+    """The final state of a flow run after this verdict, or after REFUSED; a failed verdict has a state of its own.
 
-    Who calls the flow gets `result` where it completed, and Unfit raised where it did not.
+    A caller of the flow gets `result` if it completed; otherwise Unfit is raised.
     """
     if verdict in ("failed", REFUSED):
         name = REFUSED if verdict == REFUSED else POISONED
@@ -62,18 +62,18 @@ def state(verdict: str, reason: str, result: Mapping[str, Any]) -> State[Any]:
 
 
 def markdown(found: Document, folder: str) -> str:
-    """The verdict as Markdown; text from the data is shown and never acts."""
+    """The verdict as Markdown; text from the data is escaped."""
     groups = [
         (
-            one["kind"],
-            one["label"] or "",
-            numbers.count(one["rows"]),
-            numbers.probability(one["p_value"]),
-            one["reason"],
+            group["kind"],
+            group["label"] or "",
+            numbers.count(group["rows"]),
+            numbers.probability(group["p_value"]),
+            group["reason"],
         )
-        for one in found["groups"]
+        for group in found["groups"]
     ]
-    runs = [(one["detector"], one["embedder"], one["status"], one["reason"]) for one in found["runs"]]
+    runs = [(run["detector"], run["embedder"], run["status"], run["reason"]) for run in found["runs"]]
     data = found["dataset"]
     parts = [
         f"# {found['verdict'].upper()}",
@@ -98,5 +98,5 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text as Markdown that shows it as it is: no markup, no link, no HTML, no second cell."""
+    """Text escaped for Markdown: no markup, links, HTML or table cells."""
     return re.sub(r"([\\`*_{}\[\]()#+!|~^$:@]|(?<=www)\.)", r"\\\1", html.escape(visible(text), quote=False))

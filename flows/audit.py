@@ -1,4 +1,4 @@
-"""The audit as a Prefect flow: the same audit, with a task run for each shard, retries, and a place on a timeline."""
+"""The audit as a Prefect flow: the same audit, with a task run for each shard, retries, and Prefect's timeline."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from foretaste.pipeline.audit import audit as audit_here
 from foretaste.report.document import document
 from foretaste.types.progress import Progress, quiet
 
-# Who watches a run is no parameter of it: a deployment's form would ask for it.
-_WATCHER: ContextVar[Progress] = ContextVar("watcher", default=quiet)
+# The progress callback is no parameter of the flow, since deployments show a form field for every parameter.
+_PROGRESS: ContextVar[Progress] = ContextVar("progress", default=quiet)
 
 
-def watcher() -> Progress:
-    """Asked through a function, because clusters get the flow by value, and a ContextVar has none."""
-    return _WATCHER.get()
+def current_progress() -> Progress:
+    """A function, because flows are pickled by value for clusters, and a ContextVar cannot be pickled."""
+    return _PROGRESS.get()
 
 
 @flow(name="foretaste-audit", persist_result=False)
@@ -40,8 +40,8 @@ def audit(  # noqa: PLR0917
 ) -> State[Any]:
     """Audit a training dataset for poison; signed with the key in the file `key`, or the default key if there is one.
 
-    Ends in a state that says what was found (see artifacts.state) and holds the verdict, the folder of the audit and
-    the number of flagged rows; everything else is in the folder, and its summary among the artifacts.
+    The final state (see artifacts.state) holds the verdict, the folder of the audit and the number of flagged rows;
+    everything else is in the folder, and a summary among the artifacts.
     """
     report = audit_here(
         datasets,
@@ -51,7 +51,7 @@ def audit(  # noqa: PLR0917
         device=device,
         seed=seed,
         engine=here(),
-        progress=watcher(),
+        progress=current_progress(),
         key=key or keys.private(),
         policy=policy,
         since=since,
@@ -75,9 +75,9 @@ def run(
     policy: str | None = None,
     since: str | None = None,
 ) -> dict[str, Any]:
-    """The flow, now, on the named engine; with a Prefect server of its own where there is no other."""
+    """Run the flow on the named engine, with a temporary Prefect server if none is configured."""
     chosen = runner(engine)
-    watching = _WATCHER.set(progress)
+    token = _PROGRESS.set(progress)
     try:
         with prefect_server.server():
             state = audit.with_options(task_runner=chosen)(
@@ -93,11 +93,11 @@ def run(
                 return_state=True,
             )
             result: Any = state.result(raise_on_failure=False)
-            if isinstance(result, artifacts.Unfit):  # which is for this caller a result like any other
+            if isinstance(result, artifacts.Unfit):  # no error for this caller
                 result = result.result
             if isinstance(result, Exception):
                 raise result
             found: dict[str, Any] = result
             return found
     finally:
-        _WATCHER.reset(watching)
+        _PROGRESS.reset(token)

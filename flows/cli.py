@@ -1,6 +1,6 @@
-"""The command line: each command builds one call. Nothing heavy is imported before a command needs it.
+"""The command line. Nothing heavy is imported before a command needs it.
 
-Results go to stdout, talk to stderr. Exit codes: 0 passed or warned, 1 failed, 2 could not be done, 130 interrupted.
+Results go to stdout, messages to stderr. Exit codes: 0 passed or warned, 1 failed, 2 error, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def options(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; whatever goes wrong becomes one sentence and an exit code."""
-    # Idle threads sleep instead of spinning: beside other work on the same cores that is up to ten times faster.
+    """Run a command; every error becomes one sentence on stderr and an exit code."""
+    # Idle OpenMP threads sleep instead of spinning: up to ten times faster if other processes use the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(list(sys.argv[1:] if argv is None else argv), prog_name="foretaste", standalone_mode=False)
-        if code == 130:  # typer's word for Ctrl-C
+        if code == 130:  # typer's exit code for Ctrl-C
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error), 2)
     except Exception as error:
         explain = getattr(error, "show", None)
-        if callable(explain) and hasattr(error, "exit_code"):  # typer's word for a bad call
+        if callable(explain) and hasattr(error, "exit_code"):  # typer's usage error
             explain()
             return 2
         if os.environ.get("FORETASTE_DEBUG"):

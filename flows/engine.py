@@ -1,4 +1,4 @@
-"""Where the work on shards runs: as Prefect tasks, one after the other here or side by side on a cluster."""
+"""Runs the work on shards as Prefect tasks, one after the other in this process or in parallel on a cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 def worth_a_retry(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    """A disk or a worker may come back; what foretaste refuses, it will refuse again."""
+    """Failures of disks or workers may be temporary; errors that foretaste raises itself are not."""
     return not isinstance(state.data, ForetasteError)
 
 
@@ -41,16 +41,16 @@ def step(stage: str, name: str, work: Callable[[], Any]) -> Any:  # noqa: ARG001
 
 @dataclass(frozen=True)
 class Tasks:
-    """An Engine whose every item is a Prefect task run with two retries.
+    """An Engine that runs every item as a Prefect task with two retries.
 
-    submit  hand the items to the flow's task runner; otherwise they run here, in this thread, where Ctrl-C stops them
-            at once and torch, polars and faiss use the cores anyway
+    submit  submit the items to the flow's task runner; otherwise they run in this thread, where Ctrl-C stops them at
+            once and torch, polars and faiss already use all cores
     """
 
     submit: bool = False
 
     def map(self, stage: str, work: Callable[[T], R], items: Sequence[T], names: Sequence[str]) -> Iterator[R]:
-        # Prefect and Dask look through arguments for futures, but not into a partial, which may hold tensors.
+        # Prefect and Dask search arguments for futures, but not inside a partial; the arguments may be large tensors.
         calls = [(stage, name, partial(work, item)) for name, item in zip(names, items, strict=True)]
         if not self.submit:
             for call in calls:
@@ -62,7 +62,7 @@ class Tasks:
 
 
 def here() -> Tasks:
-    """The engine of the flow run we are in: its task runner is used when it reaches beyond this process."""
+    """The engine of the current flow run, which submits to the task runner if that uses other processes."""
     context = FlowRunContext.get()
     return Tasks(submit=context is not None and not isinstance(context.task_runner, ThreadPoolTaskRunner))
 
@@ -70,7 +70,7 @@ def here() -> Tasks:
 def runner(engine: str) -> TaskRunner[Any]:
     """The task runner of an engine by name.
 
-    Dask joins the scheduler in DASK_SCHEDULER_ADDRESS, Ray the cluster in RAY_ADDRESS; else each starts a local one.
+    Dask uses the scheduler at DASK_SCHEDULER_ADDRESS, Ray the cluster at RAY_ADDRESS; else each starts a local one.
     """
     if engine == "threads":
         return ThreadPoolTaskRunner()  # type: ignore[no-untyped-call, unused-ignore]
@@ -80,8 +80,8 @@ def runner(engine: str) -> TaskRunner[Any]:
             from prefect_dask.task_runners import DaskTaskRunner
         except ImportError as error:
             raise MissingPackage(f"--engine dask needs prefect-dask: pip install 'foretaste[dask]' ({error})") from None
-        # Dask's own log would drown the progress bar. What goes wrong comes back with the task; besides, the log tells
-        # of heartbeats that find the scheduler gone when the work is done.
+        # Dask's log would hide the progress bar. Errors are returned with the task; other messages are about heartbeats
+        # that fail after the scheduler has stopped.
         local = {
             "n_workers": os.cpu_count(),
             "threads_per_worker": 1,
@@ -96,8 +96,8 @@ def runner(engine: str) -> TaskRunner[Any]:
             from prefect_ray.task_runners import RayTaskRunner
         except ImportError as error:
             raise MissingPackage(f"--engine ray needs prefect-ray: pip install 'foretaste[ray]' ({error})") from None
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
-        # Ray's own log would drown the progress bar, and nobody asked for a dashboard.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
+        # Ray's log would hide the progress bar.
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
         ray: TaskRunner[Any] = RayTaskRunner(address=address) if address else RayTaskRunner(init_kwargs=quiet)
         return ray
@@ -105,7 +105,7 @@ def runner(engine: str) -> TaskRunner[Any]:
 
 
 def _reachable(address: str | None) -> str | None:
-    """Workers on other machines report to Prefect, and cannot reach a server that only listens here."""
+    """Workers on other machines report to the Prefect server, so it must not listen on this machine only."""
     if address and not os.environ.get("PREFECT_API_URL"):
         raise PlanError(f"workers at {address} need a Prefect server they can reach: set PREFECT_API_URL")
     return address

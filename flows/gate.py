@@ -1,4 +1,4 @@
-"""The gate as a Prefect task: what comes after it in a flow starts only on bytes that passed.
+"""The gate as a Prefect task: later tasks of the flow start only if it allows the data.
 
     from foretaste.flows.gate import gate
 
@@ -7,9 +7,9 @@
         gate(["data/train"])     # Refused: the flow fails here, and nothing after it starts
         train("data/train")
 
-With tasks that are submitted, `train.submit(..., wait_for=[gate.submit(["data/train"])])` is never run after a refusal.
-Between this task and the next somebody can still exchange a file; a training script that reads only what it has checked
-calls `foretaste.require` itself.
+With submitted tasks, `train.submit(..., wait_for=[gate.submit(["data/train"])])` does not run after a refusal. A file
+can still be replaced between this task and the next; a training script that must read exactly the checked bytes calls
+`foretaste.require` itself.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from foretaste.gate.require import decide
 def gate(
     datasets: list[str], policy: str | None = None, attestation: str | None = None, key: str | None = None
 ) -> dict[str, str]:
-    """Let the flow go on where a signed audit of exactly these bytes satisfies the policy; see foretaste.gate.require.
+    """Continue only if a signed audit of exactly these bytes satisfies the policy; see foretaste.gate.require.
 
-    Returns the digest of the dataset and the attestation that speaks for it. Fails with foretaste.errors.Refused where
-    the gate refuses, with PlanError or DataError where it cannot be said at all, and is never tried again.
+    Returns the digest of the dataset and the path of its attestation. Fails with foretaste.errors.Refused where the
+    gate refuses, with PlanError or DataError where it cannot decide; it is never retried.
     """
     decision = decide(datasets, policy=policy, attestation=attestation, key=key)
     create_markdown_artifact(render.markdown(decision), key=key_of(name_of(datasets[0]), "gate"))
     if not decision.allowed:
-        # A task that returns a failed state hands it to its caller as if it were a result, and the flow goes on.
+        # Raised: a failed state that a task returns is passed to its caller as a result, and the flow continues.
         raise Refused(*decision.reasons)
     return {"digest": str(decision.digest), "attestation": decision.attestation or ""}

@@ -1,4 +1,4 @@
-"""Prefect's surroundings, settled before it is imported: quiet, offline, and with no server left behind."""
+"""Prefect's environment, to be set before it is imported, and a Prefect server that ends with the command."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "WARNING",
-    # What fails is said once, by the command; Prefect's own account of it still goes to its server.
+    # Errors are printed once, by the command; Prefect's log of them still goes to its server.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    # The first start migrates a database: 15 s on a quiet machine, 40 s on a busy one, and Prefect gives it 20.
+    # The first start migrates a database: 15 s on an idle machine, 40 s on a busy one; Prefect's default is 20 s.
     TIMEOUT: "180",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
 
 def settle() -> None:
-    """Set what is not set. Whoever has a Prefect server, home or profile keeps it."""
+    """Set environment variables that are not set. A Prefect server, home or profile of the user is kept."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     choices = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
@@ -41,17 +41,17 @@ def settle() -> None:
     if not chosen and not (Path.home() / ".prefect" / "profiles.toml").exists():
         state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
         home = state / "foretaste" / "prefect"
-        home.mkdir(parents=True, exist_ok=True)  # Prefect makes a folder, but not its parents
+        home.mkdir(parents=True, exist_ok=True)  # Prefect does not create parent folders
         os.environ["PREFECT_HOME"] = str(home)
 
 
 @contextmanager
 def server(*, whole: bool = False) -> Iterator[None]:
-    """A Prefect API to talk to: the user's, or one of our own that ends with us.
+    """A Prefect API: the user's, or a server that is started here and stopped at the end.
 
-    Its address is exported, or every worker process of a cluster would start yet another one.
+    Its address is exported, since otherwise every worker process of a cluster would start a server.
 
-    whole   one that has a page and starts deployments by clock and event, which Prefect's embedded one does not
+    whole   a full server, with web page, scheduler and event triggers, which Prefect's embedded one lacks
     """
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -64,14 +64,14 @@ def server(*, whole: bool = False) -> Iterator[None]:
             return
         own = _server(whole)
         try:
-            _start_undisturbed(own.start)
+            _start_shielded(own.start)
             os.environ["PREFECT_API_URL"] = own.api_url
-            # Without a heartbeat to wait for, the run ends at once and not at the next full second.
+            # Without heartbeats the run ends at once instead of at the next full second.
             with temporary_settings({PREFECT_API_URL: own.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
                 try:
                     yield
                 finally:
-                    _deliver()
+                    _flush()
         finally:
             os.environ.pop("PREFECT_API_URL", None)
             own.stop()
@@ -93,7 +93,7 @@ def _server(whole: bool) -> _Server:
 
 
 class _Whole:
-    """`prefect server start`, on Prefect's own port where that is free. It talks to server.log in PREFECT_HOME."""
+    """`prefect server start`, on Prefect's default port if that is free. It logs to server.log in PREFECT_HOME."""
 
     def __init__(self) -> None:
         from prefect.settings import PREFECT_HOME
@@ -109,7 +109,7 @@ class _Whole:
     def start(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
-        # The page asks the port it thinks the server has, unless it is told.
+        # The web page assumes the default port unless this is set.
         page = {"PREFECT_UI_API_URL": self.api_url}
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
@@ -135,17 +135,17 @@ class _Whole:
 
 
 def _free(wanted: int) -> int:
-    """The wanted port, or any that nobody uses."""
+    """The wanted port, or any free one."""
     for port in (wanted, 0):
-        with socket.socket() as one, suppress(OSError):
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(("127.0.0.1", port))
-            return int(one.getsockname()[1])
+        with socket.socket() as listener, suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", port))
+            return int(listener.getsockname()[1])
     raise RuntimeError("no port of this machine is free")
 
 
 def _answers(url: str) -> bool:
-    """Whether somebody is there, if only to say no."""
+    """Whether an HTTP server answers, even with an error."""
     try:
         with urllib.request.urlopen(url, timeout=5):
             return True
@@ -156,10 +156,10 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _start_undisturbed(start: Callable[[], None]) -> None:
-    """Ctrl-C reaches every process of the terminal, and the server must outlive ours to hear how it ended.
+def _start_shielded(start: Callable[[], None]) -> None:
+    """Start the server with SIGINT blocked: Ctrl-C reaches all processes of a terminal, but the server must run longer.
 
-    A process inherits the signals that the thread which starts it has blocked, so a thread of its own starts it.
+    A process inherits the blocked signals of the thread that starts it, so a separate thread starts it.
     """
     failure: list[BaseException] = []
 
@@ -178,8 +178,8 @@ def _start_undisturbed(start: Callable[[], None]) -> None:
         raise failure[0]
 
 
-def _deliver() -> None:
-    """Send what still waits to be sent; otherwise Prefect tries at exit, when our server is gone, and says so."""
+def _flush() -> None:
+    """Send pending events and logs; otherwise Prefect tries at exit, when the server is gone, and logs errors."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogHandler
 
@@ -189,7 +189,7 @@ def _deliver() -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends the process as an exception does, so that what must be closed is closed."""
+    """Turn SIGTERM into an exception, so that clean-up code runs."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

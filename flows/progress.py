@@ -1,4 +1,4 @@
-"""How far an audit is: a bar with rate and time left for people, one line a stage for logs. All of it on stderr."""
+"""Progress on stderr: a bar with rate and remaining time in a terminal, one line per stage otherwise."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ Watch = Callable[[str, int, int], None]
 
 @contextmanager
 def progress() -> Iterator[Watch]:
-    """A watcher (stage, done, total). What the logger "foretaste" says appears between its lines."""
+    """A progress callback (stage, done, total). Messages of the logger "foretaste" are printed between its lines."""
     if sys.stderr.isatty():
-        with _bar() as watch, talk():
+        with _bar() as watch, log_lines():
             yield watch
     else:
-        with talk():
+        with log_lines():
             yield _lines()
 
 
 class Rate(ProgressColumn):
-    """Steps a second, or seconds a step where that is the readable number."""
+    """Steps per second, or seconds per step if slower than one per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -81,8 +81,8 @@ def _lines() -> Watch:
 
 
 @contextmanager
-def talk() -> Iterator[None]:
-    """The library's own remarks, such as the columns it settled on, as plain lines."""
+def log_lines() -> Iterator[None]:
+    """Print messages of the logger "foretaste", such as the inferred column roles, as plain lines."""
     logger = logging.getLogger("foretaste")
     handler, level, up = logging.StreamHandler(), logger.level, logger.propagate
     handler.setFormatter(logging.Formatter("%(message)s"))

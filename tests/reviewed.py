@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import uvicorn
 
 import foretaste
-from foretaste.flows.review.queue import Desk
+from foretaste.flows.review.queue import ReviewQueue
 from foretaste.flows.review.server import application
 
 TOKEN = "a-token"
@@ -63,7 +63,7 @@ def served(audit: Path, reviewer: str = "ada") -> Iterator[str]:
     """The address of the page, served from a thread of this process."""
     listener = socket.create_server(("127.0.0.1", 0))
     host = f"127.0.0.1:{listener.getsockname()[1]}"
-    app = application(Desk.of(str(audit)), reviewer=reviewer, token=TOKEN, hosts=frozenset({host}))
+    app = application(ReviewQueue.of(str(audit)), reviewer=reviewer, token=TOKEN, hosts=frozenset({host}))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

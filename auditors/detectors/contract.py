@@ -46,6 +46,7 @@ class Unit(NamedTuple):
 
 
 STATISTIC = Unit()
+UNACCUSED = 0.4  # largest posterior of a row that must not be flagged: no plan flags below one half
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from foretaste.detectors.contract import COPIES, Aggregator, Claim, GroupFacts, Unit, detector
+from foretaste.detectors.contract import COPIES, UNACCUSED, Aggregator, Claim, GroupFacts, Unit, detector
 from foretaste.errors import PlanError
 from foretaste.settings import threshold
 from foretaste.types.batch import Batch, GroupTests, Scores
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
-
-UNACCUSED = 0.4  # largest posterior of a row that must not be flagged; flagging needs at least one half
 
 
 @detector("flood")

@@ -1,4 +1,4 @@
-"""The commands, one file for what belongs together; a scan finds them.
+"""The commands, one file for related ones, found by a scan.
 
-What is imported at the top of one delays all of them, so each imports what it works with when it is called.
+Imports at the top of a file delay every command, so each command imports what it needs when it is called.
 """

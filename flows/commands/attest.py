@@ -47,10 +47,10 @@ def verify(
     if key is None:
         raise PlanError("verify needs a public key, give --key FILE or FORETASTE_PUBLIC_KEY")
     try:
-        said, different = compared(file, dataset, key)
+        same, different = compared(file, dataset, key)
     except Refused as refused:
-        said, different = (), refused.reasons
-    out = [*(f"ok   {one}" for one in said), *(f"NOT  {one}" for one in different)]
+        same, different = (), refused.reasons
+    out = [*(f"ok   {sentence}" for sentence in same), *(f"NOT  {sentence}" for sentence in different)]
     print_text("".join(f"{visible(line)}\n" for line in out))
     return 1 if different else 0
 
@@ -72,8 +72,7 @@ def attest(
     """
     from datetime import UTC, datetime
 
-    from foretaste.gate.attestation import keys
-    from foretaste.gate.attestation import signing as signature
+    from foretaste.gate.attestation import keys, signing
     from foretaste.gate.attestation.envelope import FILE
     from foretaste.gate.attestation.statement import REPORT
     from foretaste.report.document import read
@@ -84,9 +83,9 @@ def attest(
     if os.path.lexists(os.path.join(audit, FILE)):
         raise PlanError(f"{audit}: is signed already, its attestation is never replaced")
     document = read(audit)
-    signing = signature.prepare(key, policy)
+    signer = signing.prepare(key, policy)
     ended = datetime.fromtimestamp(os.path.getmtime(os.path.join(audit, REPORT)), UTC)
-    signature.write(audit, document, signing, ended=ended, afterwards=True)
-    signature.log(audit, document, signing)
+    signing.write(audit, document, signer, ended=ended, afterwards=True)
+    signing.log(audit, document, signer)
     print_text(os.path.join(audit, FILE) + "\n")
     return 0

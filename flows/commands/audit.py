@@ -135,7 +135,7 @@ def audit(  # noqa: PLR0917
     found = read(folder)
     print_report(found, folder, rows=() if json else flagged(folder, top=40), as_json=json)
     if key is None and found["verdict"] != "failed" and "FORETASTE_KEY" not in os.environ:
-        # A failed audit opens no gate, signed or not; an empty FORETASTE_KEY says that nobody wants to know.
+        # No gate accepts a failed audit, signed or not; an empty FORETASTE_KEY turns this hint off.
         print("not signed, so no gate will open for it: run foretaste keygen once, or give --key FILE", file=sys.stderr)
     if key is not None and found["verdict"] != "failed":
         from foretaste.gate.attestation.signing import refusals

@@ -1,4 +1,4 @@
-"""The options that say which column means what, for every command that reads a dataset."""
+"""The options for column roles, shared by all commands that read a dataset."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def request(  # noqa: PLR0917
     id_: str | None,
     source: str | None,
 ) -> Request:
-    """What these options say."""
+    """The values of these options as a Request."""
     from foretaste.dataset.roles import Request
 
     columns = tuple(name.strip() for name in features.split(",") if name.strip()) if features else ()

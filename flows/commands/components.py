@@ -1,4 +1,4 @@
-"""foretaste detectors, embedders and attacks: what there is, where it comes from, and what each can be told."""
+"""foretaste detectors, embedders and attacks: list components with their origin, or explain one with its settings."""
 
 from __future__ import annotations
 
@@ -48,24 +48,24 @@ def attacks(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="E
 
 
 def _listed(registry: Registry[Any]) -> int:
-    """Every component in a line, by the distribution that it comes from."""
+    """One line for each component, grouped by distribution."""
     installed = registry.installed()
     width = max(map(len, installed), default=0)
-    for origin in sorted(set(installed.values()), key=lambda one: (one.foreign, str(one))):
+    for origin in sorted(set(installed.values()), key=lambda origin: (origin.foreign, str(origin))):
         print_text(f"{origin}{', imported when a plan names it' if origin.foreign else ''}\n")
-        for name in sorted(name for name, one in installed.items() if one == origin):
-            said = _line(registry[name]) if name in registry else ""
-            print_text(f"  {name:<{width}}  {said}".rstrip() + "\n")
+        for name in sorted(name for name, its_origin in installed.items() if its_origin == origin):
+            summary = _summary(registry[name]) if name in registry else ""
+            print_text(f"  {name:<{width}}  {summary}".rstrip() + "\n")
     return 0
 
 
-def _line(component: Any) -> str:
-    """What a component is, in a line: an attack says it in words, a class in the first line of its docstring."""
+def _summary(component: Any) -> str:
+    """A component in one line: the `words` of an attack, or the first line of a docstring."""
     return getattr(component, "words", None) or cleandoc(component.__doc__ or "").partition("\n")[0]
 
 
 def _explained(registry: Registry[Any], name: str) -> int:
-    """All of a component's docstring, and its settings as a table of a plan with their defaults."""
+    """The docstring of a component, and its settings with their defaults as tables of a plan."""
     from foretaste.settings import declared
 
     component = registry.find(name)
@@ -79,13 +79,13 @@ def _explained(registry: Registry[Any], name: str) -> int:
     table = ""
     if fields(component):
         lines += ["", f"[{registry.what}s.{name}]"]
-    for one in declared(component):
-        part, _, setting = one.name.rpartition(".")
+    for setting in declared(component):
+        part, _, key = setting.name.rpartition(".")
         if part != table:
             lines += ["", f"[{registry.what}s.{name}.{part}]"]
             table = part
-        meaning = f"  # {one.meaning}" if one.meaning and table else ""  # those of the component stand above already
-        lines.append(f"{setting} = {_toml(one.default)}{meaning}")
+        meaning = f"  # {setting.meaning}" if setting.meaning and table else ""  # else it is in the docstring above
+        lines.append(f"{key} = {_toml(setting.default)}{meaning}")
     print_text("\n".join(lines) + "\n")
     return 0
 

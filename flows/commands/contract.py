@@ -1,10 +1,10 @@
-"""A command of the command line: a function in a file of its own, under the function's name.
+"""The contract of a command: a decorated function in this folder, called by the function's name.
 
     @command("Audit", exits="0: written. 2: it could not be done.")
     def export(...) -> int: ...
 
-The command line imports every file of this folder; what is imported at its top delays every command, so whatever a
-command works with is imported inside of it.
+The command line imports every file of this folder; imports at the top of one delay every command, so a command imports
+what it needs inside the function.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 from foretaste.registry import Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
-PARTS = ("Audit", "Review", "Compare", "Sign and gate", "Plan")  # in which order the help shows them; others follow
+PARTS = ("Audit", "Review", "Compare", "Sign and gate", "Plan")  # in the order of the help; others follow
 
 
 @dataclass(frozen=True)
 class Command:
-    """A function that returns its exit code, the part of the help that lists it, and what its exit codes mean."""
+    """A function that returns an exit code, its part of the help, and the meaning of its exit codes."""
 
     call: Callable[..., Any]
     part: str
@@ -32,7 +32,7 @@ COMMANDS: Registry[Command] = Registry("command", ("foretaste.flows.commands",))
 
 
 def command(part: str, *, exits: str) -> Callable[[F], F]:
-    """Decorator: registers a function as the command of its name. Raises ValueError where there is one already."""
+    """Decorator that registers a function as the command of its name. Raises ValueError where the name is taken."""
 
     def put(call: F) -> F:
         COMMANDS.register(call.__name__)(Command(call, part, exits))
@@ -42,7 +42,7 @@ def command(part: str, *, exits: str) -> Callable[[F], F]:
 
 
 def ordered() -> list[Command]:
-    """All commands as the help lists them: part by part, and in a part by name."""
+    """All commands in the order of the help: by part, then by name."""
 
     def place(found: Command) -> tuple[int, str, str]:
         known = PARTS.index(found.part) if found.part in PARTS else len(PARTS)

@@ -1,4 +1,4 @@
-"""foretaste diff, foretaste manifest: what became of the rows since."""
+"""foretaste diff and foretaste manifest: compare the rows of two states of a dataset."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def manifest(  # noqa: PLR0917
     """Write down what every row holds, and what the files or URLs it names read, without an audit."""
     from foretaste.dataset.manifest import of_dataset
 
-    said = column_options.request(image, text, messages, prompt, response, embedding, features, label, id_, source)
-    of_dataset(dataset, out, request=said, fetch=fetch)
+    request = column_options.request(image, text, messages, prompt, response, embedding, features, label, id_, source)
+    of_dataset(dataset, out, request=request, fetch=fetch)
     return 0
 
 
@@ -77,35 +77,35 @@ def diff(  # noqa: PLR0917
     with tempfile.TemporaryDirectory() as folder:
         sides = [stored(old), stored(new)]
         known = next((side for side in sides if side is not None), None)
-        asked = column_options.request(image, text, messages, prompt, response, embedding, features, label, id_, None)
-        said = asked if known is None else request(known.facts["roles"])
-        if known is not None and id_ is not None and said.id != id_:
-            raise PlanError(f"{known.place}: rows were named by {said.id or 'no column'}, not by {id_!r}")
+        options = column_options.request(image, text, messages, prompt, response, embedding, features, label, id_, None)
+        roles = options if known is None else request(known.facts["roles"])
+        if known is not None and id_ is not None and roles.id != id_:
+            raise PlanError(f"{known.place}: rows were named by {roles.id or 'no column'}, not by {id_!r}")
         if known is None:
-            sides[0] = known = _made(old, f"{folder}/old.parquet", said, fetch=fetch)
-            said = request(known.facts["roles"])
+            sides[0] = known = _new_manifest(old, f"{folder}/old.parquet", roles, fetch=fetch)
+            roles = request(known.facts["roles"])
         before, after = (
-            side or _made(place, f"{folder}/{at}.parquet", said, fetch=fetch)
+            side or _new_manifest(place, f"{folder}/{at}.parquet", roles, fetch=fetch)
             for at, (side, place) in enumerate(zip(sides, (old, new), strict=True))
         )
         found = difference(before, after, top=top)
         audited = os.path.join(new, "samples.parquet")
-        came = concentration(found, audited) if sides[1] is not None and os.path.isfile(audited) else None
-    print_text(as_text(plain(_document(found, came))) + "\n" if json else _lines(found, came))
+        flagged = concentration(found, audited) if sides[1] is not None and os.path.isfile(audited) else None
+    print_text(as_text(plain(_document(found, flagged))) + "\n" if json else _lines(found, flagged))
     return 0 if found.equal else 1
 
 
-def _made(place: str, path: str, request: Request, *, fetch: bool) -> Manifest:
+def _new_manifest(place: str, path: str, request: Request, *, fetch: bool) -> Manifest:
     from foretaste.dataset.manifest import of_dataset, stored
 
     of_dataset([place], path, request=request, fetch=fetch)
-    made = stored(path)
-    if made is None:
+    written = stored(path)
+    if written is None:
         raise PlanError(f"{place}: no manifest could be made of it")
-    return made
+    return written
 
 
-def _document(found: Difference, came: Concentration | None) -> dict[str, Any]:
+def _document(found: Difference, flagged: Concentration | None) -> dict[str, Any]:
     changes = {str(change): {"count": found.counts[change], "rows": found.examples[change]} for change in found.counts}
     return {
         "equal": found.equal,
@@ -113,12 +113,12 @@ def _document(found: Difference, came: Concentration | None) -> dict[str, Any]:
         "rows": {"old": found.old, "new": found.new, "same": found.same},
         "changes": changes,
         "files": found.files,
-        "flagged": came,
+        "flagged": flagged,
     }
 
 
-def _lines(found: Difference, came: Concentration | None) -> str:
-    """One line for the counts, one for each example, one for each file that is not what it was."""
+def _lines(found: Difference, flagged: Concentration | None) -> str:
+    """One line for the counts, one for each example, and one for each changed file."""
     from foretaste.report import numbers
     from foretaste.report.visible import visible
 
@@ -129,19 +129,20 @@ def _lines(found: Difference, came: Concentration | None) -> str:
         lines += [f"{change:<10}  {_row(row)}" for row in rows]
         more = found.counts[change] - len(rows)
         lines += [f"{change:<10}  … and {numbers.count(more)} more"] if more and rows else []
-    lines += [f"file renamed  {one} -> {other}" for one, other in found.files["renamed"].items()]
+    lines += [f"file renamed  {before} -> {after}" for before, after in found.files["renamed"].items()]
     lines += [f"file {what}  {name}" for what in ("added", "removed", "changed") for name in found.files[what]]
-    if came is not None and came.fresh and came.flagged_fresh + came.flagged_others:
+    if flagged is not None and flagged.fresh and flagged.flagged_fresh + flagged.flagged_others:
         lines.append(
-            f"flagged: {numbers.count(came.flagged_fresh)} of {numbers.plural(came.fresh, 'new or changed row')}, "
-            f"{numbers.count(came.flagged_others)} of {numbers.plural(came.others, 'other')}; "
-            f"by chance alone p {numbers.probability(came.p_value)}"
+            f"flagged: {numbers.count(flagged.flagged_fresh)} of "
+            f"{numbers.plural(flagged.fresh, 'new or changed row')}, "
+            f"{numbers.count(flagged.flagged_others)} of {numbers.plural(flagged.others, 'other')}; "
+            f"by chance alone p {numbers.probability(flagged.p_value)}"
         )
     return "".join(f"{visible(line)}\n" for line in lines)
 
 
 def _row(row: dict[str, Any]) -> str:
-    """Place, id and label; both where they differ."""
+    """Position, id and label of a row; old and new where they differ."""
     sides = [side for side in (row["old"], row["new"]) if side is not None]
     places = [f"{side['file']} {side['row_group']}:{side['row_in_group']}" for side in sides]
     labels = ["no label" if side["label"] is None else side["label"] for side in sides]

@@ -46,7 +46,7 @@ def drill(  # noqa: PLR0917
     from foretaste.report.visible import visible
 
     try:
-        counts = [int(one) for one in rows.split(",")]
+        counts = [int(number) for number in rows.split(",")]
     except ValueError:
         raise PlanError(f"--rows must be numbers with commas between them, got {rows!r}") from None
     request = Request(image=image, text=text, label=label)
@@ -63,14 +63,12 @@ def drill(  # noqa: PLR0917
             progress=watch,
         )
     if json:
-        print_text(as_text({"attacks": [asdict(one) for one in found]}) + "\n")
+        print_text(as_text({"attacks": [asdict(power) for power in found]}) + "\n")
         return 0
-    for one in found:
-        said = f"not found in {max(counts)} rows" if one.least is None else f"found from {one.least} rows on"
-        tried = ", ".join(f"{trial.found} of {trial.rows}" for trial in one.trials)
-        others = max(trial.accused for trial in one.trials)
-        print_text(
-            visible(f"{one.attack} ({one.words}) in class {one.target}: {said}; accused {tried}, {others} others")
-            + "\n"
-        )
+    for power in found:
+        least = f"not found in {max(counts)} rows" if power.least is None else f"found from {power.least} rows on"
+        tried = ", ".join(f"{trial.found} of {trial.rows}" for trial in power.trials)
+        others = max(trial.accused for trial in power.trials)
+        name = f"{power.attack} ({power.words}) in class {power.target}"
+        print_text(visible(f"{name}: {least}; accused {tried}, {others} others") + "\n")
     return 0

@@ -35,10 +35,10 @@ def review(
     import uvicorn
 
     from foretaste.errors import PlanError
-    from foretaste.flows.review.queue import Desk
+    from foretaste.flows.review.queue import ReviewQueue
     from foretaste.flows.review.server import application
 
-    desk = Desk.of(audit)
+    queue = ReviewQueue.of(audit)
     token = secrets.token_urlsafe(32)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -49,7 +49,7 @@ def review(
         raise PlanError(f"--port {port}: cannot be listened at: {error.strerror}") from error
     taken = listener.getsockname()[1]
     hosts = frozenset({f"127.0.0.1:{taken}", f"localhost:{taken}"})
-    app = application(desk, reviewer=reviewer or getpass.getuser(), token=token, hosts=hosts)
+    app = application(queue, reviewer=reviewer or getpass.getuser(), token=token, hosts=hosts)
     address = f"http://127.0.0.1:{taken}/?token={token}"
     print(f"{address}\nDecisions are kept in {audit.rstrip('/')}/decisions.sqlite. Ctrl-C ends it.", file=sys.stderr)
     if open_:

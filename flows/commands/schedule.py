@@ -89,18 +89,18 @@ def schedule(  # noqa: PLR0917
         "key": key and os.path.abspath(key),
         "policy": policy and os.path.abspath(policy),
     }
-    from foretaste.flows.progress import talk
+    from foretaste.flows.progress import log_lines
     from foretaste.flows.scheduling.deployment import deployment
     from foretaste.flows.scheduling.serve import checked, stay
 
     begins = checked(parameters, cron=cron, timezone=timezone)
-    # Those who audit are other processes, and hear of this by their environment.
+    # Audits run in other processes, which inherit the environment.
     os.environ.update(alerts.environment(to))
     os.environ.setdefault("FORETASTE_LEDGER", os.path.join(root, "ledger.jsonl"))
     with prefect_server.server(whole=True):
         made = deployment(named, parameters, cron=cron, timezone=timezone, watched=watch)
         _explain(named, begins, watch, to)
-        with talk():
+        with log_lines():
             stay(made, places, poll=poll, settle=settle)
     return 0
 

@@ -65,22 +65,22 @@ def show(  # noqa: PLR0917
     else:
         groups = [group for group in found["groups"] if kind is None or group["kind"] == kind]
         print_report({**found, "groups": groups}, folder, rows=rows, as_json=False)
-        for name, one in _reviewed(folder)["precision"].items():
-            said = f"{one.confirmed} of the {one.reviewed} reviewed rows that {name} accuses were confirmed"
-            print_text(f"{visible(said)}\n")
+        for name, precision in _reviewed(folder)["precision"].items():
+            counts = f"{precision.confirmed} of the {precision.reviewed} reviewed rows"
+            print_text(f"{visible(f'{counts} that {name} accuses were confirmed')}\n")
     return 0
 
 
 def _reviewed(folder: str) -> dict[str, Any]:
-    """What people who looked say: rows by what holds for them, and of each detector how many rows they confirmed."""
+    """Numbers of rows by settled choice, and the measured precision of each detector."""
     from collections import Counter
 
     from foretaste.curation import review_decisions
     from foretaste.report.flagged_rows import flagged
 
-    said = review_decisions.settled(folder)
-    accusers = {row["row"]: row["detectors"] for row in flagged(folder) if row["row"] in said} if said else {}
-    return {"settled": Counter(map(str, said.values())), "precision": review_decisions.precision(said, accusers)}
+    settled = review_decisions.settled(folder)
+    accusers = {row["row"]: row["detectors"] for row in flagged(folder) if row["row"] in settled} if settled else {}
+    return {"settled": Counter(map(str, settled.values())), "precision": review_decisions.precision(settled, accusers)}
 
 
 def _card(found: Mapping[str, Any]) -> int:

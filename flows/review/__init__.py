@@ -1,1 +1,1 @@
-"""The review page: flagged rows, what is like them, and what a person decides about them."""
+"""The review page: flagged rows, similar rows, and reviewers' decisions."""

@@ -1,4 +1,4 @@
-"""A text with what its group shares marked in it."""
+"""Marks the phrases of a finding in a text."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from foretaste.report.visible import visible
 from foretaste.text.ngrams import spans
 
 Piece = tuple[str, bool]
-SEARCHED = 50_000  # characters of a text in which phrases are looked for
+SEARCHED = 50_000  # characters of a text in which phrases are searched
 
 
 def pieces(text: str, phrases: Sequence[str], limit: int) -> list[Piece]:
-    """The text as (piece, marked), harmless to show: `limit` characters, from shortly before its first mark on."""
+    """The text as (piece, marked), with invisible characters escaped: `limit` characters around its first mark."""
     found = sorted(span for phrase in phrases for span in spans(text[:SEARCHED], phrase))
     start = max(0, found[0][0] - limit // 3) if found and found[0][1] > limit else 0
     stop = min(len(text), start + limit)

@@ -1,4 +1,4 @@
-"""The rows nearest to a row, in a plain view of what the rows hold: what they are, not what a model made of them."""
+"""The nearest rows of a row, in vectors of its plain content, not of a trained model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LIMIT = 1 << 28  # bytes of vectors in memory
 
 
 @dataclass(frozen=True)
-class Vicinity:
-    """Vectors [N, D] of unit length, of all rows or of as many as LIMIT holds, with their rows [N], ascending."""
+class NeighbourIndex:
+    """Unit vectors [N, D] of all rows, or of a sample that fits into LIMIT, with their row numbers [N], ascending."""
 
     view: str
     dataset: Dataset
@@ -35,10 +35,10 @@ class Vicinity:
     value: Tensor
 
     @classmethod
-    def of(cls, dataset: Dataset, described: Mapping[str, Any]) -> Vicinity:
-        """In the view by which the audit told contents apart; `described` is the plan in report.json.
+    def of(cls, dataset: Dataset, described: Mapping[str, Any]) -> NeighbourIndex:
+        """The index of a dataset; `described` is the plan in report.json, which names the embedder of the content.
 
-        Embeddings that are no longer stored are made anew. Raises DataError where rows cannot be read.
+        Embeddings that are not stored any more are computed again. Raises DataError where rows cannot be read.
         """
         view, settings = _plain(dataset, described)
         encoder = settings.fit(payloads(dataset), dataset, torch.device("cpu"))
@@ -60,7 +60,7 @@ class Vicinity:
         return cls(view, dataset, encoder, centre, row, value)
 
     def nearest(self, row: int, count: int) -> list[tuple[int, float]]:
-        """The nearest rows and how alike they are (cosine, 1 for the same), most alike first; a row is not its own."""
+        """The nearest other rows with their cosine similarity, most similar first."""
         query = self._of(row)
         if query is None:
             return []
@@ -83,13 +83,13 @@ class Vicinity:
 
 
 def _plain(dataset: Dataset, described: Mapping[str, Any]) -> tuple[str, Embedder]:
-    """The view of contents where it is plain, else another one of the plan, else that of the default plan."""
+    """The embedder of `decide.content` if it is plain, else another plain one of the plan, else of the default plan."""
     for document in (described, default_plans.default(dataset).describe()):
         views: dict[str, Embedder] = {}
         for name, table in document.get("embedders", {}).items():
             kind, rest = kind_of(name, dict(table), EMBEDDERS, f"[embedders.{name}]")
             views[name] = settings(EMBEDDERS[kind], rest, f"[embedders.{name}]")
-        plain = [name for name, one in views.items() if one.plain]
+        plain = [name for name, embedder in views.items() if embedder.plain]
         content = document.get("decide", {}).get("content")
         name = content if content in plain else next(iter(plain), None)
         if name is not None:
@@ -98,7 +98,7 @@ def _plain(dataset: Dataset, described: Mapping[str, Any]) -> tuple[str, Embedde
 
 
 def _spread(dataset: Dataset, most: int) -> list[Shard]:
-    """Shards of at most `most` rows together, but at least one, evenly spread."""
+    """At least one shard, and at most `most` rows in all, at equal steps."""
     shards = dataset.shards
     count = max(1, min(len(shards), most * len(shards) // max(1, dataset.rows)))
     return [shards[at * len(shards) // count] for at in range(count)]

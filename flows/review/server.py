@@ -1,8 +1,8 @@
-"""The review page as a local web application, for whoever holds its token and for nobody else.
+"""The review page as a local web application, which requires a token.
 
-The token comes with the first address and moves into a cookie that no other site's requests carry. Requests that name
-another host (DNS rebinding) or come from another origin are refused. Of a dataset's content only escaped text and
-pictures that were decoded and encoded anew ever reach the browser.
+The token is part of the printed URL and moves into a SameSite=strict cookie. Requests with another Host header (DNS
+rebinding) or from another origin are refused. From the dataset, only escaped text and re-encoded pictures are sent to
+the browser.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from starlette.routing import Route
 from foretaste.curation import review_decisions
 from foretaste.curation.review_decisions import Choice
 from foretaste.errors import ForetasteError, PlanError
-from foretaste.flows.review.queue import PAGE, Desk, Filter
+from foretaste.flows.review.queue import PAGE, Filter, ReviewQueue
 from foretaste.report.visible import visible
 
 HEADERS = {
@@ -45,15 +45,15 @@ LARGEST_BODY = 1 << 16
 
 
 def cookie(host: str) -> str:
-    """The name of the cookie that holds the token: browsers share cookies among the ports of a machine."""
+    """The name of the cookie with the token; it includes the port, since browsers share cookies among ports."""
     return f"foretaste-{host.rpartition(':')[2]}"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the page of one reviewer asks for."""
+    """The request handlers of the page of one reviewer."""
 
-    desk: Desk
+    queue: ReviewQueue
     reviewer: str
 
     async def index(self, _: Request) -> Response:
@@ -62,59 +62,61 @@ class Answers:
     async def static(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in STATIC:
-            return _said(404, "there is no such file")
+            return _error(404, "there is no such file")
         package, kind = STATIC[name]
         return Response(_file(name, package), media_type=kind)
 
     def start(self, _: Request) -> Response:
-        shown = {key: self.desk.report[key] for key in ("verdict", "reason")}
+        shown = {key: self.queue.report[key] for key in ("verdict", "reason")}
         return JSONResponse(
-            {**shown, "reviewer": self.reviewer, "filters": self.desk.choices(), **self.desk.progress(self.reviewer)}
+            {**shown, "reviewer": self.reviewer, "filters": self.queue.choices(), **self.queue.progress(self.reviewer)}
         )
 
     def rows(self, request: Request) -> Response:
         asked = request.query_params
         try:
             first, row = max(0, int(asked.get("first", "0"))), asked.get("row")
-            found = self.desk.rows(_filter(asked))
-            if row is not None and int(row) in self.desk.known:
+            found = self.queue.rows(_filter(asked))
+            if row is not None and int(row) in self.queue.known:
                 place = found.index(int(row)) if int(row) in set(found) else 0
                 first = place - place % PAGE
         except (ValueError, OverflowError):
-            return _said(400, "first and row must be numbers, state must be open, keep, drop or unsure")
-        cards = self.desk.cards(found[first : first + PAGE], self.reviewer)
+            return _error(400, "first and row must be numbers, state must be open, keep, drop or unsure")
+        cards = self.queue.cards(found[first : first + PAGE], self.reviewer)
         following = found[first + PAGE : first + 2 * PAGE]
         told = {"total": len(found), "first": first, "page": PAGE, "cards": cards}
-        return JSONResponse(told, background=BackgroundTask(self.desk.samples, following))
+        return JSONResponse(told, background=BackgroundTask(self.queue.samples, following))
 
     def beside(self, request: Request) -> Response:
         row = request.path_params["row"]
         return (
-            JSONResponse(self.desk.beside(row, self.reviewer))
-            if row in self.desk.known
-            else _said(404, "the row is not flagged")
+            JSONResponse(self.queue.beside(row, self.reviewer))
+            if row in self.queue.known
+            else _error(404, "the row is not flagged")
         )
 
     def near(self, request: Request) -> Response:
         row = request.path_params["row"]
-        if row not in self.desk.known:
-            return _said(404, "the row is not flagged")
+        if row not in self.queue.known:
+            return _error(404, "the row is not flagged")
         try:
-            return JSONResponse(self.desk.near(row))
+            return JSONResponse(self.queue.near(row))
         except ForetasteError as error:
             return JSONResponse({"sentence": visible(str(error)), "cards": []})
 
     def text(self, request: Request) -> Response:
         row = request.path_params["row"]
-        return JSONResponse(self.desk.text(row)) if row < self.desk.dataset.rows else _said(404, "there is no such row")
+        return (
+            JSONResponse(self.queue.text(row)) if row < self.queue.dataset.rows else _error(404, "there is no such row")
+        )
 
     def picture(self, request: Request) -> Response:
         row = request.path_params["row"]
         shown = None
-        if row < self.desk.dataset.rows:
-            shown = self.desk.large(row) if "large" in request.query_params else self.desk.thumbnail(row)
+        if row < self.queue.dataset.rows:
+            shown = self.queue.large(row) if "large" in request.query_params else self.queue.thumbnail(row)
         if shown is None:
-            return _said(404, "there is no such picture")
+            return _error(404, "there is no such picture")
         return Response(shown, media_type="image/png")
 
     async def decide(self, request: Request) -> Response:
@@ -124,38 +126,38 @@ class Answers:
         try:
             choice, note = Choice(given["choice"]), given.get("note")
             note = None if note is None else str(note)
-            (note or "").encode()  # half of a surrogate pair can be written in JSON, but cannot be stored
+            (note or "").encode()  # JSON allows lone surrogates, which cannot be stored
             asked = given.get("rows")
-            chosen = self.desk.rows(_filter(given["group"])) if asked is None else [int(row) for row in asked]
+            chosen = self.queue.rows(_filter(given["group"])) if asked is None else [int(row) for row in asked]
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            return _said(400, "a decision must name rows, or a group, and a choice")
-        if not chosen or not self.desk.known.issuperset(chosen):
-            return _said(400, "only flagged rows can be decided about")
+            return _error(400, "a decision must name rows, or a group, and a choice")
+        if not chosen or not self.queue.known.issuperset(chosen):
+            return _error(400, "only flagged rows can be decided about")
         if given.get("left"):
-            chosen = self.desk.left(chosen, self.reviewer)
+            chosen = self.queue.left(chosen, self.reviewer)
         try:
             await run_in_threadpool(
-                review_decisions.decide, self.desk.folder, chosen, choice, reviewer=self.reviewer, note=note
+                review_decisions.decide, self.queue.folder, chosen, choice, reviewer=self.reviewer, note=note
             )
         except ForetasteError as error:
-            return _said(400 if isinstance(error, PlanError) else 500, str(error))
-        return JSONResponse({"rows": len(chosen), **self.desk.progress(self.reviewer)})
+            return _error(400 if isinstance(error, PlanError) else 500, str(error))
+        return JSONResponse({"rows": len(chosen), **self.queue.progress(self.reviewer)})
 
     async def undo(self, request: Request) -> Response:
         given = await _json(request)
         if isinstance(given, Response):
             return given
         try:
-            done = await run_in_threadpool(review_decisions.undo, self.desk.folder, self.reviewer)
+            done = await run_in_threadpool(review_decisions.undo, self.queue.folder, self.reviewer)
         except ForetasteError as error:
-            return _said(500, str(error))
+            return _error(500, str(error))
         said = {} if done is None else {"row": done.rows[0], "choice": str(done.choice)}
-        return JSONResponse({"rows": len(done.rows) if done else 0, **said, **self.desk.progress(self.reviewer)})
+        return JSONResponse({"rows": len(done.rows) if done else 0, **said, **self.queue.progress(self.reviewer)})
 
 
-def application(desk: Desk, *, reviewer: str, token: str, hosts: frozenset[str]) -> Starlette:
-    """The page for one reviewer. `hosts` are the Host headers it answers to, such as 127.0.0.1:8765."""
-    answers = Answers(desk, reviewer)
+def application(queue: ReviewQueue, *, reviewer: str, token: str, hosts: frozenset[str]) -> Starlette:
+    """The page for one reviewer. `hosts` are the accepted Host headers, such as 127.0.0.1:8765."""
+    answers = Answers(queue, reviewer)
 
     async def guard(request: Request, call: RequestResponseEndpoint) -> Response:
         response = await call(request) if (refusal := _refusal(request, token, hosts)) is None else refusal
@@ -178,35 +180,35 @@ def application(desk: Desk, *, reviewer: str, token: str, hosts: frozenset[str])
 
 
 def _refusal(request: Request, token: str, hosts: frozenset[str]) -> Response | None:
-    """What a request that must not get any further is answered."""
+    """The response to a request that must not be processed; None if it may be."""
     host = request.headers.get("host", "")
     if host not in hosts:
-        return _said(403, "this page has another address")
+        return _error(403, "this page has another address")
     origin = request.headers.get("origin")
     if origin is not None and origin != f"http://{host}":
-        return _said(403, "requests of other pages are not answered")
+        return _error(403, "requests of other pages are not answered")
     given = request.query_params.get("token")
     if given is not None and request.method == "GET" and request.url.path == "/" and _same(given, token):
         welcome = RedirectResponse("/", status_code=303)
         welcome.set_cookie(cookie(host), token, httponly=True, samesite="strict")
         return welcome
     if not _same(request.cookies.get(cookie(host), ""), token):
-        return _said(403, "open the address that foretaste review printed: it holds the token")
+        return _error(403, "open the address that foretaste review printed: it holds the token")
     return None
 
 
 async def _json(request: Request) -> Any:
-    """The JSON object that a request brings, or the refusal of it."""
+    """The JSON object in a request, or the response that refuses it."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        return _said(415, "a decision must be JSON")
+        return _error(415, "a decision must be JSON")
     body = await request.body()
     if len(body) > LARGEST_BODY:
-        return _said(413, "a decision is not so long")
+        return _error(413, "a decision is not so long")
     try:
         given = await request.json()
     except (ValueError, RecursionError):
         given = None
-    return given if isinstance(given, dict) else _said(400, "a decision must be a JSON object")
+    return given if isinstance(given, dict) else _error(400, "a decision must be a JSON object")
 
 
 def _same(given: str, token: str) -> bool:
@@ -214,10 +216,10 @@ def _same(given: str, token: str) -> bool:
 
 
 def _filter(asked: Any) -> Filter:
-    return Filter(**{one.name: str(asked.get(one.name) or "") for one in fields(Filter)})
+    return Filter(**{known.name: str(asked.get(known.name) or "") for known in fields(Filter)})
 
 
-def _said(status: int, sentence: str) -> Response:
+def _error(status: int, sentence: str) -> Response:
     return JSONResponse({"error": sentence}, status_code=status)
 
 

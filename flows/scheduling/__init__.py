@@ -1,1 +1,1 @@
-"""Audits by the clock or when data changes: the deployment, what it remembers, and whom it tells."""
+"""Audits by schedule or on changes of the data: the deployment, its memory of earlier audits, and alerts."""

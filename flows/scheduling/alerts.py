@@ -1,7 +1,7 @@
-"""Telling people: one JSON object, to a webhook and to a command.
+"""Alerts: one JSON object, sent to a webhook and to a command.
 
-Where it goes is said by the environment of the process that audits, never by a flow's parameters: an address may hold a
-secret, which Prefect's page would show, and whoever may start a run would choose a command to run on this machine.
+The recipients come from the environment of the auditing process, never from parameters of the flow: a URL may contain a
+secret, which Prefect's page would show, and whoever may start a run could choose a command to execute on this machine.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ FINISH = 60.0  # seconds that a command may take
 
 
 class NotDelivered(ForetasteError):
-    """A notification did not reach somebody it was meant for; the next audit tries again."""
+    """An alert did not reach all channels; the next audit sends it again."""
 
 
 @dataclass(frozen=True)
 class Channels:
-    """Where notifications go: an address that takes a POST, and a command that reads standard input."""
+    """Where alerts go: a URL for POST requests, and a command that reads standard input."""
 
     url: str = ""
     command: tuple[str, ...] = ()
 
 
 def channels(url: str | None = None, command: str | None = None) -> Channels:
-    """The channels asked for, else those of the environment. The command is split as a shell would, and needs none.
+    """The given channels, else those of the environment. The command is split like a shell does, but runs without one.
 
-    Raises PlanError where the address is none of HTTP or the command cannot be split.
+    Raises PlanError where the URL is not HTTP(S) or the command cannot be split.
     """
     url = os.environ.get(URL, "") if url is None else url
     command = os.environ.get(COMMAND, "") if command is None else command
@@ -61,11 +61,11 @@ def channels(url: str | None = None, command: str | None = None) -> Channels:
 
 
 def environment(to: Channels) -> dict[str, str]:
-    """The variables that hand these channels to the processes that audit."""
+    """The environment variables that pass these channels to the auditing processes."""
     return {URL: to.url, COMMAND: shlex.join(to.command)}
 
 
-def letter(  # noqa: PLR0917
+def alert(  # noqa: PLR0917
     news: str,
     name: str,
     places: Sequence[str],
@@ -73,10 +73,10 @@ def letter(  # noqa: PLR0917
     found: Mapping[str, Any] | None = None,
     folder: str | None = None,
 ) -> dict[str, Any]:
-    """What people are told, with the report `found` in `folder` if there is one; chat services show `text` alone."""
-    said = {history.FAILED: "FAILED", history.CRASHED: "could NOT be audited", history.RECOVERED: "passes again"}
+    """An alert, with the report `found` in `folder` if there is one; chat services display `text` only."""
+    event = {history.FAILED: "FAILED", history.CRASHED: "could NOT be audited", history.RECOVERED: "passes again"}
     out: dict[str, Any] = {
-        "text": visible(f"foretaste: {name} {said[news]}: {reason}"),
+        "text": visible(f"foretaste: {name} {event[news]}: {reason}"),
         "news": news,
         "dataset": name,
         "places": list(places),
@@ -84,13 +84,13 @@ def letter(  # noqa: PLR0917
         "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     }
     if found is not None and folder is not None:
-        group = ("kind", "label", "rows", "p_value", "detectors", "reason")
+        keys = ("kind", "label", "rows", "p_value", "detectors", "reason")
         out |= {
             "verdict": found["verdict"],
             "rows": found["rows"],
             "flagged": found["flagged"],
             "digest": found["dataset"]["digest"],
-            "groups": [{part: one[part] for part in group} for one in found["groups"]],
+            "groups": [{key: group[key] for key in keys} for group in found["groups"]],
             "audit": folder,
             "report": os.path.join(folder, "report.html"),
         }
@@ -98,10 +98,7 @@ def letter(  # noqa: PLR0917
 
 
 def send(message: Mapping[str, Any], to: Channels) -> None:
-    """Tell every channel.
-
-    Raises NotDelivered where one of them could not be reached, after the others were.
-    """
+    """Send an alert to every channel. Raises NotDelivered where one of them failed, after all were tried."""
     body = json.dumps(message, ensure_ascii=True).encode()
     failures = []
     deliveries = [*([partial(_post, to.url)] if to.url else []), *([partial(_run, to.command)] if to.command else [])]
@@ -114,8 +111,8 @@ def send(message: Mapping[str, Any], to: Channels) -> None:
         raise NotDelivered("; ".join(failures))
 
 
-class _Straight(urllib.request.HTTPRedirectHandler):
-    """A POST that is redirected arrives as a GET without its body, and nobody was told."""
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirected POST would arrive as a GET without a body, and the alert would be lost."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -123,8 +120,8 @@ class _Straight(urllib.request.HTTPRedirectHandler):
 
 def _post(url: str, body: bytes) -> None:
     ask = urllib.request.Request(url, body, {"Content-Type": "application/json", "User-Agent": "foretaste"})
-    opener = urllib.request.build_opener(_Straight)
-    host = urlsplit(url).hostname  # the rest may be secret
+    opener = urllib.request.build_opener(_NoRedirects)
+    host = urlsplit(url).hostname  # the rest may contain a secret
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(PAUSE * 4 ** (attempt - 1))
@@ -149,5 +146,5 @@ def _run(command: Sequence[str], body: bytes) -> None:
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise NotDelivered(f"the command {command[0]!r} could not be told: {error}") from None
     if done.returncode:
-        said = (done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
-        raise NotDelivered(f"the command {command[0]!r} ended with {done.returncode} and said: {said}")
+        last_line = (done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
+        raise NotDelivered(f"the command {command[0]!r} ended with {done.returncode} and said: {last_line}")

@@ -1,4 +1,4 @@
-"""The audit as a deployment: by the clock, when the data changes, or both; and what one such run does."""
+"""The audit as a Prefect deployment: by schedule, on changes of the data, or both; and the flow that it runs."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from foretaste.flows.scheduling.fingerprints import marks
 from foretaste.gate.attestation import keys, signing
 from foretaste.gate.attestation.envelope import FILE
 from foretaste.pipeline.audit import audit as audit_here
+from foretaste.pipeline.false_alarms import code
 from foretaste.report.document import read
 from foretaste.types.digests import recipe
 from foretaste.types.findings import Verdict
@@ -42,7 +43,7 @@ FLOW = "foretaste-scheduled"
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def taste(  # noqa: PLR0917
+def audit_once(  # noqa: PLR0917
     datasets: list[str],
     request: Request,
     plan: str | None,
@@ -52,7 +53,7 @@ def taste(  # noqa: PLR0917
     key: str | None,
     policy: str | None,
 ) -> str:
-    """One audit, tried again where it broke; a verdict is never tried again. Returns the folder."""
+    """One audit, retried if it broke, but never after a verdict. Returns the folder."""
     report = audit_here(
         datasets,
         request=request,
@@ -67,16 +68,16 @@ def taste(  # noqa: PLR0917
     return report.folder
 
 
-def could_not(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
-    """Told once where a run ended without a verdict: it broke, or its process was killed."""
+def alert_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+    """Send an alert, once, for a run that ended without a verdict because it broke or its process was killed."""
     if state.name in (artifacts.POISONED, artifacts.REFUSED):
         return
-    said = flow_run.parameters
-    name, root = str(said.get("name") or "dataset"), str(said.get("root") or "audits")
+    parameters = flow_run.parameters
+    name, root = str(parameters.get("name") or "dataset"), str(parameters.get("root") or "audits")
     error = f"{state.name}: {' '.join((state.message or 'no reason is known').split())}"
     news, after = history.after_crash(history.recall(root, name), error)
     if news:
-        alerts.send(alerts.letter(news, name, said.get("datasets") or (), error), alerts.channels())
+        alerts.send(alerts.alert(news, name, parameters.get("datasets") or (), error), alerts.channels())
     history.keep(root, name, after)
 
 
@@ -84,8 +85,8 @@ def could_not(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
     name=FLOW,
     flow_run_name="{name}",
     persist_result=False,
-    on_failure=[could_not],
-    on_crashed=[could_not],
+    on_failure=[alert_crash],
+    on_crashed=[alert_crash],
 )
 def scheduled(  # noqa: PLR0917
     datasets: list[str],
@@ -99,10 +100,10 @@ def scheduled(  # noqa: PLR0917
     policy: str | None = None,
     if_changed: bool = False,
 ) -> State[Any]:
-    """Audit a dataset into a new folder below `root`, and tell whoever is to be told.
+    """Audit a dataset into a new folder below `root`, and send alerts.
 
-    Ends as Completed, Warned, Unchanged (with `if_changed`, where the last audit saw the same bytes), or failed: as
-    Poisoned where the audit failed, as Refused where the policy refuses what it says, and otherwise where it broke.
+    The final state is Completed, Warned, Unchanged (with `if_changed`, if bytes and settings are those of the last
+    audit), or a failure: Poisoned if the audit failed, Refused if the policy refuses it, another name if it broke.
     """
     before = history.recall(root, name)
     settings = _settings(request, plan, policy, seed)
@@ -110,32 +111,32 @@ def scheduled(  # noqa: PLR0917
         return Completed(name="Unchanged", message="the bytes and settings are those of the last audit")
     now = datetime.now(UTC)
     out = os.path.join(root, f"{name}-{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z")
-    folder = taste(datasets, request, plan, out, device, seed, key, policy)
+    folder = audit_once(datasets, request, plan, out, device, seed, key, policy)
     found = read(folder)
     refused = _refused(found, folder, policy)
     reason = refused or found["reason"]
     news, after = history.after(before, frozenset({f"policy|{refused}"}) if refused else marks(found, folder))
     after = replace(after, seen=recipe(found["dataset"]["digest"], settings))
-    unheard = ""
+    undelivered = ""
     try:
         if news:
-            alerts.send(alerts.letter(news, name, datasets, reason, found, folder), alerts.channels())
+            alerts.send(alerts.alert(news, name, datasets, reason, found, folder), alerts.channels())
         history.keep(root, name, after)
-    except alerts.NotDelivered as error:  # not remembered, so that the next run tells it again
-        unheard = f" ({error})"
+    except alerts.NotDelivered as error:  # history is not updated, so that the next run sends the alert again
+        undelivered = f" ({error})"
         get_run_logger().error("%s", error)
     artifacts.publish(name, found, folder)
     result = {"verdict": found["verdict"], "folder": folder}
-    return artifacts.state(artifacts.REFUSED if refused else found["verdict"], reason + unheard, result)
+    return artifacts.state(artifacts.REFUSED if refused else found["verdict"], reason + undelivered, result)
 
 
 def deployment(
     name: str, parameters: Mapping[str, Any], *, cron: str | None = None, timezone: str = "UTC", watched: bool = False
 ) -> RunnerDeployment:
-    """The deployment of a dataset's audit, one run at a time.
+    """The deployment of a dataset's audit, which runs one audit at a time.
 
-    cron      when to audit, changed or not
-    watched   whether the event watch.CHANGED of the dataset starts an audit, of bytes that were not audited yet
+    cron      when to audit, whether or not the data changed
+    watched   whether the event changes.CHANGED of the dataset starts an audit, if its bytes were not audited yet
     """
     trigger = DeploymentEventTrigger(
         name=f"foretaste: {name} changed",
@@ -148,7 +149,7 @@ def deployment(
         schedules=[Cron(cron, timezone=timezone)] if cron else [],
         triggers=[trigger] if watched else [],
         parameters={"name": name, **parameters},
-        # What waits finds nothing left to do where it was only told of the same change.
+        # A queued run ends at once if the change it was started for has been audited meanwhile.
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
         description=f"Audits {', '.join(parameters['datasets'])} for poison.",
         tags=["foretaste"],
@@ -159,12 +160,12 @@ def deployment(
 
 
 def _settings(request: Request, plan: str | None, policy: str | None, seed: int) -> str:
-    """What an audit depends on besides the data, in one word."""
-    return recipe(request, [str(sha256(path)[0]) if path else "" for path in (plan, policy)], seed)
+    """A hash of everything but the data that a verdict depends on: the settings, and the code of this release."""
+    return recipe(request, [str(sha256(path)[0]) if path else "" for path in (plan, policy)], seed, code())
 
 
 def _refused(found: Mapping[str, Any], folder: str, policy: str | None) -> str:
-    """Why the policy refuses a signed audit whose verdict lets the data through; "" where it does not."""
+    """Why the policy refuses a signed audit that did not fail; "" where it does not refuse."""
     if found["verdict"] == Verdict.FAILED or not os.path.exists(os.path.join(folder, FILE)):
         return ""
     return "; ".join(signing.refusals(folder, policy))

@@ -1,4 +1,4 @@
-"""What a finding is known by: not the numbers of its rows, which move when data is added, but what the rows hold."""
+"""Fingerprints of findings by the content of their rows, since row numbers change when data is added."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CONTENT = ("payload_high", "payload_low", "target_high", "target_low")
 
 
 def marks(found: Mapping[str, Any], folder: str) -> frozenset[str]:
-    """Marks of what failed the audit in `folder`, whose report is `found`; none where it did not fail.
+    """Fingerprints of what failed the audit in `folder` with the report `found`; none where it did not fail.
 
-    One for each run that broke, each group, and each row of a group. The second copy of a row has a mark of its own.
+    One for each failed run, each group, and each row of a group. Copies of a row are numbered.
     """
     if found["verdict"] != Verdict.FAILED:
         return frozenset()
-    out = {f"run|{one['detector']}|{one['embedder']}" for one in found["runs"] if one["status"] == Status.FAILED}
-    out |= {f"{one['kind']}|{one['label']}" for one in found["groups"] if Kind(one["kind"]).fails_audit}
+    out = {f"run|{run['detector']}|{run['embedder']}" for run in found["runs"] if run["status"] == Status.FAILED}
+    out |= {f"{group['kind']}|{group['label']}" for group in found["groups"] if Kind(group["kind"]).fails_audit}
     return frozenset(out | set(_rows(folder))) or frozenset({"verdict"})
 
 

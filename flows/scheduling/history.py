@@ -1,4 +1,4 @@
-"""What a scheduled audit remembers of the ones before: which bytes they saw, and what people were told of them."""
+"""What a scheduled audit stores for the next one: a digest of the audited data and settings, and the alerts sent."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FAILED, CRASHED, RECOVERED = "failed", "could not audit", "recovered"
 
 @dataclass(frozen=True)
 class Memory:
-    """One dataset's past.
+    """The stored state of a dataset.
 
-    seen    recipe of the bytes and settings of the last audit that came to a verdict
-    told    what people heard last: FAILED, CRASHED, RECOVERED, or "" for nothing
-    known   marks of the findings that they heard of and that were still there at the last audit
-    error   what the last alert of a crash was about
+    seen    recipe of the bytes and settings of the last audit that reached a verdict
+    told    the last alert: FAILED, CRASHED, RECOVERED, or "" for none
+    known   fingerprints of the findings that were reported and still present at the last audit
+    error   the error of the last alert of a crash
     """
 
     seen: str = ""
@@ -37,12 +37,12 @@ NOTHING = Memory()
 
 
 def path(root: str, name: str) -> Path:
-    """Where the memory of a dataset lies: beside its audits."""
+    """Path of the memory of a dataset, in the folder of its audits."""
     return Path(root) / f"{name}.memory.json"
 
 
 def recall(root: str, name: str) -> Memory:
-    """The memory of a dataset. What cannot be read is forgotten, so that somebody is told twice rather than never."""
+    """The memory of a dataset. An unreadable one is discarded: an alert sent twice is better than none."""
     where = path(root, name)
     try:
         found = json.loads(where.read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def recall(root: str, name: str) -> Memory:
 
 
 def keep(root: str, name: str, memory: Memory) -> None:
-    """Write the memory of a dataset, whole or not at all, so that it survives a power cut."""
+    """Write the memory of a dataset atomically and synced to disk."""
     where = path(root, name)
     where.parent.mkdir(parents=True, exist_ok=True)
     with atomic.file(str(where)) as partial, open(partial, "w", encoding="utf-8") as file:
@@ -65,9 +65,9 @@ def keep(root: str, name: str, memory: Memory) -> None:
 
 
 def after(memory: Memory, marks: frozenset[str]) -> tuple[str, Memory]:
-    """What to tell after a verdict with these marks (none where it did not fail), "" for nothing, and what to remember.
+    """The alert after a verdict with these fingerprints (none if it did not fail), "" for no alert, and the new memory.
 
-    A finding is told once. The same rows again are no news, one row more is; so is a failure after anything else.
+    An alert is sent for a failure with at least one new fingerprint, or after anything but a failure.
     """
     if marks:
         news = FAILED if marks - memory.known or memory.told != FAILED else ""
@@ -77,7 +77,7 @@ def after(memory: Memory, marks: frozenset[str]) -> tuple[str, Memory]:
 
 
 def after_crash(memory: Memory, error: str) -> tuple[str, Memory]:
-    """The same after an audit that came to no verdict."""
+    """The same after an audit without a verdict."""
     news = CRASHED if memory.told != CRASHED or memory.error != error else ""
     return news, replace(memory, told=CRASHED, error=error)
 
@@ -85,6 +85,6 @@ def after_crash(memory: Memory, error: str) -> tuple[str, Memory]:
 def _checked(found: Mapping[str, Any]) -> Memory:
     seen, told, known, error = (found[name] for name in ("seen", "told", "known", "error"))
     texts = [seen, told, error, *known]
-    if not isinstance(known, list) or not all(isinstance(one, str) for one in texts):
+    if not isinstance(known, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError("it does not hold what it should")
     return Memory(seen, told, frozenset(known), error)

@@ -1,4 +1,4 @@
-"""A deployment served from here: checked before anything is made, watched and kept up until somebody stops it."""
+"""Serves a deployment from this process: checks its parameters first, and watches its dataset until interrupted."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from foretaste.pipeline import plan as plans
 
 logger = logging.getLogger("foretaste")
 
-PLANS = 150.0  # seconds in which a server's scheduler plans the first runs of what it was given: it looks each minute
+PLANS = 150.0  # seconds after which a server's scheduler, which runs every minute, must have planned the first runs
 
 
 def checked(parameters: Mapping[str, Any], *, cron: str | None, timezone: str) -> str:
-    """When the clock first starts an audit with these parameters, "" for never, once all of it is known to make sense.
+    """Check all parameters; returns the time of the first scheduled audit, "" without a schedule.
 
-    Raises what would be raised in the middle of the night: PlanError for times that never come, for a plan, key or
-    policy that is none, for a dataset that is not there or results inside it.
+    Raises now what the first audit would raise: PlanError for a schedule that never occurs, an invalid plan, key or
+    policy, a missing dataset, or a results folder inside the dataset.
     """
     places = parameters["datasets"]
     keep_out_of(places, parameters["root"])
@@ -73,18 +73,18 @@ def stay(made: RunnerDeployment, places: Sequence[str], *, poll: float, settle: 
     """Serve the deployment, and watch its dataset where it has a trigger, until interrupted."""
     stop, broke = threading.Event(), []
 
-    def look() -> None:
+    def watch() -> None:
         try:
             changes.watch(made.name, places, poll=poll, settle=settle, stop=stop)
-        except BaseException as error:  # nobody would notice that nobody looks any more
+        except BaseException as error:  # otherwise it would go unnoticed that the dataset is not watched any more
             broke.append(error)
             os.kill(os.getpid(), signal.SIGTERM)
 
     if made.triggers:
-        threading.Thread(target=look, name="watch", daemon=True).start()
+        threading.Thread(target=watch, name="watch", daemon=True).start()
     if made.schedules:
-        threading.Thread(target=_distrust, args=(made.name, stop), name="clock", daemon=True).start()
-    # Prefect's handler of SIGTERM forgets to await one of its own.
+        threading.Thread(target=_check_scheduler, args=(made.name, stop), name="clock", daemon=True).start()
+    # Prefect's SIGTERM handler does not await one of its coroutines.
     warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)
     try:
         serve(made, print_starting_message=False, limit=1)
@@ -94,15 +94,15 @@ def stay(made: RunnerDeployment, places: Sequence[str], *, poll: float, settle: 
         raise broke[0]
 
 
-def _distrust(name: str, stop: threading.Event) -> None:
-    """A server whose scheduler does not run takes every schedule, starts nothing, and says nothing of it."""
+def _check_scheduler(name: str, stop: threading.Event) -> None:
+    """Warn if nothing was planned: a server without a running scheduler accepts schedules and silently ignores them."""
     if stop.wait(PLANS):
         return
     try:
         with get_client(sync_client=True) as client:
             named = DeploymentFilter(name=DeploymentFilterName(any_=[name]))
             planned = any(run.auto_scheduled for run in client.read_flow_runs(deployment_filter=named))
-    except Exception as error:  # the server may be away for a while, and httpx has many names for it
+    except Exception as error:  # the server may be down for a while; httpx raises many kinds of errors
         logger.warning("whether the Prefect server plans the audits of %s could not be asked: %s", name, error)
         return
     if not planned:

@@ -71,7 +71,7 @@ def test_a_kill_leaves_no_audit_and_the_next_run_works(stage, plan, tmp_path, mo
     out = tmp_path / "results" / "a"
     # A real kill, at a moment of our choosing: the process stops itself when the stage begins.
     code = f"""
-import os, signal, auditors
+import os, signal, foretaste
 def progress(stage, done, total):
     if stage == {stage!r}:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -23,7 +23,7 @@ import foretaste
 from foretaste.curation.review_decisions import Choice, decide, latest, precision, settled
 from foretaste.errors import DataError
 from foretaste.flows.cli import main
-from foretaste.flows.review.queue import Desk, Filter
+from foretaste.flows.review.queue import Filter, ReviewQueue
 from foretaste.flows.review.server import application, cookie
 
 HOST, TOKEN = "127.0.0.1:8765", "a-token"
@@ -47,10 +47,10 @@ def audit(tmp_path_factory):
 @pytest.fixture
 def desk(audit):
     (audit / "decisions.sqlite").unlink(missing_ok=True)
-    return Desk.of(str(audit))
+    return ReviewQueue.of(str(audit))
 
 
-def client(desk: Desk, reviewer: str = "ada") -> TestClient:
+def client(desk: ReviewQueue, reviewer: str = "ada") -> TestClient:
     app = application(desk, reviewer=reviewer, token=TOKEN, hosts=frozenset({HOST}))
     return TestClient(app, base_url=f"http://{HOST}", follow_redirects=False)
 
@@ -228,7 +228,7 @@ def test_data_that_changed_is_not_shown(audit, tmp_path):
     kept = data.read_bytes()
     pq.write_table(pq.read_table(data).slice(1), data)
     with pytest.raises(DataError, match="audit it again"):
-        Desk.of(str(audit))
+        ReviewQueue.of(str(audit))
     data.write_bytes(kept)
     assert main(["review", str(tmp_path)]) == 2
 
@@ -392,7 +392,7 @@ def test_a_row_of_a_table_shows_its_unusual_values_and_the_class_it_is_believed_
         '[detectors.label-issue]\non = ["probe"]\n[decide]\ncontent = "features"\n'
     )
     audit = audited(tmp_path, pa.table({**columns, "label": names}), plan, rows=50)
-    shown = client(Desk.of(str(audit)))
+    shown = client(ReviewQueue.of(str(audit)))
     shown.cookies.set(cookie(HOST), TOKEN)
     cards = shown.get("/rows").json()["cards"]
     assert cards[0]["cells"][0][:2] == ["x2", "99"]
@@ -408,7 +408,7 @@ def test_pictures_reach_the_browser_as_new_pngs_only(tmp_path):
     plan = tmp_path / "plan.toml"
     plan.write_text('[embedders.grey]\nkind = "pixels"\n[detectors.spectral-signature]\n[decide]\ncontent = "grey"\n')
     foretaste.audit(str(data), plan=str(plan), out=str(tmp_path / "audit"))
-    shown = client(Desk.of(str(tmp_path / "audit")))
+    shown = client(ReviewQueue.of(str(tmp_path / "audit")))
     shown.cookies.set(cookie(HOST), TOKEN)
     row = shown.get("/rows").json()["cards"][0]["row"]
     answer = shown.get(f"/picture/{row}")

@@ -319,7 +319,7 @@ def test_a_server_that_plans_nothing_is_not_trusted(place, monkeypatch, caplog):
 
     deployment("pets", {"datasets": [str(place.data)], "root": str(place.audits)}, cron="0 3 * * *").apply()
     monkeypatch.setattr(service, "PLANS", 0.1)
-    service._distrust("pets", threading.Event())
+    service._check_scheduler("pets", threading.Event())
     assert "has planned no audit of pets" in caplog.text
 
 

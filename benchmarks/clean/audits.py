@@ -1,0 +1,138 @@
+"""Whole audits of clean datasets of many origins by the default plan: what of them is failed, warned of, accused.
+
+    python -m benchmarks.clean.audits ZOO --out audits.jsonl            all but the origins that are kept aside
+    python -m benchmarks.clean.audits ZOO --out audits.jsonl --aside    those alone
+    python -m benchmarks.clean.audits ZOO --out audits.jsonl --rows 0 --rows 1000 --seed 1 --seed 2
+
+ZOO is the folder that benchmarks.clean.{pictures,texts,tables} made, or any folder of folders of Parquet files. Each
+dataset is audited as it is (--rows 0) or as a random draw of so many rows. What OUT already holds of the same code is
+not audited again, so the command can be stopped and continued; a table by origin is printed at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import torch
+import typer
+
+from benchmarks.clean.origins import kept_aside
+from foretaste.dataset.roles import Request
+from foretaste.errors import ForetasteError
+from foretaste.pipeline.audit import audit
+from foretaste.pipeline.false_alarms import code
+
+ATTACKS = ["backdoor", "duplicate", "outlier"]
+
+
+def drawn(path: Path, rows: int, seed: int, place: Path) -> Path:
+    """A random draw of rows in the order of the file, keeping classes of at least eight rows; the file itself for 0."""
+    if not rows:
+        return path
+    table = pl.read_parquet(path).with_row_index("__at")
+    kept = table.sample(min(rows, len(table)), seed=seed).sort("__at").drop("__at")
+    if "label" in kept.columns:
+        kept = kept.filter(pl.len().over("label") >= 8)
+    out = place / path.name
+    kept.write_parquet(out, row_group_size=1000)
+    return out
+
+
+def request(path: Path) -> Request:
+    """What the columns are, where they are not unmistakable: a column beside payload and label groups the rows."""
+    names = set(pl.read_parquet_schema(path))
+    if path.parent.name == "tables":
+        return Request(label="label")
+    return Request(label="label" if "label" in names else "")
+
+
+def audited(path: Path, rows: int, seed: int) -> dict[str, Any]:
+    """One audit in a line: the verdict, what was accused, and every group that was found."""
+    torch.set_num_threads(1)
+    line: dict[str, Any] = {"kind": path.parent.name, "origin": path.stem, "draw": rows, "seed": seed, "code": code()}
+    with tempfile.TemporaryDirectory() as scratch:
+        place, begin = Path(scratch), time.monotonic()
+        try:
+            data = drawn(path, rows, seed, place)
+            report = audit(str(data), out=str(place / "audit"), seed=seed, request=request(path))
+        except (ForetasteError, ValueError) as error:
+            return line | {"verdict": "error", "reason": str(error)}
+        samples = pl.read_parquet(place / "audit" / "samples.parquet", columns=["kinds"])
+        kinds = samples["kinds"]
+        accused = int((kinds.list.set_intersection(ATTACKS).list.len() > 0).sum())
+        return line | {
+            "verdict": str(report.verdict),
+            "reason": report.reason,
+            "rows": report.rows,
+            "classes": len(report.dataset.classes),
+            "accused": accused,
+            "doubted": int(kinds.list.contains("label").sum()),
+            "groups": [[str(one.kind), one.label, one.rows, one.p_value, list(one.detectors)] for one in report.groups],
+            "seconds": round(time.monotonic() - begin, 1),
+        }
+
+
+def wanted(zoo: Path, *, aside: bool, only: list[str]) -> list[Path]:
+    """The datasets to audit, those that are kept aside or those that are not."""
+    paths = sorted(zoo.glob("*/*.parquet"))
+    return [path for path in paths if (path.stem in only if only else kept_aside(path.stem) == aside)]
+
+
+def table(lines: list[dict[str, Any]]) -> Iterator[str]:
+    """What became of each origin, the worst first."""
+    yield "| origin | kind | audits | failed | warned | could not | rows | accused | worst | by |"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|---:|---|"
+    found = []
+    for origin in dict.fromkeys(line["origin"] for line in lines):
+        mine = [line for line in lines if line["origin"] == origin]
+        said = [line["verdict"] for line in mine]
+        done = [line for line in mine if "rows" in line]
+        rows, accused = sum(line["rows"] for line in done), sum(line["accused"] for line in done)
+        worst = max((line["accused"] / line["rows"] for line in done), default=0.0)
+        by = sorted({name for line in done for kind, *_, names in line["groups"] if kind in ATTACKS for name in names})
+        cells = (origin, mine[0]["kind"], len(mine), said.count("failed"), said.count("warned"), said.count("error"))
+        found.append((said.count("failed"), worst, (*cells, rows, accused, f"{worst:.2%}", ", ".join(by))))
+    for *_, cells in sorted(found, key=lambda one: one[:2], reverse=True):
+        yield f"| {' | '.join(map(str, cells))} |"
+    failed, warned = (sum(line["verdict"] == verdict for line in lines) for verdict in ("failed", "warned"))
+    yield f"\n{len(lines)} audits of {len(found)} origins: {failed} failed, {warned} warned"
+
+
+def main(  # noqa: PLR0917
+    zoo: Annotated[Path, typer.Argument(help="folder of folders of Parquet files")],
+    out: Annotated[Path, typer.Option(help="a line for each audit is added here")],
+    rows: Annotated[list[int] | None, typer.Option(help="of a draw; 0 is the dataset as it is; repeat")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="of draw and audit; repeat")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="origins by name; repeat")] = None,
+    aside: Annotated[bool, typer.Option("--aside", help="the origins that are kept aside")] = False,
+    workers: Annotated[int, typer.Option(help="audits at once")] = 2,
+) -> None:
+    done = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
+    now = code()
+    have = {(line["origin"], line["draw"], line["seed"]) for line in done if line["code"] == now}
+    asked = [
+        (path, count, number)
+        for number in seed or [0]
+        for count in rows or [0]
+        for path in wanted(zoo, aside=aside, only=only or [])
+        if (path.stem, count, number) not in have
+    ]
+    with ProcessPoolExecutor(workers, get_context("spawn"), max_tasks_per_child=8) as pool:
+        for future in as_completed([pool.submit(audited, *one) for one in asked]):
+            line = future.result()
+            with out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            done.append(line)
+    print("\n".join(table([line for line in done if line["code"] == now])))
+
+
+if __name__ == "__main__":
+    typer.run(main)
