@@ -219,13 +219,13 @@ def variations(plan: Plan) -> Iterator[tuple[str, Setting, Callable[[Any], Plan]
                 return moved_check(plan, kind, name, value)
 
             yield f"detectors.{kind}", one, check, {"detector": kind}
-    for name, (kind, settings) in plan.embedders.items():
-        for one in numbers(settings):
+    for name, (kind, embedder) in plan.embedders.items():
+        for one in numbers(embedder):
 
             def view(
-                value: Any, at: str = name, kind: str = kind, settings: Any = settings, one: Setting = one
+                value: Any, at: str = name, kind: str = kind, embedder: Any = embedder, one: Setting = one
             ) -> Plan:
-                return replace(plan, embedders={**plan.embedders, at: (kind, put(settings, one.name, value))})
+                return replace(plan, embedders={**plan.embedders, at: (kind, put(embedder, one.name, value))})
 
             yield f"embedders.{kind}", one, view, {"embedder": kind}
     for one in numbers(plan.decide):
@@ -251,8 +251,8 @@ def measured(name: str, path: str) -> list[Moved]:
         job = Job(dataset, plan, 0, torch.device("cpu"), InProcess(), quiet, os.path.join(scratch, "store"))
         os.mkdir(job.store)
         known, audited = reference(job, folder())
-        size = {"poisoned": int(truth.sum()), "rows": dataset.rows}
-        out.append(Moved(name, "", "", 1.0, None, *counted(audited, truth), **size))
+        size = int(truth.sum()), dataset.rows
+        out.append(Moved(name, "", "", 1.0, None, *counted(audited, truth), *size))
         for table, one, plan_of, what in variations(plan):
             for factor in FACTORS:
                 value = scaled(one.default, factor)
@@ -260,7 +260,7 @@ def measured(name: str, path: str) -> list[Moved]:
                     said = counted(again(known, plan_of(value), folder(), **what), truth)
                 except PlanError:
                     said = ("refused", 0, 0)
-                out.append(Moved(name, table, one.name, factor, value, *said, **size))
+                out.append(Moved(name, table, one.name, factor, value, *said, *size))
     print(f"{name}: {len(out)} audits in {time.monotonic() - begin:.0f} s, as it is {out[0].verdict}", flush=True)
     return out
 

@@ -25,10 +25,15 @@ import torch
 import typer
 
 from benchmarks.clean.origins import kept_aside
+from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import Request
 from foretaste.errors import ForetasteError
-from foretaste.pipeline.audit import audit
+from foretaste.pipeline import default_plans
+from foretaste.pipeline.audit import concluded, findings_and_verdict
+from foretaste.pipeline.cross_fitting import encode
+from foretaste.pipeline.engine import InProcess, Job
 from foretaste.pipeline.false_alarms import code
+from foretaste.types.progress import quiet
 
 ATTACKS = ["backdoor", "duplicate", "outlier"]
 
@@ -55,29 +60,43 @@ def request(path: Path) -> Request:
 
 
 def audited(path: Path, rows: int, seed: int) -> dict[str, Any]:
-    """One audit in a line: the verdict, what was accused, and every group that was found."""
+    """One audit in a line: the verdict, what was accused, the groups that were found, and the p-values of all tests."""
     torch.set_num_threads(1)
     line: dict[str, Any] = {"kind": path.parent.name, "origin": path.stem, "draw": rows, "seed": seed, "code": code()}
     with tempfile.TemporaryDirectory() as scratch:
         place, begin = Path(scratch), time.monotonic()
         try:
-            data = drawn(path, rows, seed, place)
-            report = audit(str(data), out=str(place / "audit"), seed=seed, request=request(path))
+            dataset = open_dataset([str(drawn(path, rows, seed, place))], request=request(path))
+            (place / "store").mkdir()
+            plan, device = default_plans.default(dataset), torch.device("cpu")
+            job = Job(dataset, plan, seed, device, InProcess(), quiet, str(place / "store"))
+            encoders, unread, preliminary = encode(job)
+            found = concluded(job, encoders, unread, preliminary, scratch)
+            groups, verdict, reason = findings_and_verdict(found)
         except (ForetasteError, ValueError) as error:
             return line | {"verdict": "error", "reason": str(error)}
-        samples = pl.read_parquet(place / "audit" / "samples.parquet", columns=["kinds"])
-        kinds = samples["kinds"]
-        accused = int((kinds.list.set_intersection(ATTACKS).list.len() > 0).sum())
+        attacks = found.flagged["kinds"].list.set_intersection(ATTACKS).list.len() > 0
         return line | {
-            "verdict": str(report.verdict),
-            "reason": report.reason,
-            "rows": report.rows,
-            "classes": len(report.dataset.classes),
-            "accused": accused,
-            "doubted": int(kinds.list.contains("label").sum()),
-            "groups": [[str(one.kind), one.label, one.rows, one.p_value, list(one.detectors)] for one in report.groups],
+            "verdict": str(verdict),
+            "reason": reason,
+            "rows": dataset.rows,
+            "classes": len(dataset.classes),
+            "accused": int(attacks.sum()),
+            "doubted": int(found.flagged["kinds"].list.contains("label").sum()),
+            "groups": [[str(one.kind), one.label, one.rows, one.p_value, list(one.detectors)] for one in groups],
+            "tests": tests(found.groups),
             "seconds": round(time.monotonic() - begin, 1),
         }
+
+
+def tests(groups: pl.DataFrame) -> dict[str, list[list[float]]]:
+    """Statistics and p-values of all tested groups, by detector and embedder."""
+    short = pl.col("statistic", "p_value").round_sig_figs(4)
+    parts = groups.sort("label").with_columns(short).partition_by("detector", "embedder", as_dict=True)
+    return {
+        f"{detector} on {embedder}": [part["statistic"].to_list(), part["p_value"].to_list()]
+        for (detector, embedder), part in sorted(parts.items())
+    }
 
 
 def wanted(zoo: Path, *, aside: bool, only: list[str]) -> list[Path]:
@@ -98,8 +117,8 @@ def table(lines: list[dict[str, Any]]) -> Iterator[str]:
         rows, accused = sum(line["rows"] for line in done), sum(line["accused"] for line in done)
         worst = max((line["accused"] / line["rows"] for line in done), default=0.0)
         by = sorted({name for line in done for kind, *_, names in line["groups"] if kind in ATTACKS for name in names})
-        cells = (origin, mine[0]["kind"], len(mine), said.count("failed"), said.count("warned"), said.count("error"))
-        found.append((said.count("failed"), worst, (*cells, rows, accused, f"{worst:.2%}", ", ".join(by))))
+        counts = len(mine), said.count("failed"), said.count("warned"), said.count("error"), rows, accused
+        found.append((said.count("failed"), worst, (origin, mine[0]["kind"], *counts, f"{worst:.2%}", ", ".join(by))))
     for *_, cells in sorted(found, key=lambda one: one[:2], reverse=True):
         yield f"| {' | '.join(map(str, cells))} |"
     failed, warned = (sum(line["verdict"] == verdict for line in lines) for verdict in ("failed", "warned"))

@@ -45,25 +45,25 @@ def audit(tmp_path_factory):
 
 
 @pytest.fixture
-def desk(audit):
+def queue(audit):
     (audit / "decisions.sqlite").unlink(missing_ok=True)
     return ReviewQueue.of(str(audit))
 
 
-def client(desk: ReviewQueue, reviewer: str = "ada") -> TestClient:
-    app = application(desk, reviewer=reviewer, token=TOKEN, hosts=frozenset({HOST}))
+def client(queue: ReviewQueue, reviewer: str = "ada") -> TestClient:
+    app = application(queue, reviewer=reviewer, token=TOKEN, hosts=frozenset({HOST}))
     return TestClient(app, base_url=f"http://{HOST}", follow_redirects=False)
 
 
 @pytest.fixture
-def page(desk):
-    made = client(desk)
+def page(queue):
+    made = client(queue)
     made.cookies.set(cookie(HOST), TOKEN)
     return made
 
 
-def test_the_token_opens_the_page_once_and_becomes_a_cookie(desk):
-    fresh = client(desk)
+def test_the_token_opens_the_page_once_and_becomes_a_cookie(queue):
+    fresh = client(queue)
     assert fresh.get("/").status_code == 403
     assert fresh.get("/?token=wrong").status_code == 403
     welcome = fresh.get(f"/?token={TOKEN}")
@@ -88,7 +88,7 @@ def test_other_places_are_refused(page, path, headers):
 
 
 @pytest.mark.parametrize(
-    "path", ["/static/../desk.py", "/static/%2e%2e%2fdesk.py", "/static/page.html", "/picture/..%2fx", "/report.json"]
+    "path", ["/static/../queue.py", "/static/%2e%2e%2fdesk.py", "/static/page.html", "/picture/..%2fx", "/report.json"]
 )
 def test_nothing_else_is_served(page, path):
     assert page.get(path).status_code == 404
@@ -120,7 +120,7 @@ def test_rows_come_in_pages_by_risk_and_filter(page):
     assert page.get("/rows", params={"state": "x"}).status_code == 400
 
 
-def test_decisions_are_made_and_told(page, desk):
+def test_decisions_are_made_and_told(page, queue):
     said = page.post("/decide", json={"rows": [3, 4], "choice": "drop", "note": "a token"}).json()
     assert said["settled"] == {"keep": 0, "drop": 2, "unsure": 0}
     card = page.get("/rows").json()["cards"][3]
@@ -129,7 +129,7 @@ def test_decisions_are_made_and_told(page, desk):
     group = {"choice": "keep", "group": {"kind": "label"}}
     assert page.post("/decide", json=group).json()["rows"] == ROWS // 2
     page.post("/decide", json={"rows": [3], "choice": "open"})
-    assert 3 not in settled(desk.folder)
+    assert 3 not in settled(queue.folder)
 
 
 def test_filters_are_offered_where_there_is_something_to_choose(page):
@@ -162,12 +162,12 @@ def test_what_the_group_shares_is_marked_in_the_text(page):
     assert page.get("/text/1").json() == {"pieces": [["row", True], [" 1", False]], "characters": 5}
 
 
-def test_one_undo_takes_back_one_act_however_many_rows(page, desk):
+def test_one_undo_takes_back_one_act_however_many_rows(page, queue):
     page.post("/decide", json={"rows": [1], "choice": "keep", "note": "mine"})
     group = {"kind": "backdoor", "label": "<b>dog</b>"}
     assert page.get("/beside/1").json()["left"] == ROWS // 2 - 1
     assert page.post("/decide", json={"group": group, "choice": "drop", "left": True}).json()["rows"] == ROWS // 2 - 1
-    assert settled(desk.folder)[1] is Choice.KEEP
+    assert settled(queue.folder)[1] is Choice.KEEP
     said = page.post("/undo", json={}).json()
     assert (said["rows"], said["row"], said["choice"], said["mine"]) == (ROWS // 2 - 1, 3, "drop", 1)
     assert page.post("/undo", json={}).json()["mine"] == 0
@@ -175,12 +175,12 @@ def test_one_undo_takes_back_one_act_however_many_rows(page, desk):
     assert page.post("/undo", content="{}", headers={"Content-Type": "text/plain"}).status_code == 415
 
 
-def test_a_note_without_a_choice_is_kept_and_seen_by_others(page, desk):
+def test_a_note_without_a_choice_is_kept_and_seen_by_others(page, queue):
     page.post("/decide", json={"rows": [2], "choice": "open", "note": "ask <i>Bob</i>"})
     card = page.get("/rows").json()["cards"][2]
     assert (card["choice"], card["note"]) == (None, "ask <i>Bob</i>")
     assert page.get("/start").json()["mine"] == 0
-    other = client(desk, "bob")
+    other = client(queue, "bob")
     other.cookies.set(cookie(HOST), TOKEN)
     assert other.get("/rows").json()["cards"][2]["others"] == [
         {"who": "ada", "choice": "open", "note": "ask <i>Bob</i>"}
@@ -200,27 +200,27 @@ def test_a_note_without_a_choice_is_kept_and_seen_by_others(page, desk):
         ({"rows": [1], "choice": "drop", "note": "x" * 2001}, 400),
     ],
 )
-def test_bad_decisions_change_nothing(page, desk, body, status):
+def test_bad_decisions_change_nothing(page, queue, body, status):
     sent = {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}  # json= refuses infinity
     assert page.post("/decide", **sent).status_code == status
-    assert latest(desk.folder) == []
+    assert latest(queue.folder) == []
 
 
-def test_a_form_of_another_page_cannot_decide(page, desk):
+def test_a_form_of_another_page_cannot_decide(page, queue):
     body = json.dumps({"rows": [1], "choice": "drop"})
     assert page.post("/decide", content=body, headers={"Content-Type": "text/plain"}).status_code == 415
-    assert latest(desk.folder) == []
+    assert latest(queue.folder) == []
 
 
-def test_two_reviewers_see_each_other_and_overwrite_nothing(page, desk):
-    other = client(desk, "bob")
+def test_two_reviewers_see_each_other_and_overwrite_nothing(page, queue):
+    other = client(queue, "bob")
     other.cookies.set(cookie(HOST), TOKEN)
     page.post("/decide", json={"rows": [1], "choice": "drop"})
     other.post("/decide", json={"rows": [1], "choice": "keep"})
     mine, theirs = (one.get("/rows").json()["cards"][1] for one in (page, other))
     assert (mine["choice"], theirs["choice"]) == ("drop", "keep")
     assert mine["others"] == [{"who": "bob", "choice": "keep", "note": ""}]
-    assert settled(desk.folder) == {1: Choice.UNSURE}
+    assert settled(queue.folder) == {1: Choice.UNSURE}
 
 
 def test_data_that_changed_is_not_shown(audit, tmp_path):
@@ -233,21 +233,21 @@ def test_data_that_changed_is_not_shown(audit, tmp_path):
     assert main(["review", str(tmp_path)]) == 2
 
 
-def test_a_hundred_thousand_flagged_rows_stay_quick(desk):
-    decide(desk.folder, range(100_000), Choice.DROP, reviewer="ada")
-    desk.cards(range(48), "ada")  # the data and what was decided are read once
+def test_a_hundred_thousand_flagged_rows_stay_quick(queue):
+    decide(queue.folder, range(100_000), Choice.DROP, reviewer="ada")
+    queue.cards(range(48), "ada")  # the data and what was decided are read once
     start = time.monotonic()
-    decide(desk.folder, [1], Choice.KEEP, reviewer="ada")
-    assert desk.progress("ada")["settled"] == {"keep": 1, "drop": 99_999, "unsure": 0}
-    assert desk.rows(Filter(kind="label", state="open")) == []
-    desk.cards(range(48), "ada")
+    decide(queue.folder, [1], Choice.KEEP, reviewer="ada")
+    assert queue.progress("ada")["settled"] == {"keep": 1, "drop": 99_999, "unsure": 0}
+    assert queue.rows(Filter(kind="label", state="open")) == []
+    queue.cards(range(48), "ada")
     assert time.monotonic() - start < 4  # on two busy cores
 
 
-def test_precision_is_measured_from_the_review(audit, desk, capsys):
+def test_precision_is_measured_from_the_review(audit, queue, capsys):
     decide(audit, [1, 2, 3], Choice.DROP, reviewer="ada")
     decide(audit, [4], Choice.KEEP, reviewer="ada")
-    accusers = dict(desk.flagged.select("row", "detectors").rows())
+    accusers = dict(queue.flagged.select("row", "detectors").rows())
     found = precision(settled(audit), accusers)["spectral-signature"]
     assert (found.confirmed, found.reviewed) == (3, 4)
     assert main(["show", str(audit)]) == 0
@@ -259,7 +259,7 @@ def test_precision_is_measured_from_the_review(audit, desk, capsys):
     }
 
 
-@pytest.mark.usefixtures("desk")
+@pytest.mark.usefixtures("queue")
 def test_decisions_are_handed_out_as_a_table(audit, tmp_path, capsys):
     table, sheet = tmp_path / "decisions.parquet", tmp_path / "decisions.csv"
     assert main(["review", str(audit), "--export", str(table)]) == 2
@@ -286,7 +286,7 @@ def test_decisions_are_handed_out_as_a_table(audit, tmp_path, capsys):
     assert sorted(one.name for one in tmp_path.iterdir()) == ["decisions.csv", "decisions.parquet"]
 
 
-@pytest.mark.usefixtures("desk")
+@pytest.mark.usefixtures("queue")
 def test_an_export_does_what_reviewers_settled(audit, tmp_path, capsys):
     assert main(["export", str(audit), str(tmp_path / "early"), "--reviewed"]) == 2
     assert "nobody has reviewed" in capsys.readouterr().err
@@ -305,7 +305,7 @@ def test_an_export_does_what_reviewers_settled(audit, tmp_path, capsys):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-@pytest.mark.usefixtures("desk")
+@pytest.mark.usefixtures("queue")
 def test_fifty_decisions_by_key_survive_a_kill_and_a_reload(audit, tmp_path, request):
     command = [sys.executable, "-m", "foretaste.flows.cli", "review", str(audit), "--no-open", "--reviewer", "ada"]
 
@@ -356,7 +356,7 @@ def test_fifty_decisions_by_key_survive_a_kill_and_a_reload(audit, tmp_path, req
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-@pytest.mark.usefixtures("desk")
+@pytest.mark.usefixtures("queue")
 def test_what_is_left_to_decide_skips_no_row_and_two_reviews_share_a_browser(audit, tmp_path, request):
     command = [sys.executable, "-m", "foretaste.flows.cli", "review", str(audit), "--no-open", "--reviewer"]
     addresses = []
