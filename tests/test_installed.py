@@ -50,7 +50,11 @@ class Installation:
 
 def environ(repository: Path) -> dict[str, str]:
     """No path of this checkout may help, and nothing of the user's is written."""
-    own = {"PREFECT_HOME": str(repository / ".prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    own = {
+        "PREFECT_HOME": str(repository / ".prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # theirs, whose default is too short for busy cores
+    }
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")} | own
 
 
