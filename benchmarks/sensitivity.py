@@ -56,7 +56,7 @@ class Moved:
 
     dataset: str
     table: str  # as a plan writes it: detectors.spectral-signature, embedders.phrases, decide
-    setting: str  # the rest of its name, as in natural.closer
+    setting: str  # the rest of its name, as in natural.level
     factor: float
     value: Any
     verdict: str  # "refused" where the setting does not take such a value
@@ -138,7 +138,7 @@ def scaled(value: Any, factor: float) -> Any:
 
 
 def put(settings: Any, name: str, value: Any) -> Any:
-    """Frozen settings with another value at a place as in "natural.closer"."""
+    """Frozen settings with another value at a place as in "natural.level"."""
     first, _, rest = name.partition(".")
     return replace(settings, **{first: put(getattr(settings, first), rest, value) if rest else value})
 

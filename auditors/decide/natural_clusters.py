@@ -2,25 +2,30 @@
 
 A trigger is planted on varied content. Once the pattern that a group shares is projected out, the nearest neighbours of
 a poisoned row are rows with the same content: rows of other classes if the label was changed, any rows of its own class
-if it was not (clean-label), and then rows of the group only as often as its size predicts. Rows of a natural cluster
-(one way to write a digit, frames of one video) lie in their own class and remain nearest to each other. One test of the
-neighbours covers all three cases.
+if it was not (clean-label), and rows of the group only as often as their share of that content predicts. Rows of a
+natural cluster (one way to write a digit, frames of one video, one studio) remain nearest to each other. A binomial
+test of the neighbours within the group covers all these cases, after Schilling, "Multivariate two-sample tests based on
+nearest neighbors" (JASA 1986). Its null hypothesis is the planted pattern, so its level is the share of planted groups
+that are taken for natural.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import polars as pl
 import torch
+from scipy.stats import binom
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, one_hot
 
 from foretaste.decide.settings import NaturalClusters
 from foretaste.decide.significance import GROUP
 from foretaste.stats.neighbours import Neighbours
+from foretaste.types.batch import Batch
 from foretaste.types.dataset import Dataset
 from foretaste.types.findings import Kind
 
@@ -62,17 +67,39 @@ class Sums:
 
 @dataclass(frozen=True)
 class Outline:
-    """Moments of the content of a group and of the rest of its class, and the content of the sampled query rows."""
+    """Moments of the content of a group and of the other rows, and the content of sampled rows of the group."""
 
     inside: Sums
-    outside: Sums
+    outside: Sums  # the rest of the group's class; for a group of all classes all other rows
+    others: Tensor  # [K, D] float64, sums of the rows outside the group by class
+    count: Tensor  # [K] int64, their number
+    labels: Tensor  # [K] int64, rows of the group with each class label
     query: Tensor  # [Q, D] float32
     row: Tensor  # [Q] int64
+
+    @classmethod
+    def of(cls, batch: Batch, inside: Tensor, outside: Tensor, wanted: Tensor, *, classes: int) -> Outline:
+        """The outline of the rows `inside` [B] bool of a batch; `outside` and `wanted` [B] bool as in the class."""
+        value, rest, own = batch.embedding, ~inside & (batch.label >= 0), inside & (batch.label >= 0)
+        others = torch.zeros(classes, value.shape[1], dtype=torch.float64, device=value.device)
+        others.index_add_(0, batch.label[rest], value[rest].double())
+        return cls(
+            Sums.of(value[inside]),
+            Sums.of(value[outside]),
+            others,
+            torch.bincount(batch.label[rest], minlength=classes),
+            torch.bincount(batch.label[own], minlength=classes),
+            value[wanted],
+            batch.row[wanted],
+        )
 
     def __add__(self, other: Outline) -> Outline:
         return Outline(
             self.inside + other.inside,
             self.outside + other.outside,
+            self.others + other.others,
+            self.count + other.count,
+            self.labels + other.labels,
             torch.cat([self.query, other.query]),
             torch.cat([self.row, other.row]),
         )
@@ -85,9 +112,21 @@ class Outline:
         overwritten: Tensor = self.inside.variance < flat * self.outside.variance
         return ~overwritten if bool((~overwritten).any()) else torch.ones_like(overwritten)
 
-    def axis(self, free: Tensor) -> Tensor:
-        """Unit vector [D] from the mean of the rest of the class to the group's, in the `free` [D] coordinates."""
-        return normalize((self.inside.mean - self.outside.mean) * free, dim=0).float()
+    def axes(self, free: Tensor, sources: int) -> Tensor:
+        """Orthonormal directions [D, r] that contain the group's pattern, in the `free` [D] coordinates.
+
+        The pattern is the difference of the group's mean and that of its content without the pattern: of the rest of
+        its class, of all rows, or of any mixture of the `sources` classes whose means are nearest. It lies in the span
+        of the differences from all of these.
+        """
+        means = self.others[self.count > 0] / self.count[self.count > 0][:, None]  # [k, D]
+        whole = self.others.sum(0) / self.count.sum().clamp_min(1)
+        rest = torch.stack([self.outside.mean, whole] if len(means) else [self.outside.mean])
+        near = (means - self.inside.mean).mul(free).norm(dim=1).argsort(stable=True)[:sources]
+        gaps = (self.inside.mean - torch.cat([rest, means[near]])) * free  # [r, D]
+        _, scale, axes = torch.linalg.svd(gaps, full_matrices=False)
+        spanned: Tensor = axes[scale > 1e-6 * scale.max().clamp_min(1e-12)].T.float()
+        return spanned
 
 
 def evenly_spaced(rows: Sequence[int], most: int) -> Tensor:
@@ -96,63 +135,69 @@ def evenly_spaced(rows: Sequence[int], most: int) -> Tensor:
     return torch.tensor(rows[::step])
 
 
-def hash_sampled(row: Tensor, most: int, among: int) -> Tensor:
-    """A sample of about `most` of `among` rows that does not depend on shards: row numbers [B] to bool [B]."""
-    return (row * 2654435761) % 2**32 < 2**32 * most / max(among, 1)
-
-
-def projected_out(value: Tensor, axis: Tensor) -> Tensor:
-    """Rows [B, D] without their component along `axis` [D], normalised: a strong pattern may leave little else."""
-    return normalize(value - (value @ axis)[:, None] * axis, dim=1)
+def projected_out(value: Tensor, axes: Tensor) -> Tensor:
+    """Rows [B, D] without their components along `axes` [D, r], normalised: a strong pattern may leave little else."""
+    return normalize(value - (value @ axes) @ axes.T, dim=1)
 
 
 @dataclass(frozen=True)
 class NeighbourShares:
-    """Where the nearest neighbours of a group's rows, and of the rest of its class, lie. All are shares.
+    """Where the nearest neighbours of a group's rows lie.
 
-    inside     neighbours of the group's rows that lie in the group
-    by_chance  the same, expected if the group were a random subset of its class
-    own        neighbours of the group's rows outside the group that lie in its class
-    rest       the same for the neighbours of the other rows of the class
-    anywhere   rows outside the group that are of its class
+    inside     share of them that lie in the group
+    by_chance  the same, expected of a pattern planted on content of the classes in which the other neighbours lie
+    rows       number of rows whose neighbours were searched
     """
 
     inside: float
     by_chance: float
-    own: float
-    rest: float
-    anywhere: float
+    rows: int
 
-    def natural(self, settings: NaturalClusters) -> bool:
-        """Whether the group is a natural cluster."""
-        if self.inside >= settings.copies:
-            return True
-        in_own_class = self.own >= (self.anywhere + self.rest) / 2
-        return self.rest >= settings.telling and in_own_class and self.inside - self.by_chance >= settings.closer
+    @property
+    def p_value(self) -> float:
+        """P-value of so many neighbours in the group, if a pattern was planted on varied content.
+
+        Each row counts as one trial, since its neighbours are neighbours of each other.
+        """
+        return float(binom.sf(math.floor(self.inside * self.rows + 1e-9) - 1, self.rows, self.by_chance))
 
 
-def shares(found: Neighbours, query: Tensor, group: Candidate, dataset: Dataset) -> NeighbourShares:
-    """The shares of a group from the neighbours `found` of the rows `query` [Q]."""
+def natural(views: Sequence[NeighbourShares], settings: NaturalClusters) -> bool:
+    """Whether a group is a natural cluster, by its neighbours in any of several views (Bonferroni)."""
+    return any(len(views) * view.p_value <= settings.level for view in views)
+
+
+def shares(found: Neighbours, group: Candidate, dataset: Dataset, *, labels: Tensor) -> NeighbourShares:
+    """The shares of a group from the neighbours `found` of its rows.
+
+    labels  number of the group's rows with each class label [K] int64; empty without labels
+    """
     members = torch.tensor(group.rows)
-    near, label, in_group = found.row.cpu(), found.label.cpu(), torch.isin(query.cpu(), members)
-    inside, exists = torch.isin(near, members), near >= 0
-    of_group = inside[in_group & exists.any(1)] if len(near) else inside
-    if group.label < 0 or not len(of_group):
-        return NeighbourShares(_share(of_group), 1.0, 0.0, 0.0, 1.0)
-    size, rows = dataset.class_rows[group.label], len(members)
-    own = (label == group.label) & exists
-    outside = exists & ~inside
-    return NeighbourShares(
-        inside=_share(of_group),
-        by_chance=float(own[in_group].double().mean()) * (rows - 1) / max(size - 1, 1),
-        own=_share(own[in_group][outside[in_group]]),
-        rest=_share(own[~in_group][outside[~in_group]]),
-        anywhere=(size - rows) / max(dataset.rows - rows, 1),
-    )
+    near, label = found.row.cpu(), found.label.cpu()
+    exists, inside = near >= 0, torch.isin(near, members)
+    of_group = exists.any(1)
+    share = float(inside[exists].double().mean()) if bool(exists.any()) else 0.0
+    return NeighbourShares(share, by_chance(label[exists & ~inside], group, dataset, labels), int(of_group.sum()))
 
 
-def _share(hit: Tensor) -> float:
-    return float(hit.double().mean()) if hit.numel() else 0.0
+def by_chance(outside: Tensor, group: Candidate, dataset: Dataset, labels: Tensor) -> float:
+    """The share of neighbours expected in the group, if it is a pattern on rows of all content of some classes.
+
+    outside  class index of each neighbour that is not in the group [M]: they have the same content as the group's rows.
+             One row of the group's own class is added, so that a group without such neighbours has a class.
+
+    Of a class that makes the share w of them, w of the group's rows lie among its N rows outside the group, and a
+    neighbour of one of them is one of the others with probability about (n - 1) w / (N + (n - 1) w).
+    """
+    others = len(group.rows) - 1
+    if not dataset.class_rows:
+        return others / max(dataset.rows - 1, 1)
+    classes = torch.tensor(dataset.class_rows, dtype=torch.float64)
+    rest = (classes - labels).clamp_min(0)  # [K]
+    own = rest / rest.sum().clamp_min(1) if group.label < 0 else one_hot(torch.tensor(group.label), len(classes))
+    count = torch.bincount(outside[outside >= 0], minlength=len(classes)) + own  # [K]
+    weight = count / count.sum()
+    return float((weight * others * weight / (rest + others * weight).clamp_min(1.0)).sum())
 
 
 def candidates(groups: pl.DataFrame, members: pl.DataFrame) -> dict[tuple[Hashable, ...], Candidate]:
@@ -169,19 +214,20 @@ def candidates(groups: pl.DataFrame, members: pl.DataFrame) -> dict[tuple[Hashab
 def acquitted(
     groups: pl.DataFrame,
     found: Mapping[tuple[Hashable, ...], Candidate],
-    near: Mapping[tuple[Hashable, ...], NeighbourShares],
+    near: Mapping[tuple[Hashable, ...], Sequence[NeighbourShares]],
     dataset: Dataset,
     settings: NaturalClusters,
 ) -> tuple[pl.DataFrame, list[str]]:
     """`groups`, where natural clusters are neither suspicious nor watched any more, and a note for each such class."""
-    cleared = [key for key, group in near.items() if group.natural(settings)]
+    cleared = [key for key, views in near.items() if natural(views, settings)]
     if not cleared:
         return groups, []
     notes: dict[int, str] = {}
     for key in cleared:
         label, rows = found[key].label, found[key].rows
         who = f"class {dataset.classes[label]}" if label >= 0 and dataset.classes else "the dataset"
-        inside, chance = near[key].inside, min(near[key].by_chance, near[key].inside)
+        clearest = min(near[key], key=lambda view: view.p_value)
+        inside, chance = clearest.inside, clearest.by_chance
         notes.setdefault(
             label,
             f"{len(rows)} rows of {who} stand apart, but even without what they share {inside:.0%} of their nearest "
@@ -189,8 +235,8 @@ def acquitted(
             f"(row {rows[0]} is one of them).",
         )
     schema = {name: groups.schema[name] for name in GROUP}
-    natural = pl.DataFrame(cleared, schema=schema, orient="row").with_columns(natural=True)
-    groups = groups.join(natural, on=GROUP, how="left", maintain_order="left")
+    marked = pl.DataFrame(cleared, schema=schema, orient="row").with_columns(natural=True)
+    groups = groups.join(marked, on=GROUP, how="left", maintain_order="left")
     innocent = pl.col("natural").fill_null(value=False) & (pl.col("kind") != str(Kind.LABEL))
     groups = groups.with_columns(pl.col("suspicious") & ~innocent, pl.col("watched") & ~innocent)
     return groups.drop("natural"), list(notes.values())

@@ -14,26 +14,18 @@ class NaturalClusters:
     """When a suspicious group is a natural cluster and is acquitted (decide/natural_clusters.py).
 
     neighbours  number of nearest neighbours searched for each query row
-    sample      largest number of query rows from the group, and about as many from the rest of its class
-    copies      a group is acquitted if at least this share of its rows' nearest neighbours lies in the group itself:
-                the rows are near copies of each other
-    telling     smallest share of the nearest neighbours of the rest of the class that must be of that class; below it
-                neighbours do not separate classes, and only `copies` acquits
-    closer      smallest excess, over the share expected by chance, of the group's nearest neighbours that lie in the
-                group itself
+    sample      largest number of query rows from the group
+    level       p-value, over all views, up to which a group is a natural cluster: the share of planted groups that are
+                taken for one
+    sources     number of classes, those nearest to the group, of which its rows' content may be a mixture
     flat        a coordinate is ignored if its variance in the group is below this share of its variance in the rest of
                 the class: a pattern has overwritten it
     """
 
     neighbours: int = threshold(5, "a usual k of k-NN; not tuned")
     sample: int = threshold(256, "the standard error of a share is then at most 3 %")
-    copies: float = threshold(0.6, "not tuned")
-    telling: float = threshold(0.5, "a majority; exceeded in handwritten digits, not in the pixels of CIFAR-10")
-    closer: float = threshold(
-        0.1,
-        "measured on digits: 11 of 14 natural groups (ways to write a digit, 6 draws) exceed .1, the most .22; none of "
-        "60 groups planted in one class (patches of up to 8 of 32 pixels, blends of up to .3, signals) exceeds .06",
-    )
+    level: float = threshold(0.001, "one in a thousand planted groups; not tuned")
+    sources: int = threshold(16, "beyond that a mixture is close to the mean of all rows; not tuned")
     flat: float = threshold(0.25, "half the standard deviation; not tuned")
 
 
@@ -78,6 +70,8 @@ class Decide:
     label_share      an audit warns if more than this share of all rows has a wrong label
     content          embedder in whose vectors natural clusters are recognised, one that shows a row's plain content;
                      "" acquits no group
+    colour           embedder that shows the same content in colour, in whose vectors they are recognised as well; ""
+                     for none
     beliefs          embedder whose out-of-fold class probabilities are passed to the detectors on the other embedders;
                      "" for none
     broken_rows      rows that cannot be read: "report" lists them and audits the others, "refuse" ends the audit
@@ -91,6 +85,7 @@ class Decide:
         0.02, "not tuned; Northcutt, Athalye & Mueller (2021) find 3.3 % of wrong labels on average in ten test sets"
     )
     content: str = ""
+    colour: str = ""
     beliefs: str = ""
     broken_rows: str = "report"
     natural: NaturalClusters = field(default_factory=NaturalClusters)

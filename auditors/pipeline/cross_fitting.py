@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from foretaste.decide import significance
-from foretaste.decide.natural_clusters import Candidate
+from foretaste.decide.natural_clusters import Candidate, natural
 from foretaste.detectors.contract import SeparatesRows
 from foretaste.embedders.contract import Composite, Encoder, EstimatesClasses, GroupedCrossFit
 from foretaste.embedders.store import read_shard, stored
@@ -93,8 +93,7 @@ def fold_groups(job: Job, preliminary: Swept, encoders: Encoders) -> Tensor:
     near = neighbour_shares(
         job, {at: Candidate(group.label, tuple(group.rows.tolist())) for at, group in enumerate(found)}, encoders
     )
-    natural = job.plan.decide.natural
-    kept = [group for at, group in enumerate(found) if at not in near or not near[at].natural(natural)]
+    kept = [group for at, group in enumerate(found) if not natural(near.get(at, ()), job.plan.decide.natural)]
     kept.sort(key=lambda group: -group.p_value)
     number = torch.full((job.dataset.rows,), -1)
     for at, group in enumerate(kept):

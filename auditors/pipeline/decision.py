@@ -16,11 +16,9 @@ from foretaste.decide.natural_clusters import (
     Candidate,
     NeighbourShares,
     Outline,
-    Sums,
     acquitted,
     candidates,
     evenly_spaced,
-    hash_sampled,
     projected_out,
     shares,
 )
@@ -81,42 +79,43 @@ def decide(
     return explaining_away.explained_away(groups, members, dataset.class_rows, settings.explaining), notes
 
 
-def neighbour_shares(job: Job, groups: Mapping[K, Candidate], encoders: Encoders) -> dict[K, NeighbourShares]:
-    """Where the nearest neighbours of each group lie, in the vectors of `decide.content`; empty without these."""
-    content = encoders.get(job.plan.decide.content)
-    if content is None or isinstance(content, Outcome) or not groups:
-        return {}
+def neighbour_shares(
+    job: Job, groups: Mapping[K, Candidate], encoders: Encoders
+) -> dict[K, tuple[NeighbourShares, ...]]:
+    """Where the nearest neighbours of each group lie, in each of the views of the content that there are."""
+    settings = job.plan.decide
+    views = [encoders.get(name) for name in dict.fromkeys((settings.content, settings.colour))]
+    content = [encoder for encoder in views if encoder is not None and not isinstance(encoder, Outcome)]
+    found = [_neighbour_shares(job, groups, identity(encoder)) for encoder in content] if groups else []
+    return {key: tuple(view[key] for view in found) for key in groups} if found else {}
+
+
+def _neighbour_shares(job: Job, groups: Mapping[K, Candidate], digest: str) -> dict[K, NeighbourShares]:
     numbered = dict(enumerate(groups.values()))
-    place: dict[str, Any] = {"dataset": job.dataset, "folder": job.store, "digest": identity(content)}
+    place: dict[str, Any] = {"dataset": job.dataset, "folder": job.store, "digest": digest}
     settings = job.plan.decide.natural
     work: Any = partial(outline_shard, groups=numbered, sample=settings.sample, **place)
     outlines = _added(over_shards(job, "outline", work))
     work = partial(neighbours_shard, outlines=outlines, settings=settings, device=job.device, **place)
     nearest = _added(over_shards(job, "neighbours", work))
     return {
-        key: shares(nearest[at], outlines[at].row, group, job.dataset) for at, (key, group) in enumerate(groups.items())
+        key: shares(nearest[at], group, job.dataset, labels=outlines[at].labels)
+        for at, (key, group) in enumerate(groups.items())
     }
 
 
 def outline_shard(
     shard: Shard, *, groups: Mapping[int, Candidate], sample: int, dataset: Dataset, folder: str, digest: str
 ) -> dict[int, Outline]:
-    """The outline of every group in one shard; of a group, and of the rest of its class, `sample` rows are queries."""
+    """The outline of every group in one shard; `sample` rows of a group are queries."""
     out: dict[int, Outline] = {}
     members = {key: torch.tensor(group.rows) for key, group in groups.items()}
     for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=torch.device("cpu")):
         for key, group in groups.items():
             inside = torch.isin(batch.row, members[key])
             outside = ~inside if group.label < 0 else ~inside & (batch.label == group.label)
-            rest = dataset.class_rows[group.label] if group.label >= 0 else dataset.rows
             wanted = torch.isin(batch.row, evenly_spaced(group.rows, sample))
-            wanted |= outside & hash_sampled(batch.row, sample, rest)
-            part = Outline(
-                Sums.of(batch.embedding[inside]),
-                Sums.of(batch.embedding[outside]),
-                batch.embedding[wanted],
-                batch.row[wanted],
-            )
+            part = Outline.of(batch, inside, outside, wanted, classes=len(dataset.classes))
             out[key] = out[key] + part if key in out else part
     return out
 
@@ -134,11 +133,11 @@ def neighbours_shard(
     """The nearest rows of one shard to the query rows of every group, after the group's pattern is projected out."""
     out: dict[int, Neighbours] = {}
     free = {key: group.free(settings.flat) for key, group in outlines.items()}
-    axes = {key: group.axis(free[key]) for key, group in outlines.items()}
+    axes = {key: group.axes(free[key], settings.sources) for key, group in outlines.items()}
     for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=device):
         for key, group in outlines.items():
-            axis, kept, row = axes[key].to(device), free[key].to(device), group.row.to(device)
-            query, value = (projected_out(part * kept, axis) for part in (group.query.to(device), batch.embedding))
+            pattern, kept, row = axes[key].to(device), free[key].to(device), group.row.to(device)
+            query, value = (projected_out(part * kept, pattern) for part in (group.query.to(device), batch.embedding))
             part = Neighbours.among(query, row, value, batch.row, batch.label, settings.neighbours)
             out[key] = out[key] + part if key in out else part
     return out

@@ -77,7 +77,7 @@ DEFAULT: dict[Modality, dict[str, Any]] = {
             "flipped-labels": {"on": ["patches"]},
             "flipped-pairs": {"on": ["patches"]},
         },
-        "decide": {"content": "grey32", "beliefs": "patches"},
+        "decide": {"content": "grey32", "colour": "rgb16", "beliefs": "patches"},
     },
     # Precomputed vectors may come from a model that learned the trigger: neighbours in them acquit nothing.
     Modality.EMBEDDING: _shallow("column") | {"decide": {}},

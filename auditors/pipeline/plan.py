@@ -108,7 +108,7 @@ def parse(document: Mapping[str, Any]) -> Plan:
     if not checks:
         raise PlanError("a plan must have at least one [detectors.NAME] table and an embedder for it to look at")
     decide = settings(Decide, dict(table_of(document.get("decide", {}), "[decide]")), "[decide]")
-    for setting in ("content", "beliefs"):
+    for setting in ("content", "colour", "beliefs"):
         named = getattr(decide, setting)
         if named and named not in embedders:
             raise PlanError(

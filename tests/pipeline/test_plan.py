@@ -48,16 +48,16 @@ def test_reads_a_plan(tmp_path):
 
 
 def test_every_number_that_decides_can_be_set_and_one_that_is_none_is_refused(tmp_path):
-    text = GOOD + "\n[detectors.plain.decomposition]\nfewest = 12\n[decide.natural]\ncloser = 0.2\n"
+    text = GOOD + "\n[detectors.plain.decomposition]\nfewest = 12\n[decide.natural]\nlevel = 0.2\n"
     found = load(written(tmp_path, text))
     assert found.checks[1].settings.decomposition == TwoComponent(fewest=12)
-    assert found.decide.natural.closer == 0.2
+    assert found.decide.natural.level == 0.2
     for wrong, message in (
         (
             "[detectors.plain.decomposition]\nfewes = 12",
             r"\[detectors.plain.decomposition\] has no setting 'fewes'; did",
         ),
-        ("[decide.natural]\nclose = 1", r"\[decide.natural\] has no setting 'close'; did you mean 'closer'"),
+        ("[decide.natural]\nlevels = 1", r"\[decide.natural\] has no setting 'levels'; did you mean 'level'"),
         ("[detectors.plain.whitening]\nfloor = 'low'", r"\[detectors.plain\] whitening.floor: "),
     ):
         with pytest.raises(PlanError, match=message):
