@@ -103,6 +103,8 @@ class _Within:
             turn = torch.full_like(state.mean[0, :limit], max(spread, 1e-300) ** -0.5)
         if turn.shape[-1] == 0:
             raise NotApplicable(f"the embeddings do not vary within classes, or {rows:.0f} rows are too few to tell")
+        if turn.shape[-1] == 1 or effective_dimensions(state.scatter[0]) < 1 + 2 * self.settings.whitening.floor:
+            raise NotApplicable("needs two dimensions: where rows vary along a single one, no direction is a pattern")
         return _Class(self.settings, self.schema, state.mean, turn)
 
 
@@ -220,6 +222,11 @@ class _Tails:
             ),
             self.axis.shape[1],
         )
+
+
+def effective_dimensions(scatter: Tensor) -> float:
+    """Participation ratio of the eigenvalues of a scatter matrix [D, D]: 1 for one direction, D for a sphere."""
+    return float(scatter.diagonal().sum().square() / scatter.square().sum().clamp_min(1e-300))
 
 
 def upper_tail(own: Tensor, other: Tensor, settings: TwoComponent) -> Side:

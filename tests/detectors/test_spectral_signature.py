@@ -116,3 +116,15 @@ def test_says_where_it_does_not_apply():
 def test_one_class_has_nothing_to_be_compared_with(whiten):
     with pytest.raises(NotApplicable, match="what the other classes say"):
         SpectralSignature(whiten=whiten).begin(schema_of(clean().batch, 1, labelled=False))
+
+
+@both
+@pytest.mark.parametrize("others", [0, 3])
+def test_along_a_single_dimension_no_direction_is_a_pattern(detector, others):
+    """One number for each row, alone or beside constant ones: on a sphere it is one of two points."""
+    batch = clean(3).batch
+    value = torch.cat([batch.embedding[:, :1], torch.ones(len(batch), others)], 1)
+    with pytest.raises(NotApplicable, match="two dimensions"):
+        learned(detector, Batch(batch.row, batch.label, value))
+    two = torch.cat([value, batch.embedding[:, 1:2]], 1)
+    assert learned(detector, Batch(batch.row, batch.label, two)).groups.p_value.min() > 0.01
