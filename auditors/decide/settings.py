@@ -24,7 +24,9 @@ class NaturalClusters:
 
     neighbours: int = threshold(5, "a usual k of k-NN; not tuned")
     sample: int = threshold(256, "the standard error of a share is then at most 3 %")
-    level: float = threshold(0.001, "one in a thousand planted groups; not tuned")
+    level: float = threshold(
+        0.01, "one in a hundred planted groups, as fdr takes one clean dataset in a hundred for planted"
+    )
     sources: int = threshold(16, "beyond that a mixture is close to the mean of all rows; not tuned")
     flat: float = threshold(0.25, "half the standard deviation; not tuned")
 
