@@ -122,7 +122,7 @@ def test_any_view_may_show_a_natural_cluster():
     assert natural([telling], SETTINGS)
     assert not natural([blind, blind], SETTINGS)
     assert not natural([], SETTINGS)
-    weak = NeighbourShares(0.19, 0.05, 30)  # p between half the level and the level
+    weak = NeighbourShares(0.2, 0.06, 30)  # p between half the level and the level
     assert SETTINGS.level / 2 < weak.p_value <= SETTINGS.level
     assert natural([weak], SETTINGS)
     assert not natural([weak, blind], SETTINGS)
