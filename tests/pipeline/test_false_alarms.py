@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from foretaste.pipeline import default_plans, plan
 from foretaste.pipeline import false_alarms as record
@@ -74,5 +74,6 @@ def test_the_default_plan_for_pictures_was_measured_as_it_is():
         )
     assert found["audits"] >= 30
     assert len(found["kinds"]) >= 8
-    assert found["failed"] / found["audits"] <= 0.01
+    # Not significantly more than the one in a hundred that the audit aims at.
+    assert binom.sf(found["failed"] - 1, found["audits"], 0.01) >= 0.05
     assert found["accused"] / found["rows"] <= 0.001
