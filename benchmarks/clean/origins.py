@@ -9,9 +9,9 @@ import hashlib
 import random
 import sys
 import tomllib
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,18 @@ def duplicates(rows: Sequence[Hashable]) -> float:
     return round(sum(times[row] > 1 for row in rows) / len(rows), 4)
 
 
-def arguments(title: str) -> Namespace:
-    """The command line of a maker."""
+def run(title: str, listed: Path, make: Callable[[Path, Path, Mapping[str, Any]], Mapping[str, Any]]) -> int:
+    """The command of a maker: make the sets of a list with `make(checkouts, out, origin)`, compare them with the list.
+
+    Returns the exit code: 1 where a figure differs.
+    """
     parser = ArgumentParser(description=title)
     parser.add_argument("checkouts", type=Path, help="folder with the clones, one folder OWNER+NAME each")
     parser.add_argument("out", type=Path, help="folder for the Parquet files")
     parser.add_argument("--only", metavar="NAME", help="make this origin alone")
-    return parser.parse_args()
+    told = parser.parse_args()
+    origins = [origin for origin in load(listed) if told.only in (None, origin["name"])]
+    return int(sum(differing(origin, make(told.checkouts, told.out, origin)) for origin in origins) > 0)
 
 
 def differing(origin: Mapping[str, Any], made: Mapping[str, Any]) -> bool:

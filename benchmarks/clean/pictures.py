@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from benchmarks.clean.checkouts import GITHUB, committed, git
-from benchmarks.clean.origins import arguments, differing, draw, duplicates, load
+from benchmarks.clean.origins import draw, duplicates, run
 
 Origin = Mapping[str, Any]
 Places = dict[str, str | bytes]  # what the rule reads: the path in the commit, or the content itself
@@ -199,12 +199,5 @@ def make(checkouts: Path, out: Path, origin: Origin) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    """Make the sets and compare them with the list."""
-    told = arguments("Make clean sets of pictures from public repositories.")
-    origins = [origin for origin in load(Path(__file__).with_suffix(".toml")) if told.only in (None, origin["name"])]
-    return int(sum(differing(origin, make(told.checkouts, told.out, origin)) for origin in origins) > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("Make clean sets of pictures from public repositories.", Path(__file__).with_suffix(".toml"), make))

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.clean.checkouts import files
-from benchmarks.clean.origins import FEWEST, arguments, differing, draw, load
+from benchmarks.clean.origins import FEWEST, draw, run
 
 Options = Mapping[str, Any]
 LIMIT = {"table": 30_000, "vector": 5_000}  # rows of a set
@@ -108,12 +108,7 @@ def make(checkouts: Path, out: Path, origin: Mapping[str, Any]) -> dict[str, Any
     return {"rows": len(table), "duplicates": round(float(str(twice)), 4), "classes": table["label"].n_unique()}
 
 
-def main() -> int:
-    """Make the sets and compare them with the list."""
-    told = arguments("Make clean sets of tables and vectors from public sources.")
-    origins = [origin for origin in load(Path(__file__).with_suffix(".toml")) if told.only in (None, origin["name"])]
-    return int(sum(differing(origin, make(told.checkouts, told.out, origin)) for origin in origins) > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        run("Make clean sets of tables and vectors from public sources.", Path(__file__).with_suffix(".toml"), make)
+    )

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.clean.checkouts import files
-from benchmarks.clean.origins import FEWEST, arguments, differing, draw, duplicates, load
+from benchmarks.clean.origins import FEWEST, draw, duplicates, run
 
 Record = dict[str, Any]
 Options = Mapping[str, Any]
@@ -220,13 +220,12 @@ def make(checkouts: Path, out: Path, origin: Mapping[str, Any]) -> dict[str, Any
     return made | ({"classes": len({row["label"] for row in drawn})} if "label" in columns else {})
 
 
-def main() -> int:
-    """Make the sets and compare them with the list."""
-    told = arguments("Make clean sets of texts, instructions and documents from public sources.")
-    csv.field_size_limit(2**30)
-    origins = [origin for origin in load(Path(__file__).with_suffix(".toml")) if told.only in (None, origin["name"])]
-    return int(sum(differing(origin, make(told.checkouts, told.out, origin)) for origin in origins) > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    csv.field_size_limit(2**30)
+    sys.exit(
+        run(
+            "Make clean sets of texts, instructions and documents from public sources.",
+            Path(__file__).with_suffix(".toml"),
+            make,
+        )
+    )
