@@ -200,4 +200,5 @@ def make(checkouts: Path, out: Path, origin: Origin) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(run("Make clean sets of pictures from public repositories.", Path(__file__).with_suffix(".toml"), make))
+    title = "Make clean sets of pictures from public repositories."
+    sys.exit(run(title, Path(__file__).with_suffix(".toml"), make))
