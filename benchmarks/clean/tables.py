@@ -109,6 +109,5 @@ def make(checkouts: Path, out: Path, origin: Mapping[str, Any]) -> dict[str, Any
 
 
 if __name__ == "__main__":
-    sys.exit(
-        run("Make clean sets of tables and vectors from public sources.", Path(__file__).with_suffix(".toml"), make)
-    )
+    title = "Make clean sets of tables and vectors from public sources."
+    sys.exit(run(title, Path(__file__).with_suffix(".toml"), make))

@@ -222,10 +222,5 @@ def make(checkouts: Path, out: Path, origin: Mapping[str, Any]) -> dict[str, Any
 
 if __name__ == "__main__":
     csv.field_size_limit(2**30)
-    sys.exit(
-        run(
-            "Make clean sets of texts, instructions and documents from public sources.",
-            Path(__file__).with_suffix(".toml"),
-            make,
-        )
-    )
+    title = "Make clean sets of texts, instructions and documents from public sources."
+    sys.exit(run(title, Path(__file__).with_suffix(".toml"), make))
