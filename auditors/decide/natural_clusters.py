@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import polars as pl
 import torch
@@ -34,7 +34,10 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A group that may be a natural cluster: its class (-1 = the whole dataset) and its rows, ascending."""
+    """A group that may be a natural cluster: its class and its rows, ascending, all of that class.
+
+    Of class -1 it is a group of the whole dataset, with rows of any class.
+    """
 
     label: int
     rows: tuple[int, ...]
@@ -42,88 +45,104 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Sums:
-    """Sum of n rows [D], sum of their squares [D], and n: mergeable over shards."""
+    """Sums of n rows [..., D], sums of their squares, and n [...]: mergeable over shards."""
 
-    value: Tensor  # [D] float64
-    square: Tensor  # [D] float64
-    rows: Tensor  # [] int64
+    value: Tensor  # [..., D] float64
+    square: Tensor  # [..., D] float64
+    rows: Tensor  # [...] int64
 
     @classmethod
-    def of(cls, value: Tensor) -> Sums:
+    def of(cls, value: Tensor, label: Tensor, classes: int) -> Sums:
+        """By class [K + 1, D], the last for rows [B, D] without a label [B]."""
+        place = torch.where(label < 0, classes, label)
+        zero = torch.zeros(classes + 1, value.shape[1], dtype=torch.float64, device=value.device)
         wide = value.double()
-        return cls(wide.sum(0), wide.square().sum(0), torch.tensor(len(value)))
+        return cls(
+            zero.index_add(0, place, wide),
+            zero.index_add(0, place, wide.square()),
+            torch.bincount(place, minlength=classes + 1),
+        )
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(self.value + other.value, self.square + other.square, self.rows + other.rows)
 
+    def __sub__(self, other: Sums) -> Sums:
+        return Sums(self.value - other.value, self.square - other.square, self.rows - other.rows)
+
+    def __getitem__(self, which: Any) -> Sums:
+        return Sums(self.value[which], self.square[which], self.rows[which])
+
+    @property
+    def total(self) -> Sums:
+        return Sums(self.value.sum(0), self.square.sum(0), self.rows.sum(0))
+
     @property
     def mean(self) -> Tensor:
-        return self.value / self.rows.clamp_min(1)
+        return self.value / self.rows.clamp_min(1)[..., None]
 
     @property
     def variance(self) -> Tensor:
-        return (self.square / self.rows.clamp_min(1) - self.mean.square()).clamp_min(0)
+        return (self.square / self.rows.clamp_min(1)[..., None] - self.mean.square()).clamp_min(0)
 
 
 @dataclass(frozen=True)
-class Outline:
-    """Moments of the content of a group and of the other rows, and the content of sampled rows of the group."""
+class Sample:
+    """Moments of the rows of one group, their number by class, and the content of some of them."""
 
-    inside: Sums
-    outside: Sums  # the rest of the group's class; for a group of all classes all other rows
-    others: Tensor  # [K, D] float64, sums of the rows outside the group by class
-    count: Tensor  # [K] int64, their number
+    inside: Sums  # [D]
     labels: Tensor  # [K] int64, rows of the group with each class label
     query: Tensor  # [Q, D] float32
     row: Tensor  # [Q] int64
 
     @classmethod
-    def of(cls, batch: Batch, inside: Tensor, outside: Tensor, wanted: Tensor, *, classes: int) -> Outline:
-        """The outline of the rows `inside` [B] bool of a batch; `outside` and `wanted` [B] bool as in the class."""
-        value, rest, own = batch.embedding, ~inside & (batch.label >= 0), inside & (batch.label >= 0)
-        others = torch.zeros(classes, value.shape[1], dtype=torch.float64, device=value.device)
-        others.index_add_(0, batch.label[rest], value[rest].double())
-        return cls(
-            Sums.of(value[inside]),
-            Sums.of(value[outside]),
-            others,
-            torch.bincount(batch.label[rest], minlength=classes),
-            torch.bincount(batch.label[own], minlength=classes),
-            value[wanted],
-            batch.row[wanted],
-        )
+    def of(cls, batch: Batch, inside: Tensor, wanted: Tensor, classes: int) -> Sample:
+        """Of the rows `inside` [B] bool of a batch; those `wanted` [B] bool are kept."""
+        found = Sums.of(batch.embedding[inside], batch.label[inside], classes)
+        return cls(found.total, found.rows[:-1], batch.embedding[wanted], batch.row[wanted])
 
-    def __add__(self, other: Outline) -> Outline:
-        return Outline(
+    def __add__(self, other: Sample) -> Sample:
+        return Sample(
             self.inside + other.inside,
-            self.outside + other.outside,
-            self.others + other.others,
-            self.count + other.count,
             self.labels + other.labels,
             torch.cat([self.query, other.query]),
             torch.cat([self.row, other.row]),
         )
 
-    def free(self, flat: float) -> Tensor:
-        """Coordinates [D] bool whose variance in the group is at least `flat` of that in the rest of its class.
+
+@dataclass(frozen=True)
+class Outline:
+    """Moments of all classes and samples of groups: what is needed to take the groups' patterns out."""
+
+    classes: Sums  # [K + 1, D], the last for rows without a label
+    groups: Mapping[int, Sample]
+
+    def __add__(self, other: Outline) -> Outline:
+        return Outline(self.classes + other.classes, {key: one + other.groups[key] for key, one in self.groups.items()})
+
+    def rest(self, key: int, label: int) -> Sums:
+        """The rows [D] of the class `label` outside a group; of the whole dataset for -1."""
+        return (self.classes.total if label < 0 else self.classes[label]) - self.groups[key].inside
+
+    def free(self, key: int, label: int, flat: float) -> Tensor:
+        """Coordinates [D] bool whose variance in a group is at least `flat` of that in the rest of its class.
 
         All of them where there is no such coordinate.
         """
-        overwritten: Tensor = self.inside.variance < flat * self.outside.variance
+        overwritten: Tensor = self.groups[key].inside.variance < flat * self.rest(key, label).variance
         return ~overwritten if bool((~overwritten).any()) else torch.ones_like(overwritten)
 
-    def axes(self, free: Tensor, sources: int) -> Tensor:
-        """Orthonormal directions [D, r] that contain the group's pattern, in the `free` [D] coordinates.
+    def axes(self, key: int, label: int, free: Tensor, sources: int) -> Tensor:
+        """Orthonormal directions [D, r] that contain a group's pattern, in the `free` [D] coordinates.
 
         The pattern is the difference of the group's mean and that of its content without the pattern: of the rest of
         its class, of all rows, or of any mixture of the `sources` classes whose means are nearest. It lies in the span
-        of the differences from all of these.
+        of the differences from all of these, also where a class has rows of the group in its mean.
         """
-        means = self.others[self.count > 0] / self.count[self.count > 0][:, None]  # [k, D]
-        whole = self.others.sum(0) / self.count.sum().clamp_min(1)
-        rest = torch.stack([self.outside.mean, whole] if len(means) else [self.outside.mean])
-        near = (means - self.inside.mean).mul(free).norm(dim=1).argsort(stable=True)[:sources]
-        gaps = (self.inside.mean - torch.cat([rest, means[near]])) * free  # [r, D]
+        mean, labelled = self.groups[key].inside.mean, self.classes[:-1]
+        means = labelled.mean[(labelled.rows > 0) & (torch.arange(len(labelled.rows)) != label)]  # [k, D]
+        near = (means - mean).mul(free).norm(dim=1).argsort(stable=True)[:sources]
+        whole = (self.classes.total - self.groups[key].inside).mean
+        gaps = (mean - torch.cat([torch.stack([self.rest(key, label).mean, whole]), means[near]])) * free  # [r, D]
         _, scale, axes = torch.linalg.svd(gaps, full_matrices=False)
         spanned: Tensor = axes[scale > 1e-6 * scale.max().clamp_min(1e-12)].T.float()
         return spanned
@@ -230,9 +249,9 @@ def acquitted(
         inside, chance = clearest.inside, clearest.by_chance
         notes.setdefault(
             label,
-            f"{len(rows)} rows of {who} stand apart, but even without what they share {inside:.0%} of their nearest "
-            f"neighbours are among themselves, which chance makes {chance:.0%}: taken for a natural cluster "
-            f"(row {rows[0]} is one of them).",
+            f"{len(rows)} rows of {who} stand apart, but as a natural cluster: they resemble each other also where "
+            f"their common pattern is taken out ({inside:.0%} of their nearest neighbours are among them, {chance:.0%} "
+            f"would be by chance; row {rows[0]} is one of them).",
         )
     schema = {name: groups.schema[name] for name in GROUP}
     marked = pl.DataFrame(cleared, schema=schema, orient="row").with_columns(natural=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from functools import partial, reduce
+from operator import add
 from typing import Any, TypeVar
 
 import polars as pl
@@ -16,6 +17,8 @@ from foretaste.decide.natural_clusters import (
     Candidate,
     NeighbourShares,
     Outline,
+    Sample,
+    Sums,
     acquitted,
     candidates,
     evenly_spaced,
@@ -92,61 +95,59 @@ def neighbour_shares(
 
 def _neighbour_shares(job: Job, groups: Mapping[K, Candidate], digest: str) -> dict[K, NeighbourShares]:
     numbered = dict(enumerate(groups.values()))
-    place: dict[str, Any] = {"dataset": job.dataset, "folder": job.store, "digest": digest}
+    place: dict[str, Any] = {"groups": numbered, "dataset": job.dataset, "folder": job.store, "digest": digest}
     settings = job.plan.decide.natural
-    work: Any = partial(outline_shard, groups=numbered, sample=settings.sample, **place)
-    outlines = _added(over_shards(job, "outline", work))
-    work = partial(neighbours_shard, outlines=outlines, settings=settings, device=job.device, **place)
-    nearest = _added(over_shards(job, "neighbours", work))
+    work: Any = partial(outline_shard, sample=settings.sample, **place)
+    outline: Outline = reduce(add, over_shards(job, "outline", work))
+    work = partial(neighbours_shard, outline=outline, settings=settings, device=job.device, **place)
+    nearest: dict[int, Neighbours] = reduce(_added, over_shards(job, "neighbours", work))
     return {
-        key: shares(nearest[at], group, job.dataset, labels=outlines[at].labels)
+        key: shares(nearest[at], group, job.dataset, labels=outline.groups[at].labels)
         for at, (key, group) in enumerate(groups.items())
     }
 
 
 def outline_shard(
     shard: Shard, *, groups: Mapping[int, Candidate], sample: int, dataset: Dataset, folder: str, digest: str
-) -> dict[int, Outline]:
-    """The outline of every group in one shard; `sample` rows of a group are queries."""
-    out: dict[int, Outline] = {}
+) -> Outline:
+    """The classes and the groups in one shard; `sample` rows of a group are queries."""
     members = {key: torch.tensor(group.rows) for key, group in groups.items()}
+    queries = {key: evenly_spaced(group.rows, sample) for key, group in groups.items()}
+    classes = len(dataset.classes)
+    parts = []
     for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=torch.device("cpu")):
-        for key, group in groups.items():
-            inside = torch.isin(batch.row, members[key])
-            outside = ~inside if group.label < 0 else ~inside & (batch.label == group.label)
-            wanted = torch.isin(batch.row, evenly_spaced(group.rows, sample))
-            part = Outline.of(batch, inside, outside, wanted, classes=len(dataset.classes))
-            out[key] = out[key] + part if key in out else part
-    return out
+        samples = {}
+        for key, rows in members.items():
+            inside, wanted = torch.isin(batch.row, rows), torch.isin(batch.row, queries[key])
+            samples[key] = Sample.of(batch, inside, wanted, classes)
+        parts.append(Outline(Sums.of(batch.embedding, batch.label, classes), samples))
+    return reduce(add, parts)
 
 
 def neighbours_shard(
     shard: Shard,
     *,
-    outlines: Mapping[int, Outline],
+    groups: Mapping[int, Candidate],
+    outline: Outline,
     settings: NaturalClusters,
     dataset: Dataset,
     folder: str,
     digest: str,
     device: torch.device,
 ) -> dict[int, Neighbours]:
-    """The nearest rows of one shard to the query rows of every group, after the group's pattern is projected out."""
-    out: dict[int, Neighbours] = {}
-    free = {key: group.free(settings.flat) for key, group in outlines.items()}
-    axes = {key: group.axes(free[key], settings.sources) for key, group in outlines.items()}
+    """The nearest rows of one shard to the sampled rows of every group, after the group's pattern is projected out."""
+    free = {key: outline.free(key, group.label, settings.flat) for key, group in groups.items()}
+    axes = {key: outline.axes(key, group.label, free[key], settings.sources) for key, group in groups.items()}
+    parts = []
     for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=device):
-        for key, group in outlines.items():
-            pattern, kept, row = axes[key].to(device), free[key].to(device), group.row.to(device)
-            query, value = (projected_out(part * kept, pattern) for part in (group.query.to(device), batch.embedding))
-            part = Neighbours.among(query, row, value, batch.row, batch.label, settings.neighbours)
-            out[key] = out[key] + part if key in out else part
-    return out
+        found = {}
+        for key, sample in outline.groups.items():
+            pattern, kept, row = axes[key].to(device), free[key].to(device), sample.row.to(device)
+            query, value = (projected_out(part * kept, pattern) for part in (sample.query.to(device), batch.embedding))
+            found[key] = Neighbours.among(query, row, value, batch.row, batch.label, settings.neighbours)
+        parts.append(found)
+    return reduce(_added, parts)
 
 
-def _added(parts: Iterable[dict[int, Any]]) -> dict[int, Any]:
-    """Sums of the values by key, in shard order."""
-    total: dict[int, Any] = {}
-    for part in parts:
-        for key, value in part.items():
-            total[key] = total[key] + value if key in total else value
-    return total
+def _added(left: dict[int, Neighbours], right: dict[int, Neighbours]) -> dict[int, Neighbours]:
+    return {key: one + right[key] for key, one in left.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from operator import add
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,8 @@ from foretaste.decide.natural_clusters import (
     Candidate,
     NeighbourShares,
     Outline,
+    Sample,
+    Sums,
     by_chance,
     evenly_spaced,
     natural,
@@ -47,11 +50,13 @@ def added(parts):
 
 def companies(batch, candidates, tmp_path, *, group=64, device=CPU):
     dataset, place = prepared(batch, tmp_path, group=group)
-    outlines = added([outline_shard(shard, groups=candidates, sample=MOST, **place) for shard in dataset.shards])
-    how = {"outlines": outlines, "settings": SETTINGS, "device": device}
+    place["groups"] = candidates
+    outline = reduce(add, [outline_shard(shard, sample=MOST, **place) for shard in dataset.shards])
+    how = {"outline": outline, "settings": SETTINGS, "device": device}
     nearest = added([neighbours_shard(shard, **how, **place) for shard in dataset.shards])
-    found = {key: shares(nearest[key], one, dataset, labels=outlines[key].labels) for key, one in candidates.items()}
-    return found, outlines, nearest
+    labels = {key: outline.groups[key].labels for key in candidates}
+    found = {key: shares(nearest[key], one, dataset, labels=labels[key]) for key, one in candidates.items()}
+    return found, outline, nearest
 
 
 def rows_of(mask):
@@ -133,32 +138,44 @@ def test_shards_do_not_matter(tmp_path):
     candidates = {0: Candidate(0, rows_of((batch.label == 0) & (batch.row % 3 == 0))), 7: Candidate(-1, (1, 2, 3, 50))}
     results = [companies(batch, candidates, tmp_path, group=group) for group in (17, 1000)]
     assert results[0][0] == results[1][0]
-    for key in candidates:
-        one, other = results[0][1][key], results[1][1][key]
-        left, right = (part.axes(part.free(FLAT), SETTINGS.sources) for part in (one, other))
+    for key, one in candidates.items():
+        left, right = (axes(outline, key, one.label) for _, outline, _ in results)
         assert_close(left @ left.T, right @ right.T, rtol=1e-4, atol=1e-5)  # of a basis only the span is determined
-        assert torch.equal(one.row, other.row)
+        assert torch.equal(*(outline.groups[key].row for _, outline, _ in results))
         assert torch.equal(results[0][2][key].row, results[1][2][key].row)
+
+
+def axes(outline, key, label):
+    return outline.axes(key, label, outline.free(key, label, FLAT), SETTINGS.sources)
 
 
 def test_an_outline_sums_the_group_and_the_rest_of_its_class(tmp_path):
     batch = clean(2, rows=40).batch
     group = rows_of((batch.label == 2) & (batch.row < 60))
-    _, outlines, _ = companies(batch, {0: Candidate(2, group), 1: Candidate(-1, group)}, tmp_path)
+    _, outline, _ = companies(batch, {0: Candidate(2, group), 1: Candidate(-1, group)}, tmp_path)
     inside = torch.isin(batch.row, torch.tensor(group))
-    for key, rest in ((0, ~inside & (batch.label == 2)), (1, ~inside)):
-        one = outlines[key]
-        for part, rows in ((one.inside, inside), (one.outside, rest)):
+    for key, label, rest in ((0, 2, ~inside & (batch.label == 2)), (1, -1, ~inside)):
+        one = outline.groups[key]
+        for part, rows in ((one.inside, inside), (outline.rest(key, label), rest)):
             assert int(part.rows) == int(rows.sum())
             assert_close(part.mean, batch.embedding[rows].double().mean(0))
             assert_close(part.variance, batch.embedding[rows].double().var(0, correction=0))
         assert torch.equal(one.query, batch.embedding[inside])  # fewer than MOST: all are looked up
         assert one.labels.nonzero().tolist() == [[2]]
         assert int(one.labels[2]) == len(group)
-        others = ~inside
-        assert one.count.tolist() == torch.bincount(batch.label[others], minlength=len(one.count)).tolist()
-        for label in batch.label.unique().tolist():
-            assert_close(one.others[label], batch.embedding[others & (batch.label == label)].double().sum(0))
+    for label in range(len(outline.classes.rows) - 1):
+        rows = batch.label == label
+        assert int(outline.classes.rows[label]) == int(rows.sum())
+        assert_close(outline.classes.value[label], batch.embedding[rows].double().sum(0))
+
+
+def test_rows_without_a_label_count_as_no_class():
+    value = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    found = Sums.of(value, torch.tensor([1, -1, 0, -1, 1]), 2)
+    assert found.rows.tolist() == [1, 2, 2]
+    assert_close(found.value[2], value[[1, 3]].double().sum(0))
+    assert_close(found.total.value, value.double().sum(0))
+    assert Sums.of(value, torch.full((5,), -1), 0).rows.tolist() == [5]
 
 
 def test_the_pattern_lies_in_the_axes_whatever_content_it_was_planted_on():
@@ -166,41 +183,45 @@ def test_the_pattern_lies_in_the_axes_whatever_content_it_was_planted_on():
     draw = torch.Generator().manual_seed(7)
     label, trigger = torch.arange(4).repeat_interleave(100), normalize(torch.randn(32, generator=draw), dim=0)
     value = 0.3 * torch.randn(400, 32, generator=draw) + 3 * torch.eye(32)[label]
+    everywhere = torch.ones(32, dtype=torch.bool)
     for source in ([0], [1], [2, 3], [0, 1, 2, 3]):
         inside = torch.isin(label, torch.tensor(source)) & (torch.arange(400) % 10 == 0)
         moved = torch.where(inside[:, None], value + 4 * trigger, value)
-        outside = ~inside & (label == 0)
-        batch = Batch(torch.arange(400), torch.where(inside, 0, label), moved)
-        one = Outline.of(batch, inside, outside, inside, classes=4)
-        axes = one.axes(torch.ones(32, dtype=torch.bool), SETTINGS.sources)
-        assert_close(axes.T @ axes, torch.eye(axes.shape[1]), rtol=0, atol=1e-5)
-        assert float((trigger - axes @ (axes.T @ trigger)).norm()) < 0.2
+        for target in (0, -1):  # with the label changed, and rows of all classes with their own labels
+            kept = Batch(torch.arange(400), torch.where(inside & (target >= 0), 0, label), moved)
+            found = outlined(kept, inside).axes(0, target, everywhere, SETTINGS.sources)
+            assert_close(found.T @ found, torch.eye(found.shape[1]), rtol=0, atol=1e-5)
+            assert float((trigger - found @ (found.T @ trigger)).norm()) < 0.2
 
 
 def test_what_a_pattern_has_overwritten_is_left_out():
     value = torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
     inside = value[:50].clone()
     inside[:, 2:4] = 0.3
-    one = outlined(inside, value[50:])
-    assert one.free(FLAT).tolist() == [True, True, False, False, True, True]
-    assert one.axes(one.free(FLAT), SETTINGS.sources)[2:4].abs().max() == 0
-    flat = outlined(torch.ones(9, 6), value[50:])
-    assert bool(flat.free(FLAT).all())  # nothing else to go by
+    one = single(inside, value[50:])
+    assert one.free(0, 0, FLAT).tolist() == [True, True, False, False, True, True]
+    assert axes(one, 0, 0)[2:4].abs().max() == 0
+    flat = single(torch.ones(9, 6), value[50:])
+    assert bool(flat.free(0, 0, FLAT).all())  # nothing else to go by
 
 
-def outlined(inside, outside):
+def outlined(batch, inside, classes=4):
+    sample = Sample.of(batch, inside, inside, classes)
+    return Outline(Sums.of(batch.embedding, batch.label, classes), {0: sample})
+
+
+def single(inside, outside):
     """The outline of a group in a class without others."""
     value, count = torch.cat([inside, outside]), len(inside) + len(outside)
     batch = Batch(torch.arange(count), torch.zeros(count, dtype=torch.int64), value)
-    member = torch.arange(count) < len(inside)
-    return Outline.of(batch, member, ~member, member, classes=1)
+    return outlined(batch, torch.arange(count) < len(inside), classes=1)
 
 
 def test_a_group_that_is_its_whole_class_has_finite_axes():
-    for one in (outlined(torch.ones(4, 3), torch.ones(0, 3)), outlined(torch.ones(0, 3), torch.ones(0, 3))):
-        axes = one.axes(one.free(FLAT), SETTINGS.sources)
-        assert bool(axes.isfinite().all())
-        assert axes.shape[1] <= 3
+    for one in (single(torch.ones(4, 3), torch.ones(0, 3)), single(torch.ones(0, 3), torch.ones(0, 3))):
+        found = axes(one, 0, 0)
+        assert bool(found.isfinite().all())
+        assert found.shape[1] <= 3
 
 
 def test_without_a_direction_nothing_is_left_along_it():
