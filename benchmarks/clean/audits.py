@@ -54,8 +54,8 @@ def drawn(path: Path, rows: int, seed: int, place: Path) -> Path:
 def request(path: Path) -> Request:
     """What the columns are, where they are not unmistakable: a column beside payload and label groups the rows."""
     names = set(pl.read_parquet_schema(path))
-    if path.parent.name == "tables":
-        return Request(label="label")
+    if {"prompt", "response"} <= names:
+        return Request(prompt="prompt", response="response")
     return Request(label="label" if "label" in names else "")
 
 
@@ -144,7 +144,7 @@ def main(  # noqa: PLR0917
         for path in wanted(zoo, aside=aside, only=only or [])
         if (path.stem, count, number) not in have
     ]
-    with ProcessPoolExecutor(workers, get_context("spawn"), max_tasks_per_child=8) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         for future in as_completed([pool.submit(audited, *one) for one in asked]):
             line = future.result()
             with out.open("a", encoding="utf-8") as file:
