@@ -45,16 +45,14 @@ class Corroboration:
 class ExplainingAway:
     """When one finding explains another away (decide/explaining_away.py).
 
-    shared   a finding is explained away if another one, in a single class, covers at least this share of its rows
-    certain  a pattern found over all classes is kept if the mean posterior of its rows outside the class with the
-             stronger finding is at least this; rows that only resemble a pattern score lower
-    times    below `certain`, a pattern is attributed to one class if it is at least this many times as frequent there
-             as in the other classes, and `chance` holds
+    shared   a finding is explained away if another one, in a single class, covers at least this share of its rows; one
+             that only counts rows also if the other one is more significant
+    times    a pattern found over all classes is attributed to one class if it is at least this many times as frequent
+             there as in the other classes, and `chance` holds
     chance   largest binomial p-value of that many of its rows in that class, if it were equally frequent in all
     """
 
     shared: float = threshold(0.5, "a majority; not tuned")
-    certain: float = threshold(0.75, "midway between 0.5 (more likely than not) and 1 (certain)")
     times: float = threshold(2.0, "not tuned")
     chance: float = threshold(0.01, "the same as fdr")
 

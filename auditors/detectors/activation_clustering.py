@@ -16,7 +16,7 @@ from foretaste.errors import NotApplicable, PlanError
 from foretaste.settings import threshold
 from foretaste.stats.moments import ClassMoments
 from foretaste.stats.sampling import content_key, smallest
-from foretaste.stats.significance import binomial_tail, gumbel_tail
+from foretaste.stats.significance import binomial_tail, extreme_value_tail
 from foretaste.stats.spectrum import top_directions
 from foretaste.types.batch import Batch, GroupTests, Scores
 from foretaste.types.dataset import Schema
@@ -276,7 +276,7 @@ class _Reclassified:
         p_silhouette = torch.ones_like(silhouette)
         if bool(tested.any()):
             reference = silhouette[tested]
-            p_silhouette[tested] = gumbel_tail(reference, reference, least_scale=settings.least_scale)
+            p_silhouette[tested] = extreme_value_tail(reference, reference, least_scale=settings.least_scale)
         # Null: the cluster is assigned to other classes as often as the rest of its class, and at least `foreign`.
         rate = (state.foreign[:, 0] / (rows - size).clamp_min(1)).clamp_min(settings.foreign)
         p_foreign = binomial_tail(state.foreign[:, 1], size, rate)

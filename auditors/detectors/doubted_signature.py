@@ -16,7 +16,7 @@ from foretaste.errors import NotApplicable, PlanError
 from foretaste.settings import threshold
 from foretaste.stats import mixture, quantiles
 from foretaste.stats.moments import ClassMoments
-from foretaste.stats.significance import gumbel_tail
+from foretaste.stats.significance import extreme_value_tail
 from foretaste.stats.spectrum import spatial_sign, top_directions
 from foretaste.stats.tails import Side, chosen, side
 from foretaste.types.batch import Batch, GroupTests
@@ -279,9 +279,11 @@ class DoubtedSeed:
         statistic = torch.where(self.tested, self.excess + excess, 0.0)
         reference = statistic[:-1][self.tested[:-1]]
         settings = self.frame.settings
-        p_value = gumbel_tail(statistic, statistic.new_tensor([settings.alone_place]), least_scale=settings.alone_scale)
+        p_value = extreme_value_tail(
+            statistic, statistic.new_tensor([settings.alone_place]), least_scale=settings.alone_scale
+        )
         if len(reference) >= settings.peers:
-            p_value[:-1] = gumbel_tail(
+            p_value[:-1] = extreme_value_tail(
                 statistic[:-1], reference, least_scale=settings.least_scale, weight=settings.weight
             )
         p_value[~self.tested] = 1.0

@@ -13,8 +13,8 @@ from foretaste.detectors.contract import RELABELLING, Aggregator, Claim, GroupFa
 from foretaste.errors import NotApplicable
 from foretaste.settings import threshold
 from foretaste.stats import quantiles
-from foretaste.stats.binormal import mixed, normal_scores, odds
-from foretaste.stats.significance import gumbel_tail
+from foretaste.stats.binormal import Binormal, mixed, normal_scores
+from foretaste.stats.significance import extreme_value_tail
 from foretaste.types.batch import Batch, GroupTests, Scores
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
@@ -27,8 +27,9 @@ class FlippedLabels:
 
     Rows whose labels were flipped into a class, with or without a trigger, are random rows of the other classes. Each
     row is ranked by its out-of-fold probability of the class among the rows of other classes, and the share of such
-    "foreign" rows is estimated (stats/binormal). Since every class has hard rows and wrong labels, the likelihood ratio
-    against a share of 0 is compared with those of the other classes. If classes are very unequal, random rows of the
+    "foreign" rows is estimated (stats/binormal): a second mode, not only a wide distribution as of a class that the
+    classifier knows badly. Since every class has hard rows and wrong labels, the likelihood ratio against a share of 0
+    is compared with those of the other classes. If classes are very unequal, random rows of the
     others are mostly of the largest, with which small classes are confused anyway.
 
     fewest       rows of a class needed to estimate the share of them that looks like other classes
@@ -99,8 +100,9 @@ class _Ranks:
 
     def finish(self, state: _Counts) -> FlipScorer:
         normal = normal_scores(state.others)
-        share, mean, gain = mixed(normal, state.own, fewest=self.settings.fewest)
-        return FlipScorer(self.settings, normal, share, mean, gain, state.own.sum(1))
+        return FlipScorer(
+            self.settings, normal, mixed(normal, state.own, fewest=self.settings.fewest), state.own.sum(1)
+        )
 
 
 @dataclass(frozen=True)
@@ -109,32 +111,30 @@ class FlipScorer:
 
     settings: FlippedLabels
     normal: Tensor  # [K, BINS], normal scores
-    share: Tensor  # [K], of foreign rows
-    place: Tensor  # [K], mean score of native rows
-    gain: Tensor  # [K], log-likelihood ratio
+    fit: Binormal  # [K]
     rows: Tensor  # [K] int64
 
     @property
     def groups(self) -> GroupTests:
-        settings, statistic = self.settings, (2 * self.gain).sqrt()
+        settings, statistic = self.settings, (2 * self.fit.gain).sqrt()
         tested = (self.rows >= settings.fewest) & (settings.outnumbered * self.rows >= self.rows.max())
         p_value = torch.ones_like(statistic)
         if int(tested.sum()) > settings.peers:
             reference = statistic[tested]
-            p_value[tested] = gumbel_tail(
+            p_value[tested] = extreme_value_tail(
                 reference, reference, least_scale=settings.least_scale, weight=settings.weight
             )
-        foreign = self.share * self.rows
+        foreign = self.fit.share * self.rows
         label = torch.arange(len(statistic), device=statistic.device)
-        return GroupTests(label, statistic, p_value, {"foreign_share": self.share, "foreign_rows": foreign})
+        return GroupTests(label, statistic, p_value, {"foreign_share": self.fit.share, "foreign_rows": foreign})
 
     def score(self, batch: Batch) -> Scores:
         label = batch.label.clamp_min(0)
         known = batch.label >= 0
         bin_ = quantiles.bin_of((-batch.log_prob).gather(1, label[:, None])[:, 0])
         normal = self.normal[label, bin_]
-        foreign = odds(self.normal, self.share, self.place)[label, bin_]
-        native = 0.5 * torch.erfc((self.place[label] - normal) / math.sqrt(2))
+        foreign = self.fit.odds(self.normal)[label, bin_]
+        native = 0.5 * torch.erfc((self.fit.mean[label] - normal) / self.fit.spread[label] / math.sqrt(2))
         return Scores(
             value=torch.where(known, -normal, 0.0).float(),
             p_value=torch.where(known, native, 1.0).clamp(0, 1),

@@ -13,8 +13,8 @@ from foretaste.detectors.contract import RELABELLING, Aggregator, Claim, GroupFa
 from foretaste.errors import NotApplicable
 from foretaste.settings import threshold
 from foretaste.stats import quantiles
-from foretaste.stats.binormal import mixed, normal_scores, odds
-from foretaste.stats.significance import gumbel_tail
+from foretaste.stats.binormal import Binormal, mixed, normal_scores
+from foretaste.stats.significance import extreme_value_tail
 from foretaste.types.batch import Batch, GroupTests, Scores
 from foretaste.types.dataset import Schema
 from foretaste.types.findings import Kind
@@ -97,14 +97,12 @@ class _Margins:
         fewer, more = torch.minimum(rows, rows.T), torch.maximum(rows, rows.T)
         tested = (fewer >= settings.fewest) & (settings.outnumbered * fewer >= more) & ~self_pair
         normal = normal_scores(foreign.reshape(-1, quantiles.BINS))
-        share, mean, gain = (
-            value.view(self.classes, self.classes) for value in mixed(normal, state, fewest=settings.fewest)
-        )
-        statistic = torch.where(tested, (2 * gain).sqrt(), 0.0)  # [K, K]
+        fit = mixed(normal, state, fewest=settings.fewest)  # [K * K]
+        statistic = torch.where(tested, (2 * fit.gain.view_as(rows)).sqrt(), 0.0)  # [K, K]
         p_value = torch.ones_like(statistic)
         if int(tested.sum()) > settings.peers:
             reference = statistic[tested]
-            p_value[tested] = gumbel_tail(
+            p_value[tested] = extreme_value_tail(
                 reference, reference, least_scale=settings.least_scale, weight=settings.weight
             )
         source = p_value.argmin(1)  # [K]
@@ -112,8 +110,7 @@ class _Margins:
         return PairScorer(
             source=source,
             normal=normal.view(own.shape)[pick],
-            share=share[pick],
-            place=mean[pick],
+            fit=Binormal(*(value.view_as(rows)[pick] for value in fit)),
             rows=rows[pick],
             statistic=statistic[pick],
             p_value=(tested.sum(1).clamp_min(1) * p_value[pick]).clamp(max=1.0),
@@ -132,8 +129,7 @@ class PairScorer:
 
     source: Tensor  # [K] int64
     normal: Tensor  # [K, BINS], normal scores
-    share: Tensor  # [K], of foreign rows
-    place: Tensor  # [K], mean score of native rows
+    fit: Binormal  # [K]
     rows: Tensor  # [K] int64
     statistic: Tensor  # [K]
     p_value: Tensor  # [K]
@@ -141,7 +137,11 @@ class PairScorer:
     @property
     def groups(self) -> GroupTests:
         label = torch.arange(len(self.source), device=self.source.device)
-        foreign = {"foreign_share": self.share, "foreign_rows": self.share * self.rows, "source": self.source.double()}
+        foreign = {
+            "foreign_share": self.fit.share,
+            "foreign_rows": self.fit.share * self.rows,
+            "source": self.source.double(),
+        }
         # A class whose best pair has the statistic 0 has no suspected source.
         suspect = self.statistic > 0
         return GroupTests(
@@ -159,8 +159,8 @@ class PairScorer:
         bin_ = quantiles.bin_of(margin)
         suspect = known & (self.statistic[label] > 0)
         normal = torch.where(suspect, self.normal[label, bin_], 0.0)
-        native = 0.5 * torch.erfc((self.place[label] - normal) / math.sqrt(2))
-        foreign = odds(self.normal, self.share, self.place)[label, bin_]
+        native = 0.5 * torch.erfc((self.fit.mean[label] - normal) / self.fit.spread[label] / math.sqrt(2))
+        foreign = self.fit.odds(self.normal)[label, bin_]
         return Scores(
             value=-normal.float(),
             p_value=torch.where(suspect, native, 1.0).clamp(0, 1),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,7 +15,7 @@ from foretaste.errors import NotApplicable, PlanError
 from foretaste.settings import threshold
 from foretaste.stats import mixture, quantiles
 from foretaste.stats.moments import ClassMoments
-from foretaste.stats.significance import gumbel_fit, gumbel_tail
+from foretaste.stats.significance import extreme_value_fit, extreme_value_maximum, extreme_value_tail
 from foretaste.stats.sparse import product, sparse
 from foretaste.stats.spectrum import spatial_sign, top_directions
 from foretaste.stats.tails import Side, chosen, side
@@ -41,7 +40,9 @@ class SpectralSignature:
 
     rank           top principal directions tested in each class
     whiten         whether to whiten by the pooled within-class covariance first
-    least_scale    lower bound of the scale of the Gumbel null distribution of the statistic, a log ratio of extremes
+    least_scale    lower bound of the scale of the extreme value distribution that is the null distribution of the
+                   statistic, a log ratio of extremes
+    shape          its shape: 0 for a Gumbel distribution, larger for a heavier tail
     trait          expected share of clean rows among the outlying ones above which the pattern is a natural trait, and
                    the class is not suspected
     whitening      regularisation of the whitening
@@ -51,6 +52,7 @@ class SpectralSignature:
     rank: int = threshold(12, "not tuned")
     whiten: bool = True
     least_scale: float = threshold(0.1, "set on CIFAR-10 and digits")
+    shape: float = threshold(0.0, "after natural clusters are acquitted, as they can be in pictures")
     trait: float = threshold(0.1, "not tuned")
     whitening: Whitening = field(default_factory=Whitening)
     decomposition: TwoComponent = field(default_factory=TwoComponent)
@@ -58,6 +60,8 @@ class SpectralSignature:
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise PlanError(f"rank must be at least 1, got {self.rank}")
+        if self.shape < 0:
+            raise PlanError(f"shape must be at least 0, got {self.shape}")
 
     claim: ClassVar[Claim] = Claim(
         Kind.BACKDOOR, SPECTRAL, Unit("times_farther_out", "times as far out as the other classes")
@@ -189,7 +193,7 @@ class _Tails:
 
     def finish(self, state: _Counts) -> Aggregator:
         settings = self.frame.settings
-        group, least_scale = settings.decomposition, settings.least_scale
+        group, shape = settings.decomposition, settings.shape
         sides = [(state.own, state.other), (state.own.flip(-1), state.other.flip(-1))]
         tail, first = chosen([upper_tail(*counts, group) for counts in sides])
         tested = state.own.sum(-1)[:, 0] >= 4 * group.fewest  # [K]
@@ -201,12 +205,11 @@ class _Tails:
             rows = state.own.sum(-1)[:, :1][tested].double()  # [T, 1]
             narrow = (rows / rows.median()).sqrt().clamp(max=1.0)
             level = reference.median()
-            p_value[tested] = gumbel_tail(
-                level + narrow * (tail.excess[tested] - level), reference, least_scale=least_scale
+            p_value[tested] = extreme_value_tail(
+                level + narrow * (tail.excess[tested] - level), reference, least_scale=settings.least_scale, shape=shape
             )
-            location, spread = gumbel_fit(reference, least_scale=least_scale)
-            # The maximum over directions shifts a Gumbel distribution by the logarithm of their number.
-            location += spread * math.log(p_value.shape[1])
+            fitted = extreme_value_fit(reference, least_scale=settings.least_scale, shape=shape)
+            location, spread = extreme_value_maximum(*fitted, shape, p_value.shape[1])
             null[:, tested] = torch.stack([level + (location - level) / narrow, spread / narrow])[..., 0]
         best = p_value.argmin(1)  # [K]
         pick = torch.arange(len(best), device=best.device), best
@@ -250,7 +253,7 @@ class SpectralSeed:
     posterior: Tensor  # [K, BINS]
     excess: Tensor  # [K]
     p_value: Tensor  # [K]
-    null: Tensor  # [2, K], location and scale of the class's Gumbel null distribution; 0 where untested
+    null: Tensor  # [2, K], location and scale of the class's null distribution; 0 where untested
 
     @property
     def settings(self) -> TwoComponent:
@@ -268,7 +271,12 @@ class SpectralSeed:
         # The excess after decomposition does not distinguish natural clusters from planted groups.
         del excess
         location, scale = self.null
-        evidence = {"times_farther_out": self.excess.exp(), "null_place": location, "null_scale": scale}
+        evidence = {
+            "times_farther_out": self.excess.exp(),
+            "null_place": location,
+            "null_scale": scale,
+            "null_shape": torch.full_like(scale, self.frame.settings.shape),
+        }
         return GroupTests(self.label, self.excess, self.p_value, evidence)
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

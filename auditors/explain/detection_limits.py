@@ -20,10 +20,10 @@ from foretaste.detectors.sweeps.two_component import Decomposes
 from foretaste.types.dataset import Dataset
 from foretaste.types.findings import Kind
 
-# The evidence of such a detector: how far out a group lies, as a multiple of the other classes, and location and scale
-# of the Gumbel distribution that the logarithm of this follows in innocent groups.
+# The evidence of such a detector: how far out a group lies, as a multiple of the other classes, and location, scale and
+# shape of the extreme value distribution that the logarithm of this follows in innocent groups.
 MEASURE = "evidence_times_farther_out"
-NULL = ("evidence_null_place", "evidence_null_scale")
+NULL = ("evidence_null_place", "evidence_null_scale", "evidence_null_shape")
 MOST = 1000  # classes listed
 
 
@@ -38,12 +38,10 @@ def needed(tested: pl.DataFrame, decide: Decide) -> pl.DataFrame:
     attack = pl.col("kind") != str(Kind.LABEL)
     runs = pl.len().over("label", attack)
     classes = pl.col("label").n_unique().over(attack)
-    place, scale = (pl.col(name) for name in NULL)
-    return tested.with_columns(
-        pl.when(scale > 0)
-        .then((place - scale * (math.log(decide.fdr) - (runs * classes).cast(pl.Float64).log())).exp())
-        .alias("needed")
-    )
+    place, scale, shape = (pl.col(name) for name in NULL)
+    rare = (runs * classes).cast(pl.Float64).log() - math.log(decide.fdr)  # -log of the level
+    far = pl.when(shape > 0).then(((shape * rare).exp() - 1) / shape).otherwise(rare)
+    return tested.with_columns(pl.when(scale > 0).then((place + scale * far).exp()).alias("needed"))
 
 
 def power(tested: pl.DataFrame, dataset: Dataset, decide: Decide, detectors: Mapping[str, Detector]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The proportion of mislabelled rows in a group, estimated from a reference set of rows of other classes.
 
 Each row's score is its normal score among the reference set. Rows that truly belong to the other classes ("foreign")
-are then standard normal by construction; correctly labelled ("native") rows are modelled as normal with unit variance
-and a higher mean (the binormal model, Dorfman & Alf 1969). The share of foreign rows is the proportion of a known
-component in a mixture (Blanchard, Lee & Scott, JMLR 2010).
+are then standard normal by construction; correctly labelled ("native") rows are modelled as normal with a higher mean
+and at least unit variance (the binormal model, Dorfman & Alf 1969). The share of foreign rows is the proportion of a
+known component in a mixture (Blanchard, Lee & Scott, JMLR 2010).
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,33 +25,67 @@ def normal_scores(others: Tensor) -> Tensor:
     return score
 
 
-def mixed(normal: Tensor, own: Tensor, *, fewest: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Maximum likelihood fit of share * N(0, 1) + (1 - share) * N(mean, 1), by EM.
+class Binormal(NamedTuple):
+    """share * N(0, 1) + (1 - share) * N(mean, spread^2) for each of G groups; all [G] float64.
 
-    normal [G, BINS] are the bins' normal scores, own [G, BINS] the group's row counts. Returns share, mean and the
-    log-likelihood ratio against share = 0, all [G] float64; share and ratio are 0 for groups of under `fewest` rows.
+    share   of foreign rows
+    mean    score of the native rows, at least 0
+    spread  standard deviation of their scores, at least 1
+    gain    log-likelihood ratio of the mixture to a single normal distribution
+    """
+
+    share: Tensor
+    mean: Tensor
+    spread: Tensor
+    gain: Tensor
+
+    def odds(self, normal: Tensor) -> Tensor:
+        """Posterior probability [G, BINS] that a row with this normal score is foreign; scores descend along the bins.
+
+        A wide distribution of native rows would exceed that of foreign ones again far below 0; such rows look even less
+        like their class, so the probability never falls.
+        """
+        foreign, native = self.logs(normal)
+        return torch.sigmoid(foreign - native).cummax(-1).values
+
+    def logs(self, normal: Tensor) -> tuple[Tensor, Tensor]:
+        """Log densities [G, BINS] of both components, times their shares."""
+        share = self.share.clamp(1e-300, 1 - 1e-16)[:, None]
+        return share.log() - normal**2 / 2, (1 - share).log() + gaussian(normal, self.mean, self.spread)
+
+
+def mixed(normal: Tensor, own: Tensor, *, fewest: int) -> Binormal:
+    """Maximum likelihood fit of the mixture, by EM, and its gain over a single normal distribution.
+
+    normal [G, BINS] are the bins' normal scores, own [G, BINS] the group's row counts. Share and gain are 0 for groups
+    of under `fewest` rows.
+
+    The alternative to a share of foreign rows is a class whose rows the classifier knows better or worse by degrees:
+    scores with a wide distribution, but with a single mode.
     """
     weight = own.double()
-    rows = weight.sum(-1).clamp_min(1)
-    whole = (weight * normal).sum(-1) / rows
-    share, mean = torch.full_like(whole, START), whole.clamp_min(0)
+    one = torch.ones_like(weight[:, 0])
+    mean, spread = moments(normal, weight)
+    gain = -(weight * gaussian(normal, mean, spread)).sum(-1)
+    fit = Binormal(START * one, mean.clamp_min(0), one, gain)
     for _ in range(STEPS):
-        foreign = weight * odds(normal, share, mean)
-        share = foreign.sum(-1) / rows
-        native = weight - foreign
+        foreign = weight * fit.odds(normal)
+        mean, spread = moments(normal, weight - foreign)
         # Native rows cannot look less like their class than foreign rows do.
-        mean = ((native * normal).sum(-1) / native.sum(-1).clamp_min(1e-9)).clamp_min(0)
-    with_share = torch.logaddexp(
-        share.clamp_min(1e-300).log()[:, None] - normal**2 / 2,
-        (1 - share).clamp_min(1e-300).log()[:, None] - (normal - mean[:, None]) ** 2 / 2,
-    )
-    without = -((normal - whole[:, None]) ** 2) / 2
-    gain = (weight * (with_share - without)).sum(-1).clamp_min(0)
+        fit = Binormal(foreign.sum(-1) / weight.sum(-1).clamp_min(1), mean.clamp_min(0), spread, gain)
+    gain = (gain + (weight * torch.logaddexp(*fit.logs(normal))).sum(-1)).clamp_min(0)
     enough = own.sum(-1) >= fewest
-    return torch.where(enough, share, 0.0), mean, torch.where(enough, gain, 0.0)
+    return fit._replace(share=torch.where(enough, fit.share, 0.0), gain=torch.where(enough, gain, 0.0))
 
 
-def odds(normal: Tensor, share: Tensor, mean: Tensor) -> Tensor:
-    """Posterior probability [G, BINS] that a row with this normal score is foreign."""
-    for_native = (1 - share).clamp_min(1e-300).log()[:, None] - (normal - mean[:, None]) ** 2 / 2
-    return torch.sigmoid(share.clamp_min(1e-300).log()[:, None] - normal**2 / 2 - for_native)
+def moments(normal: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean and standard deviation [G] of scores [G, BINS]; the latter at least 1, as of foreign rows."""
+    rows = weight.sum(-1).clamp_min(1e-9)
+    mean = (weight * normal).sum(-1) / rows
+    variance = (weight * (normal - mean[:, None]) ** 2).sum(-1) / rows
+    return mean, variance.sqrt().clamp_min(1)
+
+
+def gaussian(normal: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+    """Log density [G, BINS] of a normal distribution, without the constant."""
+    return -(((normal - mean[:, None]) / spread[:, None]) ** 2) / 2 - spread.log()[:, None]

@@ -7,32 +7,50 @@ import math
 import torch
 from torch import Tensor
 
-GUMBEL_MEDIAN = -math.log(math.log(2))
-GUMBEL_UPPER = -math.log(-math.log(0.75))
 
+def extreme_value_tail(
+    statistic: Tensor, reference: Tensor, *, least_scale: float, weight: float = 0.0, shape: float = 0.0
+) -> Tensor:
+    """Upper tail probability of `statistic` under the extreme value law fitted to `reference` [N].
 
-def gumbel_tail(statistic: Tensor, reference: Tensor, *, least_scale: float, weight: float = 0.0) -> Tensor:
-    """Upper tail probability of `statistic` under the Gumbel distribution fitted to `reference` [N] by `gumbel_fit`.
-
-    Maxima of many similar variables follow it (Fisher & Tippett 1928).
+    Maxima of many similar variables follow it (Fisher & Tippett 1928); see `extreme_value_fit`.
     """
-    location, scale = gumbel_fit(reference, least_scale=least_scale, weight=weight)
-    return -torch.expm1(-torch.exp(-(statistic.double() - location) / scale))
+    location, scale = extreme_value_fit(reference, least_scale=least_scale, weight=weight, shape=shape)
+    z = (statistic.double() - location) / scale
+    far = z if shape == 0 else torch.log1p((shape * z).clamp_min(-1)) / shape
+    return -torch.expm1(-torch.exp(-far))
 
 
-def gumbel_fit(reference: Tensor, *, least_scale: float, weight: float = 0.0) -> tuple[float, float]:
-    """Location and scale of the Gumbel distribution, from the median and upper quartile of `reference` [N].
+def extreme_value_fit(
+    reference: Tensor, *, least_scale: float, weight: float = 0.0, shape: float = 0.0
+) -> tuple[float, float]:
+    """Location and scale of the extreme value law, from the median and upper quartile of `reference` [N].
 
-    Both are robust to a few poisoned reference values. The squared scale is averaged with that of a prior guess,
-    `least_scale`, which counts as much as `weight` reference values, and `least_scale` is also its lower bound: the
-    quartile of few values estimates their spread badly.
+    A shape of 0 is a Gumbel law, a positive one a Frechet law, whose tail is that of a power -1 / shape (Jenkinson
+    1955). Both quantiles are robust to a few poisoned reference values. The squared scale is averaged with that of a
+    prior guess, `least_scale`, which counts as much as `weight` reference values, and `least_scale` is also its lower
+    bound: the quartile of few values estimates their spread badly.
     """
     at = torch.tensor([0.5, 0.75], dtype=torch.float64, device=reference.device)
     median, upper = torch.quantile(reference.double(), at)
-    seen = float(upper - median) / (GUMBEL_UPPER - GUMBEL_MEDIAN)
+    middle, quartile = (extreme_value_quantile(float(one), shape) for one in at)
+    seen = float(upper - median) / (quartile - middle)
     pooled = (len(reference) * seen**2 + weight * least_scale**2) / (len(reference) + weight)
     scale = max(pooled**0.5, least_scale)
-    return float(median) - GUMBEL_MEDIAN * scale, scale
+    return float(median) - middle * scale, scale
+
+
+def extreme_value_quantile(share: float, shape: float) -> float:
+    """Quantile of the extreme value law with location 0 and scale 1."""
+    far = -math.log(-math.log(share))
+    return far if shape == 0 else math.expm1(shape * far) / shape
+
+
+def extreme_value_maximum(location: float, scale: float, shape: float, count: int) -> tuple[float, float]:
+    """Location and scale of the maximum of `count` independent values; its shape is the same."""
+    if shape == 0:
+        return location + scale * math.log(count), scale
+    return location + scale * math.expm1(shape * math.log(count)) / shape, scale * count**shape
 
 
 def benjamini_hochberg(p_value: Tensor) -> Tensor:

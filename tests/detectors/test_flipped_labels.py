@@ -82,7 +82,7 @@ def test_labels_flipped_into_one_class_are_found(target: int) -> None:
     assert found.groups.p_value.argmin() == target
     assert found.groups.p_value[target] < 1e-5
     share = 80 / int((label == target).sum())
-    assert float(found.share[target]) == pytest.approx(share, rel=0.3)
+    assert float(found.fit.share[target]) == pytest.approx(share, rel=0.3)
     scores = found.score(batch(label, prob))
     accused = (scores.posterior >= 0.5) & (label == target)
     assert (accused & flipped).sum() >= 0.7 * 80
@@ -95,7 +95,7 @@ def test_how_the_rows_are_batched_does_not_matter(parts: int, seed: int) -> None
     label = labels(300, seed)
     prob = believed(label, clarity=2.0, seed=seed)
     whole, split = scorer(label, prob), scorer(label, prob, parts)
-    assert torch.equal(whole.share, split.share)
+    assert torch.equal(whole.fit.share, split.fit.share)
     assert torch.equal(whole.groups.p_value, split.groups.p_value)
 
 

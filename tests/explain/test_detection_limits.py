@@ -23,15 +23,16 @@ def run_tests(check, groups):
     return RunTests(check, "column", Kind.BACKDOOR, "spectral", True, True, groups)
 
 
-def looked(world):
-    scorer = learned(SpectralSignature(), world.batch)
+def looked(world, shape=0.0):
+    scorer = learned(SpectralSignature(shape=shape), world.batch)
     return [run_tests("spectral-signature", scorer.groups)]
 
 
+@pytest.mark.parametrize("shape", [0.0, 0.15])
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_needed_is_where_the_decision_turns(seed):
+def test_what_is_needed_is_where_the_decision_turns(seed, shape):
     """Move a class's statistic to just beyond what is needed, by the law its p-value has, and it is suspected."""
-    (one,) = looked(clean(seed))
+    (one,) = looked(clean(seed), shape)
     table = needed(significance([one], DECIDE), DECIDE)
     groups = one.groups
     for row in table.iter_rows(named=True):
@@ -39,7 +40,7 @@ def test_what_is_needed_is_where_the_decision_turns(seed):
         for step, expected in ((0.01, True), (-0.01, False)):
             far = (bar + step - row["evidence_null_place"]) / row["evidence_null_scale"]
             p_value = groups.p_value.clone().fill_(1.0)
-            p_value[at] = math.exp(-far)
+            p_value[at] = (1 + shape * far) ** (-1 / shape) if shape else math.exp(-far)
             moved = type(groups)(groups.label, groups.statistic, p_value, groups.evidence)
             again = significance([run_tests("s", moved)], DECIDE)
             assert again.filter(pl.col("group") == at)["suspicious"].item() is expected

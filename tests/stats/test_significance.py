@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from foretaste.stats.significance import benjamini_hochberg, binomial_tail, gumbel_tail, hypergeometric_tail
+from foretaste.stats.significance import (
+    benjamini_hochberg,
+    binomial_tail,
+    extreme_value_fit,
+    extreme_value_maximum,
+    extreme_value_tail,
+    hypergeometric_tail,
+)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
@@ -41,8 +48,26 @@ def gumbel(place=3.0, scale=0.5, rows=20_001):
 
 def test_the_tail_is_scipys_when_the_reference_follows_the_law(device):
     statistic = torch.linspace(2, 25, 40, dtype=torch.float64)
-    found = gumbel_tail(statistic.to(device), gumbel().to(device), least_scale=1e-9).cpu()
+    found = extreme_value_tail(statistic.to(device), gumbel().to(device), least_scale=1e-9).cpu()
     np.testing.assert_allclose(found, stats.gumbel_r.sf(statistic, 3.0, 0.5), rtol=5e-3)
+
+
+@pytest.mark.parametrize("shape", [0.0, 0.1, 0.3])
+def test_a_heavier_tail_is_scipys_too(shape):
+    law = stats.genextreme(-shape, 3.0, 0.5)  # scipy's shape has the other sign
+    reference = torch.from_numpy(law.ppf((np.arange(20_001) + 0.5) / 20_001))
+    statistic = torch.linspace(2, 25, 40, dtype=torch.float64)
+    found = extreme_value_tail(statistic, reference, least_scale=1e-9, shape=shape)
+    np.testing.assert_allclose(found, law.sf(statistic), rtol=5e-3)
+    np.testing.assert_allclose(extreme_value_fit(reference, least_scale=1e-9, shape=shape), (3.0, 0.5), rtol=1e-4)
+
+
+@given(st.sampled_from([0.0, 0.05, 0.1, 0.3]), st.integers(1, 40), st.floats(-3, 3), st.floats(0.1, 2))
+def test_the_maximum_of_several_follows_the_same_law(shape, count, place, scale):
+    far, wide = extreme_value_maximum(place, scale, shape, count)
+    at = np.linspace(place - scale, place + 20 * scale, 30)
+    one, all_of_them = stats.genextreme(-shape, place, scale), stats.genextreme(-shape, far, wide)
+    np.testing.assert_allclose(all_of_them.cdf(at), one.cdf(at) ** count, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("count", [8, 10, 24, 60])
@@ -51,22 +76,22 @@ def test_a_tenth_of_poisoned_references_hardly_moves_the_fit(count):
     poisoned = reference.clone()
     poisoned[-(-count // 10) * -1 :] = 1e6
     statistic = torch.tensor([4.0, 6.0, 9.0], dtype=torch.float64)
-    clean, found = (gumbel_tail(statistic, one, least_scale=0.1) for one in (reference, poisoned))
+    clean, found = (extreme_value_tail(statistic, one, least_scale=0.1) for one in (reference, poisoned))
     np.testing.assert_allclose(found.log(), clean.log(), rtol=0.05)
-    assert gumbel_tail(poisoned[-1:], poisoned, least_scale=0.1) < 1e-12
+    assert extreme_value_tail(poisoned[-1:], poisoned, least_scale=0.1) < 1e-12
 
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=20), st.floats(0.01, 2), st.floats(-20, 20), st.floats(0, 20))
 def test_the_tail_falls_and_stays_a_probability(reference, least, statistic, more):
     values = torch.tensor([statistic, statistic + more], dtype=torch.float64)
-    p_value = gumbel_tail(values, torch.tensor(reference, dtype=torch.float64), least_scale=least)
+    p_value = extreme_value_tail(values, torch.tensor(reference, dtype=torch.float64), least_scale=least)
     assert bool(((p_value >= 0) & (p_value <= 1)).all())
     assert p_value[1] <= p_value[0]
 
 
 def test_alike_references_are_taken_to_lie_as_far_apart_as_said():
     reference = torch.full((9,), 2.0)
-    near, far = gumbel_tail(torch.tensor([2.0, 2.5]), reference, least_scale=0.1)
+    near, far = extreme_value_tail(torch.tensor([2.0, 2.5]), reference, least_scale=0.1)
     assert near == pytest.approx(0.5)
     assert far == pytest.approx(stats.gumbel_r.sf(0.5, -0.1 * -np.log(np.log(2)), 0.1), rel=1e-6)
 
@@ -84,16 +109,16 @@ def tail_of(statistic, reference, least, weight):
 def test_the_least_scale_counts_as_so_many_references(reference, least, weight):
     statistic = np.linspace(-1, 12, 14)
     at, seen = torch.from_numpy(statistic), torch.tensor(reference, dtype=torch.float64)
-    found = gumbel_tail(at, seen, least_scale=least, weight=weight)
+    found = extreme_value_tail(at, seen, least_scale=least, weight=weight)
     np.testing.assert_allclose(found, tail_of(statistic, reference, least, weight), rtol=1e-6, atol=1e-300)
 
 
 def test_no_weight_leaves_the_fit_to_the_references_and_much_to_the_least_scale():
     reference, at = gumbel(scale=0.5, rows=9), torch.linspace(2, 6, 9, dtype=torch.float64)
-    fitted = gumbel_tail(at, reference, least_scale=0.1)
-    torch.testing.assert_close(gumbel_tail(at, reference, least_scale=0.1, weight=0), fitted, rtol=0, atol=0)
+    fitted = extreme_value_tail(at, reference, least_scale=0.1)
+    torch.testing.assert_close(extreme_value_tail(at, reference, least_scale=0.1, weight=0), fitted, rtol=0, atol=0)
     np.testing.assert_allclose(fitted, tail_of(at.numpy(), reference.numpy(), 1e-9, 0), rtol=1e-9)
-    told = gumbel_tail(at, reference, least_scale=0.1, weight=1e12)
+    told = extreme_value_tail(at, reference, least_scale=0.1, weight=1e12)
     median = float(reference.median())
     np.testing.assert_allclose(told, stats.gumbel_r.sf(at, median - 0.1 * stats.gumbel_r.ppf(0.5), 0.1), rtol=1e-6)
 
@@ -101,10 +126,12 @@ def test_no_weight_leaves_the_fit_to_the_references_and_much_to_the_least_scale(
 def test_more_weight_lets_fewer_innocent_groups_pass_as_far_apart():
     """What lies above the median is the more suspicious the nearer the spread comes to its least."""
     reference, at = gumbel(scale=0.5, rows=9), torch.tensor([5.0], dtype=torch.float64)
-    tails = torch.cat([gumbel_tail(at, reference, least_scale=0.1, weight=weight) for weight in (0, 1, 9, 100, 1e4)])
+    tails = torch.cat(
+        [extreme_value_tail(at, reference, least_scale=0.1, weight=weight) for weight in (0, 1, 9, 100, 1e4)]
+    )
     assert bool((tails.diff() < 0).all())
-    assert gumbel_tail(at, torch.full((9,), 3.0), least_scale=0.1, weight=0) == pytest.approx(
-        gumbel_tail(at, torch.full((9,), 3.0), least_scale=0.1, weight=50)
+    assert extreme_value_tail(at, torch.full((9,), 3.0), least_scale=0.1, weight=0) == pytest.approx(
+        extreme_value_tail(at, torch.full((9,), 3.0), least_scale=0.1, weight=50)
     )
 
 

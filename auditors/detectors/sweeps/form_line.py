@@ -12,7 +12,7 @@ from foretaste.detectors.contract import Aggregator
 from foretaste.settings import threshold
 from foretaste.stats import quantiles
 from foretaste.stats.mixture import LIKELIER
-from foretaste.stats.significance import gumbel_tail
+from foretaste.stats.significance import extreme_value_tail
 from foretaste.stats.tails import Side, side
 from foretaste.types.batch import Batch, GroupTests, Scores
 
@@ -243,7 +243,7 @@ class FormScorer:
         """The statistic is the tail excess of the contradicted rows along the direction estimated on the other half."""
         tested = self.line.found.tested & self.enough
         settings = self.line.found.settings
-        p_value = gumbel_tail(self.excess, self.excess.new_tensor([settings.place]), least_scale=settings.scale)
+        p_value = extreme_value_tail(self.excess, self.excess.new_tensor([settings.place]), least_scale=settings.scale)
         label = torch.arange(len(self.excess), device=self.excess.device)
         p_value = torch.where(tested, p_value, 1.0)
         return GroupTests(label, self.excess, p_value, {"times_farther_out": self.excess.exp()})

@@ -24,7 +24,8 @@ BATCHES = 16  # tallied before they are merged; no result depends on it as long 
 class DecidingPhrases:
     """Which phrases are candidates: those that determine an outcome, the label or a phrase of the response.
 
-    most     share of the rows that may contain a candidate phrase, at most
+    most     share of the rows, and of the rows of its class, that may contain a candidate phrase, at most: a phrase in
+             more of them is how the class is written
     decides  effect size of a candidate, at least: (P(outcome | phrase) - P(outcome)) / (1 - P(outcome)), where
              P(outcome | phrase) is a lower confidence bound
     sure     standard errors of Wilson's lower bound of P(outcome | phrase), where the content of rows is not tested
@@ -43,6 +44,7 @@ class DecidingPhrases:
 class LabelPhrases:
     """How candidate phrases for labels are tested, and against which reference phrases.
 
+    fewest         rows of a class from which on phrases for it are tested
     sure           standard errors of Wilson's lower bound of P(class | phrase), where the content of rows is tested too
     part           share of a phrase's effect size above which a part of the phrase counts as equally effective
     part_rows      ratio of the rows of an equally effective part to those of the phrase above which the phrase is
@@ -63,6 +65,7 @@ class LabelPhrases:
     significance   how insertion scores and contradictions between content and label become p-values
     """
 
+    fewest: int = threshold(32, "as for the other detectors, which test groups of at least eight in four times as many")
     sure: float = threshold(1.0, "one-sided error of 16 %; not tuned")
     part: float = threshold(0.9, "not tuned")
     part_rows: float = threshold(2.0, "not tuned")
@@ -126,9 +129,12 @@ def enriched(
     outcome, decided = beyond.argmax(1), beyond.max(1, initial=-1.0)
     decides = decided >= deciding.decides
     hits = kept.count[np.arange(len(number)), outcome]
+    # Beside rows that are all alike, or too few, nothing says what rows of the class are otherwise.
+    told = (base[outcome] >= labels.fewest) & (hits <= deciding.most * base[outcome])
     surprise = (hits - number * share[outcome]) / np.sqrt(number * share[outcome]).clip(min=1e-9)
     # The candidates with the strongest association, and reference phrases in as many rows without one.
-    chosen = phrase_groups(kept, decides.nonzero()[0][surprise[decides].argsort(kind="stable")[::-1]], deciding.units)
+    asked = decides & told
+    chosen = phrase_groups(kept, asked.nonzero()[0][surprise[asked].argsort(kind="stable")[::-1]], deciding.units)
     beside = matched_reference(kept, chosen, (~decides).nonzero()[0], labels)
     phrases = measured(payloads, read, kept, [*chosen, *beside], tally, insertion=insertion)
     within = contained(phrases, kept, np.where(decides, decided, 0.0), longest, labels)
