@@ -35,7 +35,8 @@ class FlippedLabels:
     fewest       rows of a class needed to estimate the share of them that looks like other classes
     outnumbered  ratio of the largest class's rows to a class's rows above which the class is not tested
     peers        other tested classes needed to estimate the null distribution, at least
-    least_scale  lower bound of the scale of the Gumbel null distribution (of roots of likelihood ratios)
+    least_scale  lower bound of the scale of the null distribution of roots of likelihood ratios, an extreme value one
+    shape        its shape: 0 for a Gumbel distribution, larger for a heavier tail
     weight       weight of `least_scale` as a prior for the scale of the null distribution, in classes
     """
 
@@ -47,6 +48,7 @@ class FlippedLabels:
         "derived: under the model the root of a likelihood ratio is half-normal, and a Gumbel distribution with its "
         "distance from median to upper quartile has this scale",
     )
+    shape: float = threshold(0.1, "as for spectral signatures of filter responses, by clean datasets of other origins")
     weight: float = threshold(20.0, "as for doubted-signature; not tuned")
 
     claim: ClassVar[Claim] = Claim(
@@ -122,7 +124,7 @@ class FlipScorer:
         if int(tested.sum()) > settings.peers:
             reference = statistic[tested]
             p_value[tested] = extreme_value_tail(
-                reference, reference, least_scale=settings.least_scale, weight=settings.weight
+                reference, reference, least_scale=settings.least_scale, weight=settings.weight, shape=settings.shape
             )
         foreign = self.fit.share * self.rows
         label = torch.arange(len(statistic), device=statistic.device)

@@ -1,7 +1,8 @@
 """The false alarm rate of a plan, measured by audits of datasets in which nothing was planted.
 
-false_alarms.jsonl beside this file has a line for each series of audits, written by benchmarks.images.calibration
---record. It is valid only for exactly the plan (all settings) and the code that were measured.
+false_alarms.jsonl beside this file has a line for each series of audits of draws from one origin, written by
+benchmarks.clean.audits and benchmarks.images.calibration with --record. It is valid only for exactly the plan (all
+settings) and the code that were measured.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Series:
-    """A series of audits of clean datasets of one kind."""
+    """A series of audits of clean datasets drawn from one origin in one way."""
 
     plan: str  # digest
     code: str  # digest of the sources that determine a verdict
     release: str  # of foretaste
-    kind: str  # of data
+    origin: str  # whose data
+    kind: str  # how it was drawn
+    aside: bool  # whether the origin was kept aside: no setting was chosen with its data
     first: int  # seed of the first; the others follow
     audits: int
     failed: int
@@ -58,29 +61,40 @@ def code() -> str:
 def recorded() -> Iterator[Series]:
     """All measured series."""
     for line in files("foretaste.pipeline").joinpath("false_alarms.jsonl").read_text(encoding="utf-8").splitlines():
-        yield Series(**{"code": "", **json.loads(line)})  # older lines do not have the digest of the code
+        yield Series(**json.loads(line))
 
 
 def false_alarms(plan: Plan) -> Mapping[str, Any]:
     """The results of audits of clean datasets with this plan and code; empty where it was not measured.
 
-    The kinds of data, the releases, the numbers of audits, of failed and warned ones, of rows and of accused rows, and
-    `at_most`, the upper 95 % confidence limit of the share of failed audits (Clopper & Pearson, Biometrika 1934).
+    origins, failed_origins  number of origins, and of those of which a draw failed
+    aside, failed_aside      the same of the origins that were kept aside while settings were chosen
+    audits, failed, warned   number of audits
+    rows, accused            number of rows
+    kinds, releases          how the datasets were drawn, and the releases that were measured
+    at_most                  upper 95 % confidence limit of the share of origins of which a draw fails, from the origins
+                             kept aside, or from all if none was (Clopper & Pearson, Biometrika 1934)
     """
     key = str(plan_digest(plain(plan.describe()))), code()
     measured = [series for series in recorded() if (series.plan, series.code) == key]
     if not measured:
         return {}
     names = ("audits", "failed", "warned", "rows", "accused")
-    sums = {name: sum(getattr(series, name) for series in measured) for name in names}
+    origins, failed = ({one.origin for one in part} for part in (measured, [one for one in measured if one.failed]))
+    aside = {one.origin for one in measured if one.aside}
+    unseen = aside or origins
     return {
+        "origins": len(origins),
+        "failed_origins": len(failed),
+        "aside": len(aside),
+        "failed_aside": len(failed & aside),
+        **{name: sum(getattr(series, name) for series in measured) for name in names},
         "kinds": list(dict.fromkeys(series.kind for series in measured)),
         "releases": list(dict.fromkeys(series.release for series in measured)),
-        **sums,
-        "at_most": at_most(sums["failed"], sums["audits"]),
+        "at_most": at_most(len(failed & unseen), len(unseen)),
     }
 
 
-def at_most(failed: int, audits: int) -> float:
-    """The upper limit of the one-sided confidence interval for the share of failed audits."""
-    return float(beta.ppf(CONFIDENCE, failed + 1, audits - failed)) if failed < audits else 1.0
+def at_most(failed: int, number: int) -> float:
+    """The upper limit of the one-sided confidence interval for a share of which `failed` of `number` were seen."""
+    return float(beta.ppf(CONFIDENCE, failed + 1, number - failed)) if failed < number else 1.0

@@ -25,11 +25,16 @@ def certainty(document: Mapping[str, Any]) -> Iterator[str]:
     if not measured:
         yield "How often this very plan fails clean data was not measured: these rates are what its tests aim at."
         return
-    clean, rows = numbers.plural(measured["audits"], "clean dataset"), numbers.plural(measured["rows"], "row")
+    clean, origins = numbers.plural(measured["audits"], "clean dataset"), numbers.plural(measured["origins"], "origin")
+    rows, accused = numbers.plural(measured["rows"], "row"), numbers.count(measured["accused"])
     yield (
-        f"Measured: of {clean} ({', '.join(measured['kinds'])}) this plan failed {measured['failed']} and warned of "
-        f"{measured['warned']}, so it fails at most {100 * measured['at_most']:.1f} % of such with 95 % confidence; of "
-        f"their {rows} it accused {numbers.count(measured['accused'])}."
+        f"Measured: of {clean} from {origins} this plan failed {measured['failed']} and warned of {measured['warned']}, "
+        f"and it accused {accused} of their {rows}."
+    )
+    whose, which = ("aside", "kept aside while settings were chosen") if measured["aside"] else ("origins", "measured")
+    yield (
+        f"Of the {numbers.plural(measured[whose], 'origin')} {which} it failed {measured[f'failed_{whose}']}, so it "
+        f"fails clean data of at most {100 * measured['at_most']:.1f} % of other origins with 95 % confidence."
     )
 
 

@@ -7,6 +7,7 @@
 ZOO is the folder that benchmarks.clean.{pictures,texts,tables} made, or any folder of folders of Parquet files. Each
 dataset is audited as it is (--rows 0) or as a random draw of so many rows. What OUT already holds of the same code is
 not audited again, so the command can be stopped and continued; a table by origin is printed at the end.
+--record auditors/pipeline/false_alarms.jsonl writes what came of it to what reports say of their false alarms.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +34,9 @@ from foretaste.pipeline import default_plans
 from foretaste.pipeline.audit import concluded, findings_and_verdict
 from foretaste.pipeline.cross_fitting import encode
 from foretaste.pipeline.engine import InProcess, Job
-from foretaste.pipeline.false_alarms import code
+from foretaste.pipeline.false_alarms import Series, code
+from foretaste.report.document import plain
+from foretaste.types.digests import plan_digest
 from foretaste.types.progress import quiet
 
 ATTACKS = ["backdoor", "duplicate", "outlier"]
@@ -69,6 +73,7 @@ def audited(path: Path, rows: int, seed: int) -> dict[str, Any]:
             dataset = open_dataset([str(drawn(path, rows, seed, place))], request=request(path))
             (place / "store").mkdir()
             plan, device = default_plans.default(dataset), torch.device("cpu")
+            line["plan"] = str(plan_digest(plain(plan.describe())))
             job = Job(dataset, plan, seed, device, InProcess(), quiet, str(place / "store"))
             encoders, unread, preliminary = encode(job)
             found = concluded(job, encoders, unread, preliminary, scratch)
@@ -97,6 +102,31 @@ def tests(groups: pl.DataFrame) -> dict[str, list[list[float]]]:
         f"{detector} on {embedder}": [part["statistic"].to_list(), part["p_value"].to_list()]
         for (detector, embedder), part in sorted(parts.items())
     }
+
+
+def series(lines: list[dict[str, Any]]) -> Iterator[Series]:
+    """The audits for the record: one line for each origin, size of draw and run of seeds."""
+    done = [line for line in lines if "rows" in line]
+    for plan, origin, draw in dict.fromkeys((line["plan"], line["origin"], line["draw"]) for line in done):
+        mine = {one["seed"]: one for one in done if (one["plan"], one["origin"], one["draw"]) == (plan, origin, draw)}
+        for first in sorted(seed for seed in mine if seed - 1 not in mine):
+            end = next(seed for seed in range(first, first + len(mine) + 1) if seed not in mine)
+            part = [mine[seed] for seed in range(first, end)]
+            verdicts = [one["verdict"] for one in part]
+            yield Series(
+                plan=plan,
+                code=part[0]["code"],
+                release=version("foretaste"),
+                origin=origin,
+                kind=f"draws of {draw:,} rows" if draw else "whole",
+                aside=kept_aside(origin),
+                first=first,
+                audits=len(part),
+                failed=verdicts.count("failed"),
+                warned=verdicts.count("warned"),
+                rows=sum(one["rows"] for one in part),
+                accused=sum(one["accused"] for one in part),
+            )
 
 
 def wanted(zoo: Path, *, aside: bool, only: list[str]) -> list[Path]:
@@ -133,6 +163,7 @@ def main(  # noqa: PLR0917
     only: Annotated[list[str] | None, typer.Option(help="origins by name; repeat")] = None,
     aside: Annotated[bool, typer.Option("--aside", help="the origins that are kept aside")] = False,
     workers: Annotated[int, typer.Option(help="audits at once")] = 2,
+    record: Annotated[Path | None, typer.Option(help="replace this file by what OUT holds of the same code")] = None,
 ) -> None:
     done = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
     now = code()
@@ -150,7 +181,10 @@ def main(  # noqa: PLR0917
             with out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             done.append(line)
-    print("\n".join(table([line for line in done if line["code"] == now])))
+    valid = [line for line in done if line["code"] == now]
+    print("\n".join(table(valid)))
+    if record is not None:
+        record.write_text("".join(one.line() for one in series(valid)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from foretaste.types.digests import plan_digest
 KINDS = ("natural", "digits", "frames", "long-tailed", "two-class", "hundred-class", "small", "grey", "jpeg-mixed")
 OWN_SIZE = ("long-tailed", "small")
 NAMES = {
+    "digits": "random rows",
     "natural": "natural pictures",
     "frames": "near-duplicate frames",
     "two-class": "two classes",
@@ -82,7 +83,9 @@ def series(kind: str, found: list[Measured], first: int) -> Series:
         plan=str(plan_digest(plain(plans.parse(default_plans.DEFAULT[Modality.IMAGE]).describe()))),
         code=code(),
         release=version("foretaste"),
+        origin="MNIST" if kind == "digits" else "CIFAR-10",
         kind=NAMES.get(kind, kind),
+        aside=False,
         first=first,
         audits=len(found),
         failed=verdicts.count("failed"),

@@ -7,14 +7,18 @@ from foretaste.report.error_rates import certainty
 
 DECIDE = {"fdr": 0.02, "watch": 0.1, "posterior": 0.5}
 MEASURED = {
-    "kinds": ["digits", "frames"],
-    "releases": ["1.0"],
+    "origins": 60,
+    "failed_origins": 2,
+    "aside": 20,
+    "failed_aside": 1,
     "audits": 1200,
     "failed": 3,
     "warned": 20,
     "rows": 2_400_000,
     "accused": 71,
-    "at_most": 0.00645,
+    "kinds": ["whole", "draws of 800 rows"],
+    "releases": ["1.0"],
+    "at_most": 0.2161,
 }
 
 
@@ -31,10 +35,17 @@ def test_the_rates_are_the_plans(report):
 
 def test_what_was_measured_is_told_in_numbers(report):
     whole = said(report, false_alarms=MEASURED)
-    assert "of 1,200 clean datasets (digits, frames) this plan failed 3 and warned of 20" in whole
-    assert "fails at most 0.6 % of such with 95 % confidence" in whole
-    assert "of their 2,400,000 rows it accused 71." in whole
+    assert "of 1,200 clean datasets from 60 origins this plan failed 3 and warned of 20" in whole
+    assert "it accused 71 of their 2,400,000 rows." in whole
+    assert "Of the 20 origins kept aside while settings were chosen it failed 1" in whole
+    assert "at most 21.6 % of other origins with 95 % confidence" in whole
     assert "not measured" not in whole
+
+
+def test_without_origins_kept_aside_those_that_were_measured_count(report):
+    whole = said(report, false_alarms=MEASURED | {"aside": 0, "failed_aside": 0, "at_most": 0.1012})
+    assert "Of the 60 origins measured it failed 2" in whole
+    assert "at most 10.1 % of other origins" in whole
 
 
 def test_what_was_not_measured_is_told_as_well(report):
