@@ -28,8 +28,8 @@ def certainty(document: Mapping[str, Any]) -> Iterator[str]:
     clean, origins = numbers.plural(measured["audits"], "clean dataset"), numbers.plural(measured["origins"], "origin")
     rows, accused = numbers.plural(measured["rows"], "row"), numbers.count(measured["accused"])
     yield (
-        f"Measured: of {clean} from {origins} this plan failed {measured['failed']} and warned of {measured['warned']}, "
-        f"and it accused {accused} of their {rows}."
+        f"Measured: of {clean} from {origins} this plan failed {measured['failed']} and warned of "
+        f"{measured['warned']}; it accused {accused} of their {rows}."
     )
     whose, which = ("aside", "kept aside while settings were chosen") if measured["aside"] else ("origins", "measured")
     yield (
