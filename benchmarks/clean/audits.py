@@ -13,9 +13,10 @@ not audited again, so the command can be stopped and continued; a table by origi
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -29,17 +30,23 @@ import typer
 from benchmarks.clean.origins import kept_aside
 from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import Request
+from foretaste.decide import significance
+from foretaste.decide.natural_clusters import candidates, natural
 from foretaste.errors import ForetasteError
-from foretaste.pipeline import default_plans
+from foretaste.pipeline import decision, default_plans
 from foretaste.pipeline.audit import concluded, findings_and_verdict
 from foretaste.pipeline.cross_fitting import encode
 from foretaste.pipeline.engine import InProcess, Job
 from foretaste.pipeline.false_alarms import Series, code
+from foretaste.pipeline.fit import Encoders
+from foretaste.pipeline.scoring import SCORES
 from foretaste.report.document import plain
 from foretaste.types.digests import plan_digest
 from foretaste.types.progress import quiet
 
 ATTACKS = ["backdoor", "duplicate", "outlier"]
+ASKED = 0.05  # p-value up to which it is asked whether a group is a natural cluster
+FEWEST = 32  # rows of a class from which on all detectors test it
 
 
 def drawn(path: Path, rows: int, seed: int, place: Path) -> Path:
@@ -89,15 +96,35 @@ def audited(path: Path, rows: int, seed: int) -> dict[str, Any]:
             "accused": int(attacks.sum()),
             "doubted": int(found.flagged["kinds"].list.contains("label").sum()),
             "groups": [[str(one.kind), one.label, one.rows, one.p_value, list(one.detectors)] for one in groups],
-            "tests": tests(found.groups),
+            "tests": tests(found.groups, cleared(job, encoders, found.groups, scratch), dataset.class_rows),
             "seconds": round(time.monotonic() - begin, 1),
         }
 
 
-def tests(groups: pl.DataFrame) -> dict[str, list[list[float]]]:
-    """Statistics and p-values of all tested groups, by detector and embedder."""
+def cleared(job: Job, encoders: Encoders, groups: pl.DataFrame, folder: str) -> set[tuple[Hashable, ...]]:
+    """The keys of the groups with small p-values that are natural clusters, also where an audit need not ask."""
+    asked = groups.with_columns(suspicious=False, watched=pl.col("p_value") <= ASKED)
+    members = significance.members(asked, os.path.join(folder, SCORES), job.plan.decide)
+    near = decision.neighbour_shares(job, candidates(asked, members), encoders)
+    return {key for key, views in near.items() if natural(views, job.plan.decide.natural)}
+
+
+def tests(
+    groups: pl.DataFrame, natural_ones: set[tuple[Hashable, ...]], class_rows: Sequence[int]
+) -> dict[str, list[list[float]]]:
+    """Statistics and p-values of the groups of classes of FEWEST rows or more, by detector and embedder.
+
+    Natural clusters have the p-value 1, as they are acquitted.
+    """
+    sizes = pl.DataFrame({"label": range(len(class_rows)), "of": class_rows}, {"label": pl.Int64, "of": pl.Int64})
+    large = groups.join(sizes, on="label", how="left").filter(pl.col("of").is_null() | (pl.col("of") >= FEWEST))
+    schema = {name: groups.schema[name] for name in significance.GROUP}
+    keys = pl.DataFrame(list(natural_ones), schema, orient="row").with_columns(natural=True)
+    large = large.join(keys, on=significance.GROUP, how="left").with_columns(
+        pl.when("natural").then(1.0).otherwise("p_value").alias("p_value")
+    )
     short = pl.col("statistic", "p_value").round_sig_figs(4)
-    parts = groups.sort("label").with_columns(short).partition_by("detector", "embedder", as_dict=True)
+    parts = large.sort("label").with_columns(short).partition_by("detector", "embedder", as_dict=True)
     return {
         f"{detector} on {embedder}": [part["statistic"].to_list(), part["p_value"].to_list()]
         for (detector, embedder), part in sorted(parts.items())

@@ -25,13 +25,11 @@ P = dict[str, dict[str, list[float]]]  # p-values by detector and origin
 
 
 def p_values(lines: list[Mapping[str, Any]]) -> P:
-    """The p-values of all tested groups; those of exactly 1 are groups that could not be tested."""
+    """The p-values of all groups; natural clusters have 1."""
     out: P = {}
     for line in lines:
         for run, (_, values) in line.get("tests", {}).items():
-            detector = run.partition(" on ")[0]
-            tested = [value for value in values if value < 1]
-            out.setdefault(detector, {}).setdefault(line["origin"], []).extend(tested)
+            out.setdefault(run.partition(" on ")[0], {}).setdefault(line["origin"], []).extend(values)
     return out
 
 

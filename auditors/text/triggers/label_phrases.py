@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.stats import binom
 
 from foretaste.dataset.payload import Payload
 from foretaste.settings import threshold
@@ -161,15 +162,18 @@ def enriched(
         score[both], count[both], length, placed[both], own[index], outcome[index], against, similarity,
         np.arange(len(both)) >= len(candidates), significance=labels.significance, insertion=insertion,
     )  # fmt: skip
+    # A trigger also determines the label (intersection-union test): in a large class phrases are exclusive by chance.
+    at = index[: len(candidates)]
+    p_value = np.maximum(p_value, binom.sf(hits[at] - 1, number[at], share[outcome[at]]))
     found = p_value.argsort(kind="stable")[:most]
     p_value = (p_value * max(1.0, tested.sum() / len(found))).clip(max=1.0)
     out = []
     for at in found.tolist():
         phrase = compared[at]
-        share = float(against.share[at]) if np.isfinite(against.error[at]) else None
+        doubt = float(against.share[at]) if np.isfinite(against.error[at]) else None
         hit, goal = int(hits[phrase.at]), int(outcome[phrase.at])
         key, size, text, holding = phrase.key, phrase.size, phrase.text, phrase.rows
-        out.append(Phrase(key, size, text, float(p_value[at]), holding, hit, goal, contradicted=share))
+        out.append(Phrase(key, size, text, float(p_value[at]), holding, hit, goal, contradicted=doubt))
     return out
 
 
