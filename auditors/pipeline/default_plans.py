@@ -18,7 +18,7 @@ def default(dataset: Dataset) -> Plan:
 # are significant than its p-values say (benchmarks/clean/calibration.py). In pictures natural clusters are acquitted by
 # pixels, which leaves a lighter tail.
 UNEQUAL = 0.15  # words, columns and vectors: classes differ more than parts of a picture
-FILTERED = 0.1  # responses of filters
+FILTERED = 0.03  # responses of filters, where a kind of content may show in local appearance only
 
 
 def _shallow(view: str) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def test_a_plan_describes_itself_with_every_default(tmp_path):
         "rank": 12,
         "whiten": False,
         "least_scale": 0.1,
+        "shape": 0.0,
         "trait": 0.1,
         "whitening": {"floor": 1e-3, "rows_per_dimension": 8},
         "decomposition": {"fewest": 8, "part": 0.5, "tail": 0.25},
