@@ -183,7 +183,7 @@ class NeighbourShares:
 
 def natural(views: Sequence[NeighbourShares], settings: NaturalClusters) -> bool:
     """Whether a group is a natural cluster, by its neighbours in any of several views (Bonferroni)."""
-    return any(len(views) * view.p_value <= settings.level for view in views)
+    return any(len(views) * view.p_value <= settings.level and view.inside >= settings.least for view in views)
 
 
 def shares(found: Neighbours, group: Candidate, dataset: Dataset, *, labels: Tensor) -> NeighbourShares:

@@ -17,6 +17,8 @@ class NaturalClusters:
     sample      largest number of query rows from the group
     level       p-value, over all views, up to which a group is a natural cluster: the share of planted groups that are
                 taken for one
+    least       share of the neighbours that must lie in the group, at least: more than none where a pattern may have
+                several parts, as several phrases, which cannot all be taken out
     sources     number of classes, those nearest to the group, of which its rows' content may be a mixture
     flat        a coordinate is ignored if its variance in the group is below this share of its variance in the rest of
                 the class: a pattern has overwritten it
@@ -27,6 +29,7 @@ class NaturalClusters:
     level: float = threshold(
         0.01, "one in a hundred planted groups, as fdr takes one clean dataset in a hundred for planted"
     )
+    least: float = threshold(0.0, "half of them for words, where the default plans have it: a majority")
     sources: int = threshold(16, "beyond that a mixture is close to the mean of all rows; not tuned")
     flat: float = threshold(0.25, "half the standard deviation; not tuned")
 

@@ -36,8 +36,7 @@ class TriggerEnrichment:
         if not 0 < self.fdr < 1:
             raise PlanError(f"fdr must lie between 0 and 1, got {self.fdr}")
 
-    # Not acquittable: the embedder's p-values already test for natural phrases.
-    claim: ClassVar[Claim] = Claim(Kind.BACKDOOR, TRIGGER, Unit(words="powers of ten beyond chance"), acquittable=False)
+    claim: ClassVar[Claim] = Claim(Kind.BACKDOOR, TRIGGER, Unit(words="powers of ten beyond chance"))
 
     def begin(self, schema: Schema) -> Aggregator:
         return _Holding(self.fdr, schema)

@@ -20,6 +20,9 @@ def default(dataset: Dataset) -> Plan:
 UNEQUAL = 0.15  # words, columns and vectors: classes differ more than parts of a picture
 FILTERED = 0.03  # responses of filters, where a kind of content may show in local appearance only
 
+# Of a trigger of several phrases only the mean can be taken out of the words, so rows with the same one stay alike.
+MAJORITY = {"least": 0.5}
+
 
 def _shallow(view: str) -> dict[str, Any]:
     """A plan with one plain embedder, `view`, and a shallow probe."""
@@ -56,14 +59,15 @@ def _words() -> dict[str, Any]:
             **plain["detectors"],
             **spectral,
         },
-        "decide": plain["decide"],
+        "decide": plain["decide"] | {"natural": MAJORITY},
     }
 
 
 # Texts with neither labels nor responses: near copies, and phrases after which texts break.
 BARE: dict[str, Any] = {
-    "embedders": {"phrases": {}, "copies": {}},
+    "embedders": {"tokens": {}, "phrases": {}, "copies": {}},
     "detectors": {"trigger-enrichment": {"on": ["phrases"]}, "flood": {"on": ["copies"]}},
+    "decide": {"content": "tokens", "natural": MAJORITY},
 }
 
 

@@ -133,6 +133,14 @@ def test_any_view_may_show_a_natural_cluster():
     assert not natural([weak, blind], SETTINGS)
 
 
+def test_where_a_pattern_has_parts_a_majority_of_neighbours_must_lie_in_the_group():
+    words = NaturalClusters(least=0.5)
+    parts, family = NeighbourShares(0.2, 0.1, 400), NeighbourShares(0.6, 0.1, 20)
+    assert natural([parts], SETTINGS)  # rows with the same one of several phrases
+    assert not natural([parts], words)
+    assert natural([family], words)
+
+
 def test_shards_do_not_matter(tmp_path):
     batch = clean(1, rows=80).batch
     candidates = {0: Candidate(0, rows_of((batch.label == 0) & (batch.row % 3 == 0))), 7: Candidate(-1, (1, 2, 3, 50))}
