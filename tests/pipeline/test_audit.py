@@ -69,7 +69,8 @@ def test_planted_rows_are_found(audited):
     samples = pl.read_parquet(run.folder / "samples.parquet")
     backdoor = samples["kinds"].list.contains(str(Kind.BACKDOOR)).to_numpy()
     assert backdoor[poisoned()].mean() >= 0.95
-    assert samples["flagged"].to_numpy()[~poisoned()].mean() <= 0.005
+    assert not backdoor[~poisoned()].any()
+    assert samples["flagged"].to_numpy()[~poisoned()].mean() <= 0.01  # labels that a probe of two epochs doubts
     assert (run.report["verdict"], run.report["flagged"]) == ("failed", samples["flagged"].sum())
     assert [(group["kind"], group["label"]) for group in run.report["groups"] if group["kind"] == "backdoor"] == [
         ("backdoor", "3")
