@@ -3,9 +3,9 @@
 Two cases. First, relabelled rows with a trigger look like rows of other classes, as rows with flipped labels do. A
 detector that only counts such rows counts them as well, but a model that learned the trigger from the other folds gives
 them their label, and the rows whose labels it doubts instead are innocent. A pattern accounts for the count if it has
-many of those rows or is more significant. Second, a test over all classes pools the
-doubted rows of every class. If one class alone has a pattern, the pooled test finds it too, and flags the rows of other
-classes that come closest to it. A pattern of all classes is about as frequent in each.
+many of those rows or is more significant. Second, a test over all classes pools the doubted rows of every class. If one
+class alone has a pattern, the pooled test finds it too, and flags the rows of other classes that come closest to it. A
+pattern of all classes is about as frequent in each.
 """
 
 from __future__ import annotations

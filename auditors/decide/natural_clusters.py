@@ -249,9 +249,9 @@ def acquitted(
         inside, chance = clearest.inside, clearest.by_chance
         notes.setdefault(
             label,
-            f"{len(rows)} rows of {who} stand apart, but as a natural cluster: they resemble each other also where "
-            f"their common pattern is taken out ({inside:.0%} of their nearest neighbours are among them, {chance:.0%} "
-            f"would be by chance; row {rows[0]} is one of them).",
+            f"{len(rows)} rows of {who} stand apart but are taken for a natural cluster: even without the pattern they "
+            f"share, {inside:.0%} of their nearest neighbours are among them, where {chance:.0%} would be by chance "
+            f"(row {rows[0]} is one of them).",
         )
     schema = {name: groups.schema[name] for name in GROUP}
     marked = pl.DataFrame(cleared, schema=schema, orient="row").with_columns(natural=True)

@@ -52,7 +52,7 @@ class SpectralSignature:
     rank: int = threshold(12, "not tuned")
     whiten: bool = True
     least_scale: float = threshold(0.1, "set on CIFAR-10 and digits")
-    shape: float = threshold(0.0, "after natural clusters are acquitted, as they can be in pictures")
+    shape: float = threshold(0.0, "the usual law of maxima; the default plans have the shapes that clean datasets have")
     trait: float = threshold(0.1, "not tuned")
     whitening: Whitening = field(default_factory=Whitening)
     decomposition: TwoComponent = field(default_factory=TwoComponent)

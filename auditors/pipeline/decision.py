@@ -98,9 +98,9 @@ def _neighbour_shares(job: Job, groups: Mapping[K, Candidate], digest: str) -> d
     place: dict[str, Any] = {"groups": numbered, "dataset": job.dataset, "folder": job.store, "digest": digest}
     settings = job.plan.decide.natural
     work: Any = partial(outline_shard, sample=settings.sample, **place)
-    outline: Outline = reduce(add, over_shards(job, "outline", work))
+    outline: Outline = reduce(add, (part for part in over_shards(job, "outline", work) if part is not None))
     work = partial(neighbours_shard, outline=outline, settings=settings, device=job.device, **place)
-    nearest: dict[int, Neighbours] = reduce(_added, over_shards(job, "neighbours", work))
+    nearest: dict[int, Neighbours] = reduce(_added, (part for part in over_shards(job, "neighbours", work) if part))
     return {
         key: shares(nearest[at], group, job.dataset, labels=outline.groups[at].labels)
         for at, (key, group) in enumerate(groups.items())
@@ -109,19 +109,19 @@ def _neighbour_shares(job: Job, groups: Mapping[K, Candidate], digest: str) -> d
 
 def outline_shard(
     shard: Shard, *, groups: Mapping[int, Candidate], sample: int, dataset: Dataset, folder: str, digest: str
-) -> Outline:
-    """The classes and the groups in one shard; `sample` rows of a group are queries."""
+) -> Outline | None:
+    """The classes and the groups in one shard; `sample` rows of a group are queries. None if no row can be read."""
     members = {key: torch.tensor(group.rows) for key, group in groups.items()}
     queries = {key: evenly_spaced(group.rows, sample) for key, group in groups.items()}
     classes = len(dataset.classes)
-    parts = []
+    parts: list[Outline] = []
     for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=torch.device("cpu")):
         samples = {}
         for key, rows in members.items():
             inside, wanted = torch.isin(batch.row, rows), torch.isin(batch.row, queries[key])
             samples[key] = Sample.of(batch, inside, wanted, classes)
         parts.append(Outline(Sums.of(batch.embedding, batch.label, classes), samples))
-    return reduce(add, parts)
+    return reduce(add, parts) if parts else None
 
 
 def neighbours_shard(
@@ -135,10 +135,13 @@ def neighbours_shard(
     digest: str,
     device: torch.device,
 ) -> dict[int, Neighbours]:
-    """The nearest rows of one shard to the sampled rows of every group, after the group's pattern is projected out."""
+    """The nearest rows of one shard to the sampled rows of every group, after the group's pattern is projected out.
+
+    Empty if no row can be read.
+    """
     free = {key: outline.free(key, group.label, settings.flat) for key, group in groups.items()}
     axes = {key: outline.axes(key, group.label, free[key], settings.sources) for key, group in groups.items()}
-    parts = []
+    parts: list[dict[int, Neighbours]] = []
     for batch in read_shard(stored(folder, dataset, shard, digest), shard, device=device):
         found = {}
         for key, sample in outline.groups.items():
@@ -146,7 +149,7 @@ def neighbours_shard(
             query, value = (projected_out(part * kept, pattern) for part in (sample.query.to(device), batch.embedding))
             found[key] = Neighbours.among(query, row, value, batch.row, batch.label, settings.neighbours)
         parts.append(found)
-    return reduce(_added, parts)
+    return reduce(_added, parts) if parts else {}
 
 
 def _added(left: dict[int, Neighbours], right: dict[int, Neighbours]) -> dict[int, Neighbours]:

@@ -15,10 +15,10 @@ def default(dataset: Dataset) -> Plan:
 
 
 # Shapes of the null distribution of spectral signatures, such that in clean datasets of other origins no more classes
-# are significant than its p-values say (benchmarks/clean/calibration.py). In pictures natural clusters are acquitted by
-# pixels, which leaves a lighter tail.
-UNEQUAL = 0.15  # words, columns and vectors: classes differ more than parts of a picture
-FILTERED = 0.03  # responses of filters, where a kind of content may show in local appearance only
+# are significant than its p-values say (benchmarks/clean/calibration.py): classes of texts, tables and vectors differ
+# more. In pictures natural clusters are acquitted by their pixels, which leaves a lighter tail.
+PICTURES = 0.03
+OTHERS = 0.15
 
 # Of a trigger of several phrases only the mean can be taken out of the words, so rows with the same one stay alike.
 MAJORITY = {"least": 0.5}
@@ -29,11 +29,11 @@ def _shallow(view: str) -> dict[str, Any]:
     return {
         "embedders": {view: {}, "probe": {"folds": 5, "epochs": 12, "width": 32, "rate": 0.003}},
         "detectors": {
-            "spectral-signature": {"shape": UNEQUAL, "on": [view, "probe"]},
+            "spectral-signature": {"shape": OTHERS, "on": [view, "probe"]},
             "spectral-signature-plain": {
                 "kind": "spectral-signature",
                 "whiten": False,
-                "shape": UNEQUAL,
+                "shape": OTHERS,
                 "on": [view, "probe"],
             },
             "activation-clustering": {"on": ["probe"]},
@@ -86,11 +86,9 @@ DEFAULT: dict[Modality, dict[str, Any]] = {
             "joint": {},
         },
         "detectors": {
-            "spectral-signature": {"on": ["grey32", "rgb16", "rgb8", "energies"]},
-            "spectral-signature-filtered": {
-                "kind": "spectral-signature",
-                "shape": FILTERED,
-                "on": ["patches", "joint"],
+            "spectral-signature": {
+                "shape": PICTURES,
+                "on": ["grey32", "rgb16", "rgb8", "energies", "patches", "joint"],
             },
             "doubted-signature": {"on": ["grey32", "rgb16", "rgb8", "energies"]},
             "activation-clustering": {"on": ["patches"]},

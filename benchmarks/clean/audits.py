@@ -5,21 +5,18 @@
     python -m benchmarks.clean.audits ZOO --out audits.jsonl --rows 0 --rows 1000 --seed 1 --seed 2
 
 ZOO is the folder that benchmarks.clean.{pictures,texts,tables} made, or any folder of folders of Parquet files. Each
-dataset is audited as it is (--rows 0) or as a random draw of so many rows. What OUT already holds of the same code is
+dataset is audited as it is (--rows 0) or as a random draw of so many rows. What OUT holds of the same code and plans is
 not audited again, so the command can be stopped and continued; a table by origin is printed at the end.
 --record auditors/pipeline/false_alarms.jsonl writes what came of it to what reports say of their false alarms.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
 from collections.abc import Hashable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +24,7 @@ import polars as pl
 import torch
 import typer
 
+from benchmarks.clean.continuing import continued
 from benchmarks.clean.origins import kept_aside
 from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import Request
@@ -37,7 +35,7 @@ from foretaste.pipeline import decision, default_plans
 from foretaste.pipeline.audit import concluded, findings_and_verdict
 from foretaste.pipeline.cross_fitting import encode
 from foretaste.pipeline.engine import InProcess, Job
-from foretaste.pipeline.false_alarms import Series, code
+from foretaste.pipeline.false_alarms import Series
 from foretaste.pipeline.fit import Encoders
 from foretaste.pipeline.scoring import SCORES
 from foretaste.report.document import plain
@@ -73,7 +71,7 @@ def request(path: Path) -> Request:
 def audited(path: Path, rows: int, seed: int) -> dict[str, Any]:
     """One audit in a line: the verdict, what was accused, the groups that were found, and the p-values of all tests."""
     torch.set_num_threads(1)
-    line: dict[str, Any] = {"kind": path.parent.name, "origin": path.stem, "draw": rows, "seed": seed, "code": code()}
+    line: dict[str, Any] = {"kind": path.parent.name, "origin": path.stem, "draw": rows, "seed": seed}
     with tempfile.TemporaryDirectory() as scratch:
         place, begin = Path(scratch), time.monotonic()
         try:
@@ -192,23 +190,9 @@ def main(  # noqa: PLR0917
     workers: Annotated[int, typer.Option(help="audits at once")] = 2,
     record: Annotated[Path | None, typer.Option(help="replace this file by what OUT holds of the same code")] = None,
 ) -> None:
-    done = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
-    now = code()
-    have = {(line["origin"], line["draw"], line["seed"]) for line in done if line["code"] == now}
-    asked = [
-        (path, count, number)
-        for number in seed or [0]
-        for count in rows or [0]
-        for path in wanted(zoo, aside=aside, only=only or [])
-        if (path.stem, count, number) not in have
-    ]
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(audited, *one) for one in asked]):
-            line = future.result()
-            with out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            done.append(line)
-    valid = [line for line in done if line["code"] == now]
+    paths = wanted(zoo, aside=aside, only=only or [])
+    asked = [(path, count, number) for number in seed or [0] for count in rows or [0] for path in paths]
+    valid = continued(out, asked, ("draw", "seed"), audited, workers)
     print("\n".join(table(valid)))
     if record is not None:
         record.write_text("".join(one.line() for one in series(valid)), encoding="utf-8")

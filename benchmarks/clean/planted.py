@@ -3,16 +3,14 @@
     python -m benchmarks.clean.planted ZOO --out planted.jsonl --share 0.02
 
 plants every attack of CASES into each picture and text dataset in turn, or into those of --only, and audits it. The
-target is the largest class. Pictures are planted at 32 pixels. What OUT holds of the same code is not audited again.
+target is the largest class. Pictures are planted at 32 pixels. What OUT holds of the same code and plans is not audited
+again.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,10 +19,10 @@ import torch
 import typer
 
 from benchmarks.clean.audits import request, wanted
+from benchmarks.clean.continuing import continued
 from benchmarks.images import plant as pictures
 from benchmarks.measure import measure
 from benchmarks.text.detection import planted as text_planted
-from foretaste.pipeline.false_alarms import code
 
 # A trigger in one place and one all over, with changed labels: what it takes is little, and most is known of them.
 CASES = {"pictures": ("badnets", "blended"), "texts": ("token", "sentence")}
@@ -41,7 +39,6 @@ def audited(path: Path, attack: str, share: float, rows: int, seed: int) -> dict
         data, truth = copied(path, out, attack, share=share, rows=rows, seed=seed)
         found = measure(path.stem, data, truth, request=request(path))
     return line | {
-        "code": code(),
         "verdict": found.verdict,
         "rows": found.rows,
         "poisoned": found.poisoned,
@@ -94,22 +91,9 @@ def main(  # noqa: PLR0917
     aside: Annotated[bool, typer.Option("--aside", help="the origins that are kept aside")] = False,
     workers: Annotated[int, typer.Option(help="audits at once")] = 2,
 ) -> None:
-    done = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
-    names, now = ("origin", "attack", "share", "draw", "seed"), code()
-    have = {tuple(line[name] for name in names) for line in done if line["code"] == now}
-    asked = [
-        (path, attack, share, rows, seed)
-        for path in wanted(zoo, aside=aside, only=only or [])
-        for attack in CASES.get(path.parent.name, ())
-        if (path.stem, attack, share, rows, seed) not in have
-    ]
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(audited, *one) for one in asked]):
-            line = future.result()
-            with out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            done.append(line)
-    print("\n".join(table([line for line in done if line["code"] == now])))
+    paths = wanted(zoo, aside=aside, only=only or [])
+    asked = [(path, attack, share, rows, seed) for path in paths for attack in CASES.get(path.parent.name, ())]
+    print("\n".join(table(continued(out, asked, ("attack", "share", "draw", "seed"), audited, workers))))
 
 
 if __name__ == "__main__":

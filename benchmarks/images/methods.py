@@ -129,9 +129,7 @@ def looked(draw: Draw, source: Path, rows: int) -> dict[str, Array]:
         encoders, _, split = encode(job)
         verdict, _ = decided(job, encoders, folder, split)
         samples = pl.read_parquet(f"{folder}/samples.parquet", columns=["row", "risk", "kinds"]).sort("row")
-        scores = pl.scan_parquet(f"{folder}/scores.parquet").filter(
-            pl.col("detector").cast(pl.String).str.starts_with("spectral-signature")
-        )
+        scores = pl.scan_parquet(f"{folder}/scores.parquet").filter(pl.col("detector") == "spectral-signature")
         scored = scores.select("embedder", "row", "score").collect().sort("embedder", "row")
         vectors, prob = embedded(job, encoders)
     classes = len(pictures.classes)
