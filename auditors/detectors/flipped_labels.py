@@ -29,8 +29,8 @@ class FlippedLabels:
     row is ranked by its out-of-fold probability of the class among the rows of other classes, and the share of such
     "foreign" rows is estimated (stats/binormal): a second mode, not only a wide distribution as of a class that the
     classifier knows badly. Since every class has hard rows and wrong labels, the likelihood ratio against a share of 0
-    is compared with those of the other classes. If classes are very unequal, random rows of the
-    others are mostly of the largest, with which small classes are confused anyway.
+    is compared with those of the other classes. If classes are very unequal, random rows of the others are mostly of
+    the largest, with which small classes are confused anyway.
 
     fewest       rows of a class needed to estimate the share of them that looks like other classes
     outnumbered  ratio of the largest class's rows to a class's rows above which the class is not tested
