@@ -13,10 +13,10 @@ from foretaste.dataset.payload import Payload
 from foretaste.embedders.contract import embedder
 from foretaste.errors import PlanError
 from foretaste.text import near_duplicates
+from foretaste.text.copy_differences import CopyDifferences
 from foretaste.text.minhash import MinHash, Sketch
 from foretaste.text.near_duplicates import Cluster, DuplicateLaw, Index
 from foretaste.text.ngrams import Array, Words, key
-from foretaste.text.scattered_edits import ScatteredEdits
 from foretaste.types.batch import Batch
 from foretaste.types.dataset import Dataset, Modality
 from foretaste.types.digests import recipe
@@ -35,7 +35,7 @@ class Copies:
     limit     characters read of a text, half from its start, half from its end
     minhash   how texts are sketched, and when two of them are near copies
     law       which clusters are tested, and the null distribution of their sizes
-    edits     when the copies of a cluster count as edited at scattered places
+    edits     when a text is a copy with edits at scattered places, or has content of its own
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT, Modality.MESSAGES, Modality.PAIR})
@@ -45,7 +45,7 @@ class Copies:
     limit: int = 20_000
     minhash: MinHash = field(default_factory=MinHash)
     law: DuplicateLaw = field(default_factory=DuplicateLaw)
-    edits: ScatteredEdits = field(default_factory=ScatteredEdits)
+    edits: CopyDifferences = field(default_factory=CopyDifferences)
 
     def __post_init__(self) -> None:
         if self.clusters < 1 or self.limit < 2:
@@ -83,7 +83,7 @@ class CopiesEncoder:
     @property
     def digest(self) -> str:
         known = (self.index.key, self.index.check, self.index.cluster, self.frame)
-        return recipe("copies", 1, self.settings, self.clusters, [array.tobytes().hex() for array in known])
+        return recipe("copies", 2, self.settings, self.clusters, [array.tobytes().hex() for array in known])
 
     def embed(self, payload: Payload) -> Batch:
         minhash = self.settings.minhash

@@ -18,9 +18,9 @@ from scipy.sparse.csgraph import connected_components
 from foretaste.dataset.payload import Payload
 from foretaste.settings import threshold
 from foretaste.stats.significance import first_or_both, predictive_tail
+from foretaste.text.copy_differences import CopyDifferences, differences, unusual
 from foretaste.text.minhash import MinHash, Sketch, agreeing, runs
 from foretaste.text.ngrams import Array, Words, mixed
-from foretaste.text.scattered_edits import ScatteredEdits, edited, unusual
 
 Read = Callable[[Sequence[str]], Words]
 
@@ -65,7 +65,8 @@ class Cluster:
     purity    share of the labelled rows that have that class
     sources   number of different sources; 0 where sources are not known
     p_value   probability, under the null, of any cluster as large, or as large and as much edited
-    edited    share of the rows with scattered edits (auditors/text/scattered_edits.py)
+    edited    share of the rows with scattered edits (auditors/text/copy_differences.py)
+    own       share of the rows that have content of their own, as in the blanks of a form (the same)
     foremost  share of the rows from the most common source; 0 where sources are not known
     """
 
@@ -78,6 +79,7 @@ class Cluster:
     sources: int
     p_value: float
     edited: float = 0.0
+    own: float = 0.0
     foremost: float = 0.0
 
 
@@ -186,7 +188,7 @@ def firsts(key: Array) -> Array:
 
 def gathered(
     rows: Kept, payloads: Iterable[Payload], read: Read, *, most: int, minhash: MinHash, law: DuplicateLaw,
-    edits: ScatteredEdits,
+    edits: CopyDifferences,
 ) -> tuple[list[Cluster], Index]:  # fmt: skip
     """The clusters of at least `law.fewest` rows, at most `most`, by p-value, and an index to look up their rows.
 
@@ -198,26 +200,28 @@ def gathered(
     start = np.cumsum(size) - size
     large = (size >= 2).nonzero()[0]
     typical = np.array([np.median(rows.words[order[start[at] : start[at] + size[at]]]) for at in large])
-    p_value = surprising(size[large], typical, law)
-    compared = ((size[large] >= edits.rows) & (typical >= law.short)).nonzero()[0]
+    compared = ((size[large] >= law.fewest) & (typical >= law.short)).nonzero()[0]
     compared = compared[np.argsort(-size[large[compared]], kind="stable")[: edits.clusters]]
-    share = np.zeros(len(large))
     members = [rows.row[order[start[at] : start[at] + size[at]]] for at in large[compared]]
-    share[compared] = edited(payloads, read, members, edits)
-    p_edits = (unusual(share[compared], edits, weight=law.weight) * len(compared)).clip(max=1.0)  # Bonferroni
-    # Clusters too small to be compared are tested by their size alone.
-    p_value[compared] = first_or_both(torch.from_numpy(p_value[compared]), torch.from_numpy(p_edits)).numpy()
-    found: list[tuple[Array, int, float, float]] = []
+    differ = differences(payloads, read, members, edits)
+    share, own = np.zeros((2, len(large)))
+    share[compared], own[compared] = differ.edited, differ.own
+    p_value = surprising(size[large], typical, law, own=own)
+    tested = compared[size[large[compared]] >= edits.rows]
+    p_edits = (unusual(share[tested], edits, weight=law.weight) * len(tested)).clip(max=1.0)  # Bonferroni
+    # Clusters with too few rows for a share of edited copies are tested by their size alone.
+    p_value[tested] = first_or_both(torch.from_numpy(p_value[tested]), torch.from_numpy(p_edits)).numpy()
+    found: list[tuple[Array, int, float, tuple[float, float]]] = []
     for at in np.lexsort((large, -size[large], p_value)):
         if size[large[at]] < law.fewest or len(found) == most:
             continue
         mine = order[start[large[at]] : start[large[at]] + size[large[at]]]
-        found.append((mine, int(typical[at]), float(p_value[at]), float(share[at])))
+        found.append((mine, int(typical[at]), float(p_value[at]), (float(share[at]), float(own[at]))))
     copies = [_cluster(rows, *members) for members in found]
     return copies, _index(rows, [mine for mine, *_ in found])
 
 
-def _cluster(rows: Kept, mine: Array, words: int, p_value: float, share: float) -> Cluster:
+def _cluster(rows: Kept, mine: Array, words: int, p_value: float, differ: tuple[float, float]) -> Cluster:
     label = rows.label[mine]
     known = label[label >= 0]
     counts = np.bincount(known) if len(known) else np.zeros(1, dtype=np.int64)
@@ -231,7 +235,8 @@ def _cluster(rows: Kept, mine: Array, words: int, p_value: float, share: float) 
         purity=float(counts.max() / max(len(known), 1)),
         sources=len(sources),
         p_value=p_value,
-        edited=share,
+        edited=differ[0],
+        own=differ[1],
         foremost=float(number.max(initial=0) / len(mine)),
     )
 
@@ -254,26 +259,29 @@ def _index(rows: Kept, members: list[Array]) -> Index:
     return Index(np.concatenate(key)[order], np.concatenate(check)[order], np.concatenate(which)[order])
 
 
-def surprising(size: Array, words: Array, law: DuplicateLaw) -> Array:
+def surprising(size: Array, words: Array, law: DuplicateLaw, *, own: Array) -> Array:
     """P-value [N] of each cluster: the probability that any cluster is as large under the power law of duplicates.
 
     size   [N] rows of a cluster, at least 2
     words  [N] of its median row
+    own    [N] share of its rows with content of their own, which are no copies and do not count
 
     The reference set of a cluster is the `law.top` largest clusters of less than half its size (one flood must not hide
     another) whose texts are at least half as long (short texts repeat more). The exponent of the power law is estimated
-    from them (Hill 1975) under a Gamma prior: `law.shape`, worth `law.weight` clusters.
+    from them (Hill 1975) under a Gamma prior: `law.shape`, worth `law.weight` clusters. In the reference set all rows
+    count, which makes the null distribution the heavier.
     """
     out = np.ones(len(size))
     log_size = np.log(size - 0.5)  # continuity correction
     order = np.argsort(-size, kind="stable")
-    for at in ((size >= law.fewest) & (words >= law.short)).nonzero()[0]:
+    copies = 1 + (size - 1) * (1 - own)
+    for at in ((copies >= law.fewest) & (words >= law.short)).nonzero()[0]:
         alike = order[(words[order] >= law.shorter * words[at]) & (order != at)]
-        smaller = size[alike] < law.smaller * size[at]
+        smaller = size[alike] < law.smaller * copies[at]
         known = alike[smaller][: law.top]
         least = log_size[known[-1]] if len(known) == law.top else np.log(2 - 0.5)  # the smallest cluster is a pair
         share = predictive_tail(
-            torch.tensor(log_size[at] - least),
+            torch.tensor(np.log(copies[at] - 0.5) - least),
             total=float((log_size[known] - least).sum()),
             count=len(known),
             prior_total=law.weight / law.shape,

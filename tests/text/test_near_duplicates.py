@@ -9,10 +9,10 @@ import torch
 from foretaste.dataset.payload import Payload
 from foretaste.stats.significance import first_or_both, fisher, predictive_tail
 from foretaste.text import near_duplicates
+from foretaste.text.copy_differences import CopyDifferences
 from foretaste.text.minhash import MinHash, Sketch
 from foretaste.text.near_duplicates import DuplicateLaw
 from foretaste.text.ngrams import Words
-from foretaste.text.scattered_edits import ScatteredEdits
 from foretaste.types.dataset import Modality, Roles
 
 MINHASH, LAW = MinHash(), DuplicateLaw()
@@ -50,7 +50,7 @@ def gathered(texts, label=None, rows=100, most=32, source=None):
     how = {"minhash": MINHASH, "law": LAW}
     frame = near_duplicates.frame(parts, read, rows=len(texts), **how)
     kept = near_duplicates.kept(parts, read, origin, rows=len(texts), frame=frame, **how)
-    found, index = near_duplicates.gathered(kept, parts, read, most=most, edits=ScatteredEdits(), **how)
+    found, index = near_duplicates.gathered(kept, parts, read, most=most, edits=CopyDifferences(), **how)
     return found, index, frame
 
 
@@ -109,6 +109,10 @@ def test_nothing_is_gathered_where_nothing_repeats():
     assert len(index.key) == 0
 
 
+def surprising(size, words):
+    return near_duplicates.surprising(size, words, LAW, own=np.zeros(len(size)))
+
+
 def sizes(draw, *, count, shape):
     """Sizes of natural clusters: a power law from two copies on."""
     return np.floor(1.5 * draw.random(count) ** (-1 / shape) + 0.5).astype(np.int64).clip(2, 10**6)
@@ -121,27 +125,27 @@ def test_natural_duplicates_are_explained_at_the_stated_rate(shape, count):
     worst = []
     for _ in range(400):
         size = sizes(draw, count=count, shape=shape)
-        worst.append(near_duplicates.surprising(size, np.full(len(size), 20.0), LAW).min(initial=1.0))
+        worst.append(surprising(size, np.full(len(size), 20.0)).min(initial=1.0))
     # A tail heavier than assumed shows a little more often.
     assert np.mean(np.array(worst) <= 0.01) <= (0.02 if shape >= 1.5 else 0.035)
 
 
 def test_two_floods_do_not_excuse_each_other():
     size = np.array([260, 250, 4, 3, 2, 2, 2])
-    p_value = near_duplicates.surprising(size, np.full(len(size), 20.0), LAW)
+    p_value = surprising(size, np.full(len(size), 20.0))
     assert (p_value[:2] < 0.01).all()
     assert (p_value[2:] > 0.1).all()
 
 
 def test_large_clusters_among_others_nearly_as_large_are_natural():
     size = np.array([250, 120, 90, 70, 50, 40, 30, 25, 20, 18, 16, 12, 10, 8, 6, 5, 4, 3, 2])
-    assert near_duplicates.surprising(size, np.full(len(size), 20.0), LAW).min() > 0.05
+    assert surprising(size, np.full(len(size), 20.0)).min() > 0.05
 
 
 def test_short_texts_repeat_and_short_clusters_do_not_excuse_long_ones():
     size = np.array([900, 500, 300, 250, 3, 2, 2])
     words = np.array([2.0, 3.0, 5.0, 60.0, 50.0, 40.0, 60.0])
-    p_value = near_duplicates.surprising(size, words, LAW)
+    p_value = surprising(size, words)
     assert (p_value[:3] == 1).all()
     assert p_value[3] < 0.01
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foretaste.text.scattered_edits import ScatteredEdits, scattered, unusual
+from foretaste.text.copy_differences import CopyDifferences, compared, unusual
 
-EDITS = ScatteredEdits()
+LAW = CopyDifferences()
 TEXT = [f"w{at}" for at in range(30)]
 
 
@@ -29,7 +29,7 @@ def filled(words, draw):
 
 
 def test_words_exchanged_here_and_there_are_seen():
-    assert scattered(copies(exchanged), EDITS) > 0.5
+    assert compared(copies(exchanged), LAW)[0] > 0.5
 
 
 @pytest.mark.parametrize(
@@ -43,17 +43,33 @@ def test_words_exchanged_here_and_there_are_seen():
     ids=["as it is", "filled in", "cut short", "gone on from"],
 )
 def test_what_repeats_by_itself_is_not(change):
-    assert scattered(copies(change), EDITS) == 0
+    assert compared(copies(change), LAW)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "own"),
+    [
+        (lambda words, _: words, 0.0),
+        (lambda words, draw: words[: draw.integers(15, 30)], 0.0),
+        (exchanged, 0.0),
+        (filled, 1.0),
+        (lambda words, draw: [*words, *(f"x{draw.integers(1000)}" for _ in range(9))], 1.0),
+        (lambda words, draw: [*words[:15], f"x{draw.integers(2)}", *words[16:]], 1 / 31),
+    ],
+    ids=["as it is", "cut short", "exchanged", "filled in", "gone on from", "one of two words filled in"],
+)
+def test_texts_that_fill_in_a_form_have_content_of_their_own(change, own):
+    assert compared(copies(change), LAW)[1] == pytest.approx(own, abs=0.15)
 
 
 def test_few_copies_say_nothing():
     for few in ([], [TEXT], copies(exchanged, 2)):
-        assert scattered(few, EDITS) == 0
+        assert compared(few, LAW) == (0, 0)
 
 
 def test_the_more_the_others_are_edited_the_less_it_is_unusual():
     def chance(*share):
-        return unusual(np.array(share, dtype=float), EDITS, weight=10.0)
+        return unusual(np.array(share, dtype=float), LAW, weight=10.0)
 
     assert chance(0.9, *[0.0] * 20)[0] < 1e-3
     assert chance(0.9, *[0.3] * 20)[0] > 0.01
