@@ -72,7 +72,7 @@ def report(modality: Modality) -> Report:
         Finding(Kind.BACKDOOR, names[at], FLAGGED // GROUPS, 1e-9, ("spectral-signature",), NAME)
         for at in range(GROUPS)
     )
-    runs = tuple(Run("spectral-signature", f"view {at}", Status.NOT_APPLICABLE, NAME, 1.0) for at in range(40))
+    runs = tuple(Run("spectral-signature", f"view {at}", Status.NOT_APPLICABLE, NAME, 1.0, 0) for at in range(40))
     return Report(
         verdict=Verdict.FAILED,
         reason=NAME,

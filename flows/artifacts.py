@@ -17,7 +17,8 @@ from foretaste.report import numbers
 from foretaste.report.visible import visible
 
 Document = Mapping[str, Any]
-POISONED, REFUSED = "Poisoned", "Refused"  # states of failed flow runs in which nothing broke
+# States of failed flow runs in which nothing broke.
+POISONED, REFUSED, INCONCLUSIVE = "Poisoned", "Refused", "Inconclusive"
 SHOWN = 50  # groups and runs in a table; the report has all
 
 
@@ -49,12 +50,12 @@ def publish(name: str, found: Document, folder: str) -> None:
 
 
 def state(verdict: str, reason: str, result: Mapping[str, Any]) -> State[Any]:
-    """The final state of a flow run after this verdict, or after REFUSED; a failed verdict has a state of its own.
+    """The final state of a flow run after this verdict, or after REFUSED; failed ones have states of their own.
 
     A caller of the flow gets `result` if it completed; otherwise Unfit is raised.
     """
-    if verdict in ("failed", REFUSED):
-        name = REFUSED if verdict == REFUSED else POISONED
+    name = {"failed": POISONED, "inconclusive": INCONCLUSIVE, REFUSED: REFUSED}.get(verdict)
+    if name is not None:
         return Failed(name=name, message=visible(reason), data=Unfit(reason, result))
     if verdict == "warned":
         return Completed(name="Warned", message=visible(reason), data=result)

@@ -36,7 +36,7 @@ def store(places: Sequence[str], folder: Path, flagged: Mapping[int, str], *, re
     manifest.write(
         (manifest.of_shard(shard, dataset) for shard in dataset.shards), dataset, str(folder / manifest.NAME)
     )
-    runs = (Run("spectral-signature", "pixels", Status.COMPLETED, "", 1.0),)
+    runs = (Run("spectral-signature", "pixels", Status.COMPLETED, "", 1.0, 0),)
     report = Report(
         Verdict.FAILED, "because", dataset.rows, len(flagged), dataset, runs, (), {}, (), {}, {}, {}, str(folder)
     )

@@ -35,8 +35,8 @@ def significance(tested: Sequence[RunTests], decide: Decide) -> pl.DataFrame:
     `decide.fdr` and so is its own, uncorrected p-value; decide/corroboration.py then compares the rows they flag.
 
     Columns: detector (the check's name), embedder, kind, family, names_rows, acquittable, group, label (class index, -1
-    for all), statistic, p_value, q_value, suspicious, watched (significant at `decide.watch` only), and evidence_NAME
-    for the evidence of the detectors.
+    for all), statistic, p_value, tested, q_value, suspicious, watched (significant at `decide.watch` only), and
+    evidence_NAME for the evidence of the detectors.
     """
     frames = []
     for run in tested:
@@ -48,6 +48,7 @@ def significance(tested: Sequence[RunTests], decide: Decide) -> pl.DataFrame:
                     "label": groups.label.cpu().numpy(),
                     "statistic": groups.statistic.double().cpu().numpy(),
                     "p_value": groups.p_value.double().cpu().numpy(),
+                    "tested": True if groups.tested is None else groups.tested.cpu().numpy(),
                     **{f"evidence_{name}": value.double().cpu().numpy() for name, value in groups.evidence.items()},
                 }
             ).with_columns(
@@ -101,6 +102,7 @@ _NOTHING_TESTED = {
     "label": pl.Int64,
     "statistic": pl.Float64,
     "p_value": pl.Float64,
+    "tested": pl.Boolean,
     "q_value": pl.Float64,
     "suspicious": pl.Boolean,
     "watched": pl.Boolean,

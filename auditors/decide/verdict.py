@@ -34,9 +34,13 @@ def verdict(
     odd: Sequence[str],
     counts: Mapping[str, int],
     rows: int,
+    tested: int,
     decide: Decide,
 ) -> tuple[Verdict, str]:
-    """The verdict and its reason in one sentence. Only completed runs can clear the data."""
+    """The verdict and its reason in one sentence. Only completed runs can clear the data, and only if they tested any.
+
+    tested  the most rows that any run tested for an attack
+    """
     completed = [run for run in runs if run.status is Status.COMPLETED]
     failing = [group.reason for group in groups if group.kind.fails_audit]
     failing += [
@@ -44,8 +48,6 @@ def verdict(
         for run in runs
         if run.status is Status.FAILED
     ]
-    if not completed:
-        failing.append("no detector applies to this dataset, so nothing can be said of it")
     wrong, unread = counts.get(Kind.LABEL, 0), counts.get(Kind.INTEGRITY, 0)
     warning = [*odd, *(group.reason for group in groups if group.kind is Kind.LABEL and group.p_value < 1)]
     if unread:
@@ -54,6 +56,10 @@ def verdict(
         warning.append(f"{wrong:,} of {rows:,} labels look wrong; nothing organised was found")
     if failing:
         return Verdict.FAILED, failing[0]
+    if not completed:
+        return Verdict.INCONCLUSIVE, "no detector applies to this dataset, so nothing can be said of it"
+    if not tested:
+        return Verdict.INCONCLUSIVE, "no class has rows enough to be tested for an attack, so nothing can be said of it"
     if warning:
         return Verdict.WARNED, warning[0]
     none = "the only completed look found no" if len(completed) == 1 else f"none of {len(completed)} looks found a"

@@ -281,7 +281,9 @@ class _Reclassified:
         rate = (state.foreign[:, 0] / (rows - size).clamp_min(1)).clamp_min(settings.foreign)
         p_foreign = binomial_tail(state.foreign[:, 1], size, rate)
         p_value = torch.where(tested & (share < settings.small), torch.maximum(p_silhouette, p_foreign), 1.0)
-        return ClusterScorer(self, p_value, share, silhouette, state.foreign[:, 1] / size.clamp_min(1))
+        return ClusterScorer(
+            self, p_value, share, silhouette, state.foreign[:, 1] / size.clamp_min(1), rows >= 4 * settings.fewest
+        )
 
 
 @dataclass(frozen=True)
@@ -293,6 +295,7 @@ class ClusterScorer:
     share: Tensor  # [K]
     silhouette: Tensor  # [K]
     foreign: Tensor  # [K]
+    tested: Tensor  # [K] bool
 
     @property
     def groups(self) -> GroupTests:
@@ -301,6 +304,7 @@ class ClusterScorer:
             statistic=self.silhouette,
             p_value=self.p_value.clamp(0, 1),
             evidence={"share": self.share, "silhouette": self.silhouette, "foreign": self.foreign.double()},
+            tested=self.tested,
         )
 
     def score(self, batch: Batch) -> Scores:

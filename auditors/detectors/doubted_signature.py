@@ -287,7 +287,8 @@ class DoubtedSeed:
                 statistic[:-1], reference, least_scale=settings.least_scale, weight=settings.weight
             )
         p_value[~self.tested] = 1.0
-        return GroupTests(self.label, statistic, p_value, {"times_farther_out": excess.exp()})
+        evidence = {"times_farther_out": excess.exp()}
+        return GroupTests(self.label, statistic, p_value, evidence, tested=self.tested)
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         value, part = self.frame.turned(batch), half(batch)

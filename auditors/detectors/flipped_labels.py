@@ -121,14 +121,16 @@ class FlipScorer:
         settings, statistic = self.settings, (2 * self.fit.gain).sqrt()
         tested = (self.rows >= settings.fewest) & (settings.outnumbered * self.rows >= self.rows.max())
         p_value = torch.ones_like(statistic)
-        if int(tested.sum()) > settings.peers:
+        tested &= tested.sum() > settings.peers
+        if bool(tested.any()):
             reference = statistic[tested]
             p_value[tested] = extreme_value_tail(
                 reference, reference, least_scale=settings.least_scale, weight=settings.weight, shape=settings.shape
             )
         foreign = self.fit.share * self.rows
         label = torch.arange(len(statistic), device=statistic.device)
-        return GroupTests(label, statistic, p_value, {"foreign_share": self.fit.share, "foreign_rows": foreign})
+        evidence = {"foreign_share": self.fit.share, "foreign_rows": foreign}
+        return GroupTests(label, statistic, p_value, evidence, tested=tested)
 
     def score(self, batch: Batch) -> Scores:
         label = batch.label.clamp_min(0)

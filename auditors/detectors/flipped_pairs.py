@@ -100,7 +100,8 @@ class _Margins:
         fit = mixed(normal, state, fewest=settings.fewest)  # [K * K]
         statistic = torch.where(tested, (2 * fit.gain.view_as(rows)).sqrt(), 0.0)  # [K, K]
         p_value = torch.ones_like(statistic)
-        if int(tested.sum()) > settings.peers:
+        tested &= tested.sum() > settings.peers
+        if bool(tested.any()):
             reference = statistic[tested]
             p_value[tested] = extreme_value_tail(
                 reference, reference, least_scale=settings.least_scale, weight=settings.weight
@@ -113,6 +114,7 @@ class _Margins:
             fit=Binormal(*(value.view_as(rows)[pick] for value in fit)),
             rows=rows[pick],
             statistic=statistic[pick],
+            tested=tested.any(1),
             p_value=(tested.sum(1).clamp_min(1) * p_value[pick]).clamp(max=1.0),
         )
 
@@ -133,6 +135,7 @@ class PairScorer:
     rows: Tensor  # [K] int64
     statistic: Tensor  # [K]
     p_value: Tensor  # [K]
+    tested: Tensor  # [K] bool
 
     @property
     def groups(self) -> GroupTests:
@@ -149,6 +152,7 @@ class PairScorer:
             self.statistic,
             self.p_value,
             {name: torch.where(suspect, value, 0.0) for name, value in foreign.items()},
+            tested=self.tested,
         )
 
     def score(self, batch: Batch) -> Scores:

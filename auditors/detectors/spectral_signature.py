@@ -277,7 +277,7 @@ class SpectralSeed:
             "null_scale": scale,
             "null_shape": torch.full_like(scale, self.frame.settings.shape),
         }
-        return GroupTests(self.label, self.excess, self.p_value, evidence)
+        return GroupTests(self.label, self.excess, self.p_value, evidence, tested=scale > 0)
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         label = batch.label.clamp_min(0)

@@ -15,6 +15,7 @@ from typing import Any
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind, Status, Verdict
 
+DEFAULT_PLAN, ANY_PLAN = "default", "any"
 CLOCKS = timedelta(minutes=5)  # tolerated difference between two machines' clocks
 
 
@@ -49,7 +50,10 @@ class Policy:
     required    detectors ("detector" or "detector on embedder", registered names) of which at least one run must have
                 completed, for data with two or more classes
     unlabelled  the same for data without labels or with a single class, where classes cannot be compared
-    plans       digests of the accepted plans; empty for any
+    plans       digests of the accepted plans; DEFAULT_PLAN for the plan that the release audits such data by, ANY_PLAN
+                for every plan
+    min_tested  smallest accepted share of the rows in classes that a required detector tested: classes with too few
+                rows are not
     limits      most flagged rows by kind, as a number or a share of all rows; kinds without a limit are left to the
                 verdict
     warned      "allow" or "refuse" an audit whose verdict is warned
@@ -62,7 +66,8 @@ class Policy:
 
     required: tuple[str, ...] = ("spectral-signature",)
     unlabelled: tuple[str, ...] = ("trigger-enrichment", "flood")
-    plans: tuple[Digest, ...] = ()
+    plans: tuple[Digest | str, ...] = (DEFAULT_PLAN,)
+    min_tested: float = 0.5
     limits: Mapping[Kind, Limit] = field(
         default_factory=lambda: {Kind.BACKDOOR: Limit(rows=0), Kind.INTEGRITY: Limit(share=0.01)}
     )
@@ -88,7 +93,10 @@ DEFAULT = Policy()
 
 @dataclass(frozen=True)
 class AttestedRun:
-    """How one run ended; `kind` and `embedder_kind` are the registered names of its detector and embedder."""
+    """How one run ended; `kind` and `embedder_kind` are the registered names of its detector and embedder.
+
+    `rows` are those of the classes that it tested; None in attestations of release 0.1, which do not state it.
+    """
 
     name: str
     kind: str
@@ -96,6 +104,7 @@ class AttestedRun:
     embedder_kind: str
     status: str
     reason: str
+    rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,7 @@ class Facts:
     counts      number of flagged rows by kind
     ended       when the audit ended
     afterwards  whether it was signed after the audit instead of by it
+    ordinary    whether the plan is the default plan of the release for such data
     classes     number of classes; None in attestations of release 0.1, which do not state it
     unknown     annotations that this release does not know
     """
@@ -134,6 +144,7 @@ class Facts:
     plan: Digest
     ended: datetime
     afterwards: bool
+    ordinary: bool = False
     classes: int | None = None
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -159,6 +170,8 @@ def _verdict(policy: Policy, facts: Facts, waivers: Sequence[Waiver]) -> list[st
         return []
     organised = [group for group in facts.groups if group.certain]
     open_ = [group for group in organised if not _waived(group, waivers)]
+    if facts.verdict is Verdict.INCONCLUSIVE:
+        return [f"the audit was inconclusive: {facts.reason}"]
     if facts.verdict is Verdict.FAILED:
         # Waived only if every group that can have caused the verdict is; crashes are refused in _coverage.
         return [] if organised and not open_ else [f"the audit failed: {facts.reason}"]
@@ -198,10 +211,12 @@ def _coverage(policy: Policy, facts: Facts) -> list[str]:
         elif not any(run.status == COMPLETED for run in runs):
             ends = "; ".join(dict.fromkeys(f"{run.status}, {run.reason}" if run.reason else run.status for run in runs))
             out.append(f"the policy requires {required}, which did not complete: {ends}")
+        elif policy.min_tested > 0:
+            out += _tested(required, [run.rows for run in runs], policy, facts)
     if not any(run.status == COMPLETED for run in facts.runs):
         out.append("no detector of the audit completed, so nothing can be said of the data")
-    if policy.plans and facts.plan not in policy.plans:
-        out.append(f"the audit followed the plan {facts.plan}, which is not among the policy's plans")
+    if not {facts.plan, ANY_PLAN, *([DEFAULT_PLAN] if facts.ordinary else [])} & set(policy.plans):
+        out.append(f"the audit followed the plan {facts.plan}, and the policy's plans are {_named(policy)}")
     if not policy.min_fdr <= facts.fdr <= policy.max_fdr:
         out.append(
             f"the audit's false discovery rate is {facts.fdr:g}, and the policy allows {policy.min_fdr:g} to "
@@ -210,6 +225,20 @@ def _coverage(policy: Policy, facts: Facts) -> list[str]:
     if facts.afterwards and policy.afterwards == "refuse":
         out.append("the audit was not signed when it ran but later, which the policy refuses (afterwards)")
     return out
+
+
+def _tested(required: str, rows: Sequence[int | None], policy: Policy, facts: Facts) -> list[str]:
+    stated = [tested for tested in rows if tested is not None]
+    if not stated:
+        return [
+            f"the attestation does not say how many rows {required} tested, and the policy requires it (min_tested)"
+        ]
+    if max(stated) >= policy.min_tested * facts.rows:
+        return []
+    return [
+        f"{required} tested classes with {max(stated)} of {facts.rows} rows, as other classes have too few, and the "
+        f"policy requires {policy.min_tested:.0%} (min_tested)"
+    ]
 
 
 def _age(policy: Policy, facts: Facts, now: datetime) -> list[str]:
@@ -245,6 +274,11 @@ def _subject(waiver: Waiver) -> str:
     if waiver.kind is None:
         return f"dataset {waiver.dataset}"
     return f"the {waiver.kind} group" + ("" if waiver.label is None else f" labelled {waiver.label}")
+
+
+def _named(policy: Policy) -> str:
+    words = {DEFAULT_PLAN: "the release's default plan"}
+    return ", ".join(words.get(str(plan), str(plan)) for plan in policy.plans) or "none"
 
 
 def _day(moment: datetime) -> str:

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from foretaste.errors import PlanError
-from foretaste.gate.policy import DEFAULT, Limit, Policy, Waiver
+from foretaste.gate.policy import ANY_PLAN, DEFAULT, DEFAULT_PLAN, Limit, Policy, Waiver
 from foretaste.settings import known, table_of
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind
@@ -51,8 +51,9 @@ def _names(value: Any, where: str) -> tuple[str, ...]:
     return tuple(_texts(value, where))
 
 
-def _plans(value: Any, where: str) -> tuple[Digest, ...]:
-    return tuple(_digest(one, "sha256", where) for one in _texts(value, where))
+def _plans(value: Any, where: str) -> tuple[Digest | str, ...]:
+    words = (DEFAULT_PLAN, ANY_PLAN)
+    return tuple(one if one in words else _digest(one, "sha256", where) for one in _texts(value, where))
 
 
 def _choice(value: Any, where: str) -> str:
@@ -145,6 +146,7 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "required": _names,
     "unlabelled": _names,
     "plans": _plans,
+    "min_tested": _share,
     "limits": _limits,
     "warned": _choice,
     "min_fdr": _share,

@@ -20,6 +20,7 @@ from foretaste.dataset.files import keep_out_of
 from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import NOTHING_SAID, Request
 from foretaste.decide import incremental, verdict
+from foretaste.decide.coverage import rows_tested, rows_tested_for_attacks
 from foretaste.decide.incremental import Recency
 from foretaste.embedders import store
 from foretaste.errors import PlanError
@@ -95,7 +96,8 @@ def audit(
         dataset = open_dataset(places, request=request)
         logger.info(_described(dataset))
         clock("ingest")
-        chosen = chosen or default_plans.default(dataset)
+        ordinary = default_plans.default(dataset)
+        chosen = chosen or ordinary
         job = Job(dataset, chosen, seed, where, engine or InProcess(), progress, store.folder())
         encoders, unread, preliminary = encode(job)
         clock("encode")
@@ -123,6 +125,7 @@ def audit(
             folder=out,
             power=detection_limits.power(audited.groups, dataset, chosen.decide, audited.detectors),
             false_alarms=false_alarms.false_alarms(chosen),
+            ordinary=chosen == ordinary,
         )
         _write_report(folder, report, audited, shown, atlas)
         if signer is not None:
@@ -172,7 +175,7 @@ def concluded(
     clock("judge")
     return Audited(
         dataset=dataset,
-        runs=sweep.runs(plan, encoders, swept),
+        runs=sweep.runs(plan, encoders, swept, rows_tested(groups, dataset)),
         groups=groups,
         samples=pl.scan_parquet(os.path.join(folder, scoring.SAMPLES)),
         flagged=flagged,
@@ -192,7 +195,10 @@ def findings_and_verdict(audited: Audited) -> tuple[tuple[Finding, ...], Verdict
     dataset = audited.dataset
     found = explained(audited, findings(audited.groups, audited.counts, dataset, audited.detectors))
     odd, kinds, rows = verdict.borderline(audited.groups, dataset), flagged_kinds(audited), dataset.rows
-    outcome, reason = verdict.verdict(found, audited.runs, odd=odd, counts=kinds, rows=rows, decide=audited.decide)
+    tested = rows_tested_for_attacks(audited.groups, dataset)
+    outcome, reason = verdict.verdict(
+        found, audited.runs, odd=odd, counts=kinds, rows=rows, tested=tested, decide=audited.decide
+    )
     return found, outcome, reason
 
 

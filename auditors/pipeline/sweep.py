@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from foretaste.decide.coverage import Rows
 from foretaste.detectors.contract import Aggregator, Detector, GroupFacts, Scorer, State
 from foretaste.detectors.states import moved
 from foretaste.embedders.contract import Encoder, EstimatesClasses
@@ -115,8 +116,8 @@ def beliefs(job: Job, encoders: Encoders) -> str:
     return identity(encoder)
 
 
-def runs(plan: Plan, encoders: Encoders, swept: Swept) -> tuple[Run, ...]:
-    """How every run of the plan ended, in the plan's order."""
+def runs(plan: Plan, encoders: Encoders, swept: Swept, rows: Rows) -> tuple[Run, ...]:
+    """How every run of the plan ended, in the plan's order, with the `rows` that it tested."""
     out = []
     for check in plan.checks:
         for on in check.on:
@@ -126,7 +127,8 @@ def runs(plan: Plan, encoders: Encoders, swept: Swept) -> tuple[Run, ...]:
             if end is None and run not in swept.scorers:
                 end = Outcome(Status.FAILED, "it never finished")
             status, reason = (Status.COMPLETED, "") if end is None else (end.status, end.reason)
-            out.append(Run(check.name, on, status, reason, round(swept.seconds.get(run, 0.0), 3)))
+            seconds = round(swept.seconds.get(run, 0.0), 3)
+            out.append(Run(check.name, on, status, reason, seconds, rows.get((check.name, on), 0)))
     return tuple(out)
 
 

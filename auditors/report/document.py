@@ -40,6 +40,7 @@ def document(report: Report) -> Document:
             "id": data.roles.id,
             "source": data.roles.source,
         },
+        "ordinary": report.ordinary,
         "runs": [plain(run) for run in report.runs],
         "groups": [_finding(group) for group in report.groups],
         "counts": plain(report.counts),

@@ -100,14 +100,18 @@ class GroupTests:
     statistic  [G] float64, larger is more suspicious
     p_value    [G] float64, probability of a statistic this large for a clean group
     evidence   [G] tensors by name
+    tested     [G] bool, whether the group had rows enough to be tested; None where all had
     """
 
     label: Tensor
     statistic: Tensor
     p_value: Tensor
     evidence: Mapping[str, Tensor] = field(default_factory=dict)
+    tested: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if self.tested is not None and (self.tested.shape != self.label.shape or self.tested.dtype != torch.bool):
+            raise DetectorError(f"tested must be a bool for each of {len(self.label)} groups")
         for name, column in {"statistic": self.statistic, "p_value": self.p_value, **self.evidence}.items():
             if column.shape != self.label.shape:
                 raise DetectorError(f"{name} has shape {tuple(column.shape)} for {len(self.label)} groups")

@@ -45,11 +45,12 @@ class Status(StrEnum):
 
 
 class Verdict(StrEnum):
-    """The result for the dataset as a whole."""
+    """The result for the dataset as a whole. INCONCLUSIVE where no class was tested, so that nothing can be said."""
 
     PASSED = "passed"
     WARNED = "warned"
     FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
 
 
 def mostly_blind(completed: int, checks: int) -> bool:
@@ -59,13 +60,14 @@ def mostly_blind(completed: int, checks: int) -> bool:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a detector on one embedder's vectors."""
+    """One run of a detector on one embedder's vectors; `rows` are those of the classes that it tested."""
 
     detector: str
     embedder: str
     status: Status
     reason: str
     seconds: float
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Finding:
 class Report:
     """The result of an audit.
 
-    verdict       passed, warned or failed
+    verdict       passed, warned, failed or inconclusive
     reason        why, in one sentence
     rows          number of rows audited
     flagged       number of rows flagged
@@ -111,6 +113,7 @@ class Report:
     folder        where report.json, report.html and the tables of all rows are
     power         for each class, the weakest pattern that would have been detected
     false_alarms  this plan's false alarms on clean datasets; empty where not measured with this plan and code
+    ordinary      whether the plan is the default plan of this release for such data
     html          the report as a notebook displays it
     """
 
@@ -129,6 +132,7 @@ class Report:
     folder: str
     power: Mapping[str, Any] = field(default_factory=dict)
     false_alarms: Mapping[str, Any] = field(default_factory=dict)
+    ordinary: bool = False
     html: str | None = field(default=None, repr=False, compare=False)
 
     def _repr_html_(self) -> str | None:

@@ -15,6 +15,9 @@ from foretaste.flows.commands.contract import command
 from foretaste.flows.commands.output import print_report
 from foretaste.flows.naming import name_of
 
+EXITS = {"passed": 0, "warned": 0, "failed": 1, "inconclusive": 3}
+ADMITTED = ("passed", "warned")  # the verdicts of audits that a gate may accept
+
 
 class Device(StrEnum):
     AUTO = "auto"
@@ -30,7 +33,7 @@ class EngineName(StrEnum):
     RAY = "ray"
 
 
-@command("Audit", exits="0: passed or warned. 1: failed. 2: it could not be done.")
+@command("Audit", exits="0: passed or warned. 1: failed. 2: it could not be done. 3: nothing could be tested.")
 def audit(  # noqa: PLR0917
     dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Parquet files, folders, globs or URLs.")],
     plan: Annotated[
@@ -134,13 +137,13 @@ def audit(  # noqa: PLR0917
             folder = result["folder"]
     found = read(folder)
     print_report(found, folder, rows=() if json else flagged(folder, top=40), as_json=json)
-    if key is None and found["verdict"] != "failed" and "FORETASTE_KEY" not in os.environ:
-        # No gate accepts a failed audit, signed or not; an empty FORETASTE_KEY turns this hint off.
+    if key is None and found["verdict"] in ADMITTED and "FORETASTE_KEY" not in os.environ:
+        # No gate accepts any other audit, signed or not; an empty FORETASTE_KEY turns this hint off.
         print("not signed, so no gate will open for it: run foretaste keygen once, or give --key FILE", file=sys.stderr)
-    if key is not None and found["verdict"] != "failed":
+    if key is not None and found["verdict"] in ADMITTED:
         from foretaste.gate.attestation.signing import refusals
         from foretaste.report.visible import visible
 
         for reason in refusals(folder, policy):
             print(visible(f"signed as failed: {reason}"), file=sys.stderr)
-    return 1 if found["verdict"] == "failed" else 0
+    return EXITS[found["verdict"]]

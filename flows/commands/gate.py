@@ -11,11 +11,15 @@ import typer
 from foretaste.errors import PlanError
 from foretaste.flows.commands.contract import command
 from foretaste.flows.commands.output import print_text
+from foretaste.types.findings import Verdict
 
 KEY = "The public key to check with; by default FORETASTE_PUBLIC_KEY, else ~/.config/foretaste/key.pub."
 
 
-@command("Sign and gate", exits="0: allowed. 1: refused, with the reasons. 2: something cannot be read.")
+@command(
+    "Sign and gate",
+    exits="0: allowed. 1: refused, with the reasons. 2: unreadable, or audited inconclusively.",
+)
 def gate(  # noqa: PLR0917
     dataset: Annotated[list[str], typer.Argument(metavar="DATASET...", help="What a training job is about to read.")],
     policy: Annotated[str | None, typer.Option(metavar="FILE", help="gate.toml; by default a strict one.")] = None,
@@ -52,7 +56,9 @@ def gate(  # noqa: PLR0917
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         _written(summary, "a", render.markdown(decision))
-    return 0 if decision.allowed else 1
+    if decision.allowed:
+        return 0
+    return 2 if decision.facts is not None and decision.facts.verdict is Verdict.INCONCLUSIVE else 1
 
 
 def _written(path: str, mode: str, text: str) -> None:

@@ -70,7 +70,7 @@ def audit_once(  # noqa: PLR0917
 
 def alert_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """Send an alert, once, for a run that ended without a verdict because it broke or its process was killed."""
-    if state.name in (artifacts.POISONED, artifacts.REFUSED):
+    if state.name in (artifacts.POISONED, artifacts.REFUSED, artifacts.INCONCLUSIVE):
         return
     parameters = flow_run.parameters
     name, root = str(parameters.get("name") or "dataset"), str(parameters.get("root") or "audits")
@@ -103,7 +103,8 @@ def scheduled(  # noqa: PLR0917
     """Audit a dataset into a new folder below `root`, and send alerts.
 
     The final state is Completed, Warned, Unchanged (with `if_changed`, if bytes and settings are those of the last
-    audit), or a failure: Poisoned if the audit failed, Refused if the policy refuses it, another name if it broke.
+    audit), or a failure: Poisoned if the audit failed, Refused if the policy refuses it, Inconclusive if nothing could
+    be tested, another name if it broke.
     """
     before = history.recall(root, name)
     settings = _settings(request, plan, policy, seed)
@@ -115,7 +116,10 @@ def scheduled(  # noqa: PLR0917
     found = read(folder)
     refused = _refused(found, folder, policy)
     reason = refused or found["reason"]
-    news, after = history.after(before, frozenset({f"policy|{refused}"}) if refused else marks(found, folder))
+    if found["verdict"] == Verdict.INCONCLUSIVE:
+        news, after = history.after_crash(before, reason)
+    else:
+        news, after = history.after(before, frozenset({f"policy|{refused}"}) if refused else marks(found, folder))
     after = replace(after, seen=recipe(found["dataset"]["digest"], settings))
     undelivered = ""
     try:
@@ -165,7 +169,7 @@ def _settings(request: Request, plan: str | None, policy: str | None, seed: int)
 
 
 def _refused(found: Mapping[str, Any], folder: str, policy: str | None) -> str:
-    """Why the policy refuses a signed audit that did not fail; "" where it does not refuse."""
-    if found["verdict"] == Verdict.FAILED or not os.path.exists(os.path.join(folder, FILE)):
+    """Why the policy refuses a signed audit that passed or warned; "" where it does not refuse."""
+    if found["verdict"] in (Verdict.FAILED, Verdict.INCONCLUSIVE) or not os.path.exists(os.path.join(folder, FILE)):
         return ""
     return "; ".join(signing.refusals(folder, policy))

@@ -85,7 +85,7 @@ def hashes(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_is_quarantined_by_default_is_what_fails_an_audit() -> None:
-    ran = [Run("spectral-signature", "pixels", Status.COMPLETED, "", 0.0)]
+    ran = [Run("spectral-signature", "pixels", Status.COMPLETED, "", 0.0, 0)]
     for kind in Kind:
         group = Finding(kind, "cat", 9, 1e-9, (), "because")
         said, _ = verdict([group], ran, odd=(), counts={kind: 9}, rows=1000, decide=Decide())

@@ -50,16 +50,16 @@ def test_a_detector_says_why_in_one_sentence(detector, evidence):
     assert "nan" not in group.reason.lower()
 
 
-DONE = Run("spectral", "grey", Status.COMPLETED, "", 1.0)
-CRASHED = Run("clusters", "probe", Status.FAILED, "ValueError: odd", 1.0)
-IDLE = Run("labels", "probe", Status.NOT_APPLICABLE, "no labels", 0.0)
+DONE = Run("spectral", "grey", Status.COMPLETED, "", 1.0, 100)
+CRASHED = Run("clusters", "probe", Status.FAILED, "ValueError: odd", 1.0, 0)
+IDLE = Run("labels", "probe", Status.NOT_APPLICABLE, "no labels", 0.0, 0)
 BACKDOOR = Finding(Kind.BACKDOOR, "cat", 30, 1e-6, ("spectral",), "30 rows share a pattern")
 ORGANISED = Finding(Kind.LABEL, "cat", 30, 1e-6, ("label-issue",), "30 rows belong to dog")
 SCATTERED = Finding(Kind.LABEL, None, 3, 1.0, ("label-issue",), "3 single rows")
 
 
-def decided(groups=(), runs=(DONE,), counts=None, odd=()):
-    return verdict(groups, runs, odd=odd, counts=counts or {}, rows=1000, decide=Decide())
+def decided(groups=(), runs=(DONE,), counts=None, odd=(), tested=1000):
+    return verdict(groups, runs, odd=odd, counts=counts or {}, rows=1000, tested=tested, decide=Decide())
 
 
 def test_only_completed_runs_speak_for_the_data():
@@ -67,10 +67,18 @@ def test_only_completed_runs_speak_for_the_data():
     assert decided(runs=(DONE, IDLE))[0] is Verdict.PASSED
     assert decided(runs=(DONE, CRASHED))[0] is Verdict.FAILED
     assert "ValueError: odd" in decided(runs=(DONE, CRASHED))[1]
-    assert decided(runs=(IDLE,))[0] is Verdict.FAILED
-    assert decided(runs=())[0] is Verdict.FAILED
+    assert decided(runs=(IDLE,))[0] is Verdict.INCONCLUSIVE
+    assert decided(runs=())[0] is Verdict.INCONCLUSIVE
     assert "nothing can be said" in decided(runs=(IDLE,))[1]
     assert "the only completed look" in decided(runs=(DONE, IDLE))[1]
+
+
+def test_completed_runs_that_tested_nothing_pass_nothing():
+    assert decided(tested=0) == (
+        Verdict.INCONCLUSIVE, "no class has rows enough to be tested for an attack, so nothing can be said of it"
+    )  # fmt: skip
+    assert decided(tested=0, counts={"label": 900})[0] is Verdict.INCONCLUSIVE
+    assert decided([BACKDOOR], tested=0)[0] is Verdict.FAILED
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from foretaste.types.findings import Kind, Verdict
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 ROOT = Digest("dirHash1", "a" * 64)
 GROUP = AttestedFinding("backdoor", "cat", 12, True, "12 rows share a pattern")
-RAN = AttestedRun("mine", "spectral-signature", "grey32", "pixels", "completed", "")
+RAN = AttestedRun("mine", "spectral-signature", "grey32", "pixels", "completed", "", 1000)
 GOOD = Facts(
     dataset=ROOT,
     verdict=Verdict.PASSED,
@@ -32,6 +32,7 @@ GOOD = Facts(
     plan=Digest("sha256", "b" * 64),
     ended=NOW - timedelta(hours=1),
     afterwards=False,
+    ordinary=True,
 )
 BAD = replace(
     GOOD, verdict=Verdict.FAILED, result=Verdict.FAILED, reason="poison", counts={"backdoor": 12}, groups=(GROUP,)
@@ -65,7 +66,7 @@ def test_a_good_audit_has_nothing_against_it():
         (DEFAULT, replace(GOOD, runs=(RAN, replace(RAN, status="failed", reason="boom"))), "on grey32 crashed: boom"),
         (DEFAULT, replace(GOOD, runs=(replace(RAN, status="not applicable", reason="one class"),)), "one class"),
         (Policy(required=("spectral-signature on tokens",)), GOOD, "requires spectral-signature on tokens"),
-        (Policy(plans=(Digest("sha256", "c" * 64),)), GOOD, "not among the policy's plans"),
+        (Policy(plans=(Digest("sha256", "c" * 64),)), GOOD, "the policy's plans are sha256:ccc"),
         (DEFAULT, replace(GOOD, fdr=1e-12), "false discovery rate is 1e-12"),
         (DEFAULT, replace(GOOD, fdr=0.5), "false discovery rate is 0.5"),
         (DEFAULT, replace(GOOD, fdr=float("nan")), "false discovery rate is nan"),

@@ -30,10 +30,10 @@ def report() -> Report:
             Digest("dirHash1", "cd" * 32),
         ),
         runs=(
-            Run("spectral", "pixels", Status.COMPLETED, "", 1.5),
-            Run("clustering", "pixels", Status.COMPLETED, "", float("nan")),
-            Run("tokens", "text", Status.NOT_APPLICABLE, "the rows are pictures", 0.0),
-            Run("probe-label", "probe", Status.FAILED, f"ValueError: {EVIL}", 0.2),
+            Run("spectral", "pixels", Status.COMPLETED, "", 1.5, 300),
+            Run("clustering", "pixels", Status.COMPLETED, "", float("nan"), 300),
+            Run("tokens", "text", Status.NOT_APPLICABLE, "the rows are pictures", 0.0, 0),
+            Run("probe-label", "probe", Status.FAILED, f"ValueError: {EVIL}", 0.2, 0),
         ),
         groups=(
             Finding(

@@ -8,7 +8,7 @@ from foretaste.errors import DataError
 from foretaste.report.document import document, plain, read, text
 
 KEYS = [
-    "verdict", "reason", "rows", "flagged", "dataset", "roles", "runs", "groups",
+    "verdict", "reason", "rows", "flagged", "dataset", "roles", "ordinary", "runs", "groups",
     "counts", "notes", "power", "false_alarms", "versions", "seconds", "plan",
 ]  # fmt: skip
 
@@ -21,8 +21,8 @@ def test_the_shape_that_other_tools_read(report):
         {"name": "train.parquet", "rows": 200, "size": 12_345, "digest": "sha256:" + "ab" * 32}
     ]
     assert found["roles"] == {"modality": "image", "payload": ["img"], "label": "label", "id": None, "source": None}
-    assert list(found["runs"][2].values()) == ["tokens", "text", "not applicable", "the rows are pictures", 0.0]
-    assert list(found["runs"][2]) == ["detector", "embedder", "status", "reason", "seconds"]
+    assert list(found["runs"][2].values()) == ["tokens", "text", "not applicable", "the rows are pictures", 0.0, 0]
+    assert list(found["runs"][2]) == ["detector", "embedder", "status", "reason", "seconds", "rows"]
     assert set(found["groups"][0]) == {"kind", "label", "rows", "p_value", "detectors", "reason", "evidence"}
 
 

@@ -246,7 +246,7 @@ class FormScorer:
         p_value = extreme_value_tail(self.excess, self.excess.new_tensor([settings.place]), least_scale=settings.scale)
         label = torch.arange(len(self.excess), device=self.excess.device)
         p_value = torch.where(tested, p_value, 1.0)
-        return GroupTests(label, self.excess, p_value, {"times_farther_out": self.excess.exp()})
+        return GroupTests(label, self.excess, p_value, {"times_farther_out": self.excess.exp()}, tested=tested)
 
     def score(self, batch: Batch) -> Scores:
         known, label = batch.label >= 0, batch.label.clamp_min(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -240,7 +240,7 @@ class DecompositionScorer:
         p_value = torch.where(
             self.rows >= self.line.seed.settings.fewest, found.p_value, torch.ones_like(found.p_value)
         )
-        return GroupTests(found.label, found.statistic, p_value, found.evidence)
+        return replace(found, p_value=p_value)
 
     def score(self, batch: Batch) -> Scores:
         groups = self.groups

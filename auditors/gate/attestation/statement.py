@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,7 +33,7 @@ REPORT = "report.json"
 NEEDED = ("verdict", "reason", "rows", "counts", "groups", "runs", "fdr", "ended", "afterwards")
 KNOWN = (
     *NEEDED,
-    *("classes", "modality", "flagged", "notes", "power", "versions", "seed", "device", "started"),
+    *("classes", "ordinary", "modality", "flagged", "notes", "power", "versions", "seed", "device", "started"),
 )
 T = TypeVar("T")
 
@@ -146,6 +146,7 @@ def facts(body: Mapping[str, Any]) -> Facts:
             rows,
             *counts.values(),
             *(group["rows"] for group in stated["groups"]),
+            *(run["rows"] for run in stated["runs"] if "rows" in run),
             *([] if classes is None else [classes]),
         ]
         if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers):
@@ -165,6 +166,7 @@ def facts(body: Mapping[str, Any]) -> Facts:
             plan=Digest("sha256", named["plan"]["digest"]["sha256"]),
             ended=moment(stated["ended"]),
             afterwards=stated["afterwards"] is not False,
+            ordinary=stated.get("ordinary") is True,
             classes=classes,
             unknown={name: value for name, value in stated.items() if name not in KNOWN},
         )
@@ -174,8 +176,8 @@ def facts(body: Mapping[str, Any]) -> Facts:
 
 def _known(cls: type[T], stated: Mapping[str, Any]) -> T:
     """A finding or run from its JSON object; fields of later releases are ignored."""
-    names = [known.name for known in fields(cls)]  # type: ignore[arg-type]
-    missing = [name for name in names if name not in stated]
+    names = [known.name for known in fields(cls) if known.name in stated]  # type: ignore[arg-type]
+    missing = [known.name for known in fields(cls) if known.default is MISSING and known.name not in stated]  # type: ignore[arg-type]
     if missing:
         raise ValueError(f"it does not say {', '.join(missing)} of a {cls.__name__.removeprefix('Attested').lower()}")
     return cls(**{name: stated[name] for name in names})
@@ -202,6 +204,7 @@ def _annotations(document: Mapping[str, Any], started: datetime, ended: datetime
         "reason": document["reason"],
         "rows": document["rows"],
         "classes": len(document["dataset"]["classes"]) if "classes" in document["dataset"] else None,
+        "ordinary": document.get("ordinary") is True,
         "modality": document.get("roles", {}).get("modality"),
         "flagged": document["flagged"],
         "counts": dict(document["counts"]),
@@ -223,6 +226,7 @@ def _annotations(document: Mapping[str, Any], started: datetime, ended: datetime
                 "embedder_kind": embedders[run["embedder"]]["kind"],
                 "status": run["status"],
                 "reason": run["reason"],
+                "rows": run["rows"],
             }
             for run in document["runs"]
         ],

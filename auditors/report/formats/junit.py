@@ -1,6 +1,6 @@
 """A report as JUnit XML, for CI systems.
 
-One testcase for the verdict, so that a failed build and exit code 1 always agree, and one for each run.
+One testcase for the verdict, so that a failed build and an exit code other than 0 always agree, and one for each run.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ def junit(document: Mapping[str, Any]) -> str:
     verdict = _case(suite, "foretaste", "verdict", took)
     if failed:
         Tree.SubElement(verdict, "failure", message=_text(document["reason"]), type="failed")
+    elif document["verdict"] == "inconclusive":
+        Tree.SubElement(verdict, "error", message=_text(document["reason"]), type="inconclusive")
     else:
         Tree.SubElement(verdict, "system-out").text = _text(f"{document['verdict']}: {document['reason']}")
     for run in document["runs"]:

@@ -18,7 +18,7 @@ from foretaste.report.visible import visible
 
 Colours = Literal["standard", "256", "truecolor"]
 NO_PICTURES: Mapping[int, bytes] = {}
-TONE = {"passed": "green", "warned": "yellow", "failed": "red"}
+TONE = {"passed": "green", "warned": "yellow", "failed": "red", "inconclusive": "magenta"}
 
 
 def terminal(

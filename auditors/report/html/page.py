@@ -37,6 +37,7 @@ HEADLINE = {
     "passed": "No poison was found in this dataset.",
     "warned": "This dataset deserves a look before training.",
     "failed": "Do not train on this dataset as it is.",
+    "inconclusive": "Nothing can be said of this dataset.",
 }
 BLIND = "Nothing was found, but most checks could not look."
 KINDS = {

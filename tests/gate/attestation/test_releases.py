@@ -11,6 +11,7 @@ import pytest
 from foretaste.errors import Refused
 from foretaste.gate import require
 from foretaste.gate.attestation import statement
+from foretaste.gate.policy import Policy
 from foretaste.types.findings import Verdict
 
 SIGNED = Path(__file__).with_name("signed_by_0_1_0")
@@ -23,11 +24,14 @@ def old() -> dict:
     return statement.verified((SIGNED / "attestation.json").read_bytes(), SIGNED / "key.pub")
 
 
-def test_what_0_1_0_signed_opens_the_gate():
-    found = require.decide(
-        str(DATA), key=str(SIGNED / "key.pub"), attestation=str(SIGNED / "attestation.json"), now=NOW
-    )
+def test_what_0_1_0_signed_opens_a_gate_that_does_not_ask_for_more():
+    of = {"key": str(SIGNED / "key.pub"), "attestation": str(SIGNED / "attestation.json"), "now": NOW}
+    found = require.decide(str(DATA), policy=Policy(plans=("any",), min_tested=0), **of)
     assert (found.allowed, found.reasons) == (True, ())
+    strict = require.decide(str(DATA), **of)
+    assert not strict.allowed
+    assert "does not say how many rows spectral-signature tested" in strict.reasons[0]
+    assert "the policy's plans are the release's default plan" in strict.reasons[1]
 
 
 def test_what_0_1_0_signed_says_what_it_said(old):
