@@ -27,14 +27,20 @@ from foretaste.gate.require import decide
 
 @task(name="gate", task_run_name="gate {datasets}", cache_policy=NO_CACHE, persist_result=False)
 def gate(
-    datasets: list[str], policy: str | None = None, attestation: str | None = None, key: str | None = None
+    datasets: list[str],
+    policy: str | None = None,
+    attestation: str | None = None,
+    key: str | None = None,
+    label: str | None = None,
 ) -> dict[str, str]:
     """Continue only if a signed audit of exactly these bytes satisfies the policy; see foretaste.gate.require.
+
+    The columns that the job reads are said in the policy, [reads]; `label` alone can be said here.
 
     Returns the digest of the dataset and the path of its attestation. Fails with foretaste.errors.Refused where the
     gate refuses, with PlanError or DataError where it cannot decide; it is never retried.
     """
-    decision = decide(datasets, policy=policy, attestation=attestation, key=key)
+    decision = decide(datasets, policy=policy, attestation=attestation, key=key, label=label)
     create_markdown_artifact(render.markdown(decision), key=key_of(name_of(datasets[0]), "gate"))
     if not decision.allowed:
         # Raised: a failed state that a task returns is passed to its caller as a result, and the flow continues.

@@ -57,7 +57,7 @@ def report(places: str | list[str], **changed: Any) -> dict[str, Any]:
         "rows": rows,
         "flagged": 0,
         "dataset": {"root": root, "digest": str(digest), "files": files} | TWO,
-        "roles": {"modality": "image", "payload": ["img"], "label": "label", "id": None, "source": None},
+        "roles": {"modality": "features", "payload": ["id"], "label": "label", "id": None, "source": None},
         "runs": [run(), run("labels")],
         "groups": [],
         "counts": {},

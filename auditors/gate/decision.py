@@ -10,14 +10,14 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from foretaste.dataset.files import root_digest
 from foretaste.errors import DataError, PlanError, Refused
-from foretaste.gate import policy, policy_file
+from foretaste.gate import columns, policy, policy_file
 from foretaste.gate.attestation import keys, log, statement
 from foretaste.gate.attestation.verify import changes, differences
 from foretaste.gate.policy import Facts, Policy
@@ -51,10 +51,22 @@ class GateRequest:
     now: datetime
 
     @classmethod
-    def of(cls, places: Any, rules: Any, attestation: str | None, key: str | None, now: datetime | None) -> GateRequest:
+    def of(  # noqa: PLR0917
+        cls,
+        places: Any,
+        rules: Any,
+        attestation: str | None,
+        key: str | None,
+        now: datetime | None,
+        reads: Mapping[str, Any],
+    ) -> GateRequest:
+        policy = policy_file.chosen(rules)
+        job = columns.reading(reads, "a gate:")
+        if job is not None and policy.reads is not None and job != policy.reads:
+            raise PlanError("the policy's [reads] and the call name different columns, one of them must be left out")
         return cls(
             (places,) if isinstance(places, str) else tuple(places),
-            policy_file.chosen(rules),
+            policy if job is None else replace(policy, reads=job),
             attestation,
             key or keys.public(),
             now or datetime.now(UTC),

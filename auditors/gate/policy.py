@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from foretaste.gate import columns
+from foretaste.gate.columns import AuditedColumns, Reading
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind, Status, Verdict
 
@@ -62,6 +64,7 @@ class Policy:
     max_age     largest time since the end of the audit
     afterwards  "allow" or "refuse" an attestation that was signed after the audit instead of by it
     waivers     findings that are accepted, by whom, why and until when
+    reads       the columns that the jobs behind this gate read; None where a job says so itself
     """
 
     required: tuple[str, ...] = ("spectral-signature",)
@@ -77,6 +80,7 @@ class Policy:
     max_age: timedelta = timedelta(days=30)
     afterwards: str = "refuse"
     waivers: tuple[Waiver, ...] = ()
+    reads: Reading | None = None
 
     def canonical(self) -> bytes:
         """The policy with all defaults as canonical JSON: equal policies give equal bytes."""
@@ -129,6 +133,7 @@ class Facts:
     afterwards  whether it was signed after the audit instead of by it
     ordinary    whether the plan is the default plan of the release for such data
     classes     number of classes; None in attestations of release 0.1, which do not state it
+    columns     the columns that were audited; None in attestations of release 0.1, which do not state them
     unknown     annotations that this release does not know
     """
 
@@ -146,6 +151,7 @@ class Facts:
     afterwards: bool
     ordinary: bool = False
     classes: int | None = None
+    columns: AuditedColumns | None = None
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -161,7 +167,14 @@ def decide(policy: Policy, facts: Facts, now: datetime) -> tuple[str, ...]:
         found += [
             f"the waiver of {waiver.by} for {_subject(waiver)} expired on {_day(waiver.until)}" for waiver in expired
         ]
-    return (*found, *_coverage(policy, facts), *_age(policy, facts, now))
+    read = [] if facts.columns is None else columns.refusals(facts.columns, policy.reads)
+    return (*found, *_coverage(policy, facts), *read, *_age(policy, facts, now))
+
+
+def decide_at_signing(policy: Policy, facts: Facts) -> tuple[str, ...]:
+    """The same at the end of an audit, where it does not matter yet when it is signed, and what a job will read."""
+    audited = facts.columns and replace(facts.columns, chosen=(), unread=())
+    return decide(policy, replace(facts, afterwards=False, columns=audited), facts.ended)
 
 
 def _verdict(policy: Policy, facts: Facts, waivers: Sequence[Waiver]) -> list[str]:

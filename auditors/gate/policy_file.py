@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from foretaste.errors import PlanError
+from foretaste.gate import columns
+from foretaste.gate.columns import Reading
 from foretaste.gate.policy import ANY_PLAN, DEFAULT, DEFAULT_PLAN, Limit, Policy, Waiver
 from foretaste.settings import known, table_of
 from foretaste.types.digests import Digest
@@ -54,6 +56,11 @@ def _names(value: Any, where: str) -> tuple[str, ...]:
 def _plans(value: Any, where: str) -> tuple[Digest | str, ...]:
     words = (DEFAULT_PLAN, ANY_PLAN)
     return tuple(one if one in words else _digest(one, "sha256", where) for one in _texts(value, where))
+
+
+def _reads(value: Any, where: str) -> Reading | None:
+    known(table_of(value, f"[{where}]"), set(columns.NAMES), f"[{where}]")
+    return columns.reading(value, f"[{where}]")
 
 
 def _choice(value: Any, where: str) -> str:
@@ -154,4 +161,5 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "max_age": _length,
     "afterwards": _choice,
     "waiver": _waivers,
+    "reads": _reads,
 }

@@ -1,7 +1,7 @@
 """The gate: a training job may read data only if a signed audit of exactly these bytes satisfies the policy.
 
     table = pyarrow.parquet.read_table(foretaste.require("data/train").files()[0])
-    loader = DataLoader(foretaste.require("data/train").rows(["image", "label"]), shuffle=True)
+    loader = DataLoader(foretaste.require("data/train", image="image", label="label").rows(), shuffle=True)
     train = datasets.load_dataset("parquet", data_files=foretaste.require("data/train", snapshot="/scratch/1").paths)
 
 What cannot be verified is refused.
@@ -46,10 +46,21 @@ class Attested:
         return list(self.held)
 
     def rows(self, columns: Sequence[str] | None = None) -> Rows:
-        """All attested rows, as a map-style dataset for PyTorch's DataLoader; see foretaste.gate.attested_rows."""
+        """All attested rows, as a map-style dataset for PyTorch's DataLoader; see foretaste.gate.attested_rows.
+
+        columns  of the audited ones; by default all of them, in the order of the files
+
+        Raises Refused for a column that was not audited.
+        """
         from foretaste.gate.attested_rows import Rows
 
-        return Rows(self.held, columns)
+        audited = None if self.decision.facts is None else self.decision.facts.columns
+        if audited is None:
+            return Rows(self.held, columns)
+        other = [name for name in columns or () if name not in audited.names]
+        if other:
+            raise Refused(f"column {other[0]} was not audited, only {', '.join(audited.names)} were")
+        return Rows(self.held, audited.names if columns is None else columns)
 
     def check(self) -> None:
         """Raises Refused if a file was changed, or replaced behind its path, since it was hashed."""
@@ -81,6 +92,14 @@ def decide(
     attestation: str | None = None,
     key: str | None = None,
     now: datetime | None = None,
+    image: str | None = None,
+    text: str | None = None,
+    messages: str | None = None,
+    embedding: str | None = None,
+    prompt: str | None = None,
+    response: str | None = None,
+    features: Sequence[str] = (),
+    label: str | None = None,
 ) -> GateDecision:
     """Hash the data as it is now, and decide by the attestation of these bytes.
 
@@ -88,11 +107,14 @@ def decide(
     policy       a Policy or the path of a gate.toml; by default `foretaste.gate.policy.DEFAULT`
     attestation  its path; by default the newest one for these bytes in the log (FORETASTE_LEDGER, audits/ledger.jsonl)
     key          path of the public key; by default FORETASTE_PUBLIC_KEY, else key.pub in ~/.config/foretaste
+    image, …     the columns that the job reads, by what they are, as an audit is told its columns; label "" for none.
+                 They must be said where the audit's were chosen, or where it left other content unread
 
     Raises PlanError or DataError where the data, the key, the policy or the attestation is missing or malformed.
     Everything else is a reason to refuse.
     """
-    request = GateRequest.of(places, policy, attestation, key, now)
+    said = _said(image, text, messages, embedding, prompt, response, features, label)
+    request = GateRequest.of(places, policy, attestation, key, now, said)
     root, found = find(request.places)
     read = each(found, lambda file: sha256(file.path))
     files = {file.name: digest for file, (digest, _) in zip(found, read, strict=True)}
@@ -106,6 +128,14 @@ def require(
     attestation: str | None = None,
     key: str | None = None,
     snapshot: str | None = None,
+    image: str | None = None,
+    text: str | None = None,
+    messages: str | None = None,
+    embedding: str | None = None,
+    prompt: str | None = None,
+    response: str | None = None,
+    features: Sequence[str] = (),
+    label: str | None = None,
 ) -> Attested:
     """Return the data if the gate allows it: exactly the bytes that were hashed and attested.
 
@@ -115,17 +145,35 @@ def require(
     key          path of the public key; by default FORETASTE_PUBLIC_KEY, else key.pub in ~/.config/foretaste
     snapshot     a new folder to copy the files to while they are hashed; the copies are returned. Without it the
                  hashed files are returned, held open. Data behind a URL needs a snapshot.
+    image, …     the columns that the job reads, by what they are, as an audit is told its columns; label "" for none.
+                 They must be said where the audit's were chosen, or where it left other content unread
 
     Raises Refused, with the reasons, where the gate refuses, and PlanError or DataError where data, key, policy or
     attestation is missing or malformed. No snapshot is left then.
     """
-    request = GateRequest.of(places, policy, attestation, key, None)
+    said = _said(image, text, messages, embedding, prompt, response, features, label)
+    request = GateRequest.of(places, policy, attestation, key, None, said)
     root, found = find(request.places)
     if snapshot is not None:
         return _copied(request, root, found, snapshot)
     if any("://" in one.path for one in found):
         raise PlanError(f"{request.places[0]}: what a URL returns can change with every call, give snapshot=FOLDER")
     return _opened(request, root, found)
+
+
+def _said(  # noqa: PLR0917
+    image: str | None,
+    text: str | None,
+    messages: str | None,
+    embedding: str | None,
+    prompt: str | None,
+    response: str | None,
+    features: Sequence[str],
+    label: str | None,
+) -> dict[str, Any]:
+    """What a job reads, by the names of columns.NAMES."""
+    one = {"image": image, "text": text, "messages": messages, "embedding": embedding}
+    return one | {"prompt": prompt, "response": response, "features": tuple(features), "label": label}
 
 
 def _opened(request: GateRequest, root: str, found: Sequence[Found]) -> Attested:

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
@@ -125,6 +125,7 @@ def audit(
             folder=out,
             power=detection_limits.power(audited.groups, dataset, chosen.decide, audited.detectors),
             false_alarms=false_alarms.false_alarms(chosen),
+            chosen=tuple(field.name for field in fields(request) if getattr(request, field.name) not in (None, ())),
             ordinary=chosen == ordinary,
         )
         _write_report(folder, report, audited, shown, atlas)

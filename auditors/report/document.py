@@ -39,6 +39,8 @@ def document(report: Report) -> Document:
             "label": data.roles.label,
             "id": data.roles.id,
             "source": data.roles.source,
+            "chosen": list(report.chosen),
+            "unread": [],
         },
         "ordinary": report.ordinary,
         "runs": [plain(run) for run in report.runs],

@@ -47,6 +47,9 @@ def ensure_alike(found: Scores | GroupTests, expected: Scores | GroupTests, what
         if isinstance(other, Tensor):
             ensure_close(one, other, f"{what}: {field.name}", **tolerance)
             continue
+        if other is None:
+            ensure(one is None, f"{what}: {field.name} is set, and was not")
+            continue
         ensure(
             one.keys() == other.keys(),
             f"{what}: the evidence is {', '.join(sorted(one)) or 'none'} and was {', '.join(sorted(other)) or 'none'}",

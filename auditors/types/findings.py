@@ -113,6 +113,7 @@ class Report:
     folder        where report.json, report.html and the tables of all rows are
     power         for each class, the weakest pattern that would have been detected
     false_alarms  this plan's false alarms on clean datasets; empty where not measured with this plan and code
+    chosen        the roles that the caller chose columns for, instead of leaving them to be inferred
     ordinary      whether the plan is the default plan of this release for such data
     html          the report as a notebook displays it
     """
@@ -132,6 +133,7 @@ class Report:
     folder: str
     power: Mapping[str, Any] = field(default_factory=dict)
     false_alarms: Mapping[str, Any] = field(default_factory=dict)
+    chosen: tuple[str, ...] = ()
     ordinary: bool = False
     html: str | None = field(default=None, repr=False, compare=False)
 

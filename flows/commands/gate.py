@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from foretaste.errors import PlanError
+from foretaste.flows.commands import column_options
 from foretaste.flows.commands.contract import command
 from foretaste.flows.commands.output import print_text
 from foretaste.types.findings import Verdict
@@ -28,19 +29,43 @@ def gate(  # noqa: PLR0917
         typer.Option(metavar="FILE", help="Of these bytes; by default the newest in the log, audits/ledger.jsonl."),
     ] = None,
     key: Annotated[str | None, typer.Option(metavar="FILE", help=KEY)] = None,
+    label: column_options.Label = None,
+    image: column_options.Image = None,
+    text: column_options.Text = None,
+    messages: column_options.Messages = None,
+    prompt: column_options.Prompt = None,
+    response: column_options.Response = None,
+    embedding: column_options.Embedding = None,
+    features: column_options.Features = None,
     json: Annotated[bool, typer.Option("--json", help="The decision as JSON.")] = False,
     junit: Annotated[bool, typer.Option("--junit", help="The decision as JUnit XML.")] = False,
     junit_file: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the decision as JUnit XML there as well.")
     ] = None,
 ) -> int:
-    """Let a training job start only on bytes whose signed audit satisfies the policy."""
+    """Let a training job start only on bytes whose signed audit satisfies the policy.
+
+    Say which columns the job reads where the audit's were chosen with options, or other content lies beside them.
+    """
     from foretaste.gate import render
     from foretaste.gate.require import decide
 
     if json and junit:
         raise PlanError("one of --json and --junit can be chosen, got both")
-    decision = decide(dataset, policy=policy, attestation=attestation, key=key)
+    decision = decide(
+        dataset,
+        policy=policy,
+        attestation=attestation,
+        key=key,
+        image=image,
+        text=text,
+        messages=messages,
+        embedding=embedding,
+        prompt=prompt,
+        response=response,
+        features=tuple(filter(None, map(str.strip, (features or "").split(",")))),
+        label=label,
+    )
     if not decision.allowed:
         from foretaste.gate.refusal_details import rowwise
 
@@ -48,9 +73,9 @@ def gate(  # noqa: PLR0917
     if junit_file:
         _written(junit_file, "w", render.junit(decision))
     if json:
-        from foretaste.report.document import text
+        from foretaste.report.document import text as as_text
 
-        print_text(text(render.document(decision)) + "\n")
+        print_text(as_text(render.document(decision)) + "\n")
     else:
         print_text(render.junit(decision) if junit else render.lines(decision))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")

@@ -357,8 +357,25 @@ def test_rows_are_the_attested_ones_and_no_others(workshop):
             rows[outside]
     seen = [one for batch in DataLoader(rows, batch_size=32, shuffle=True) for one in batch["id"].tolist()]  # type: ignore[arg-type]
     assert sorted(seen) == list(range(200))
-    with pytest.raises(DataError, match="no column 'ids'"):
-        foretaste.require(str(workshop.data), key=workshop.public).rows(["ids"])
+    with pytest.raises(Refused, match="column ids was not audited, only id, label were"):
+        foretaste.require(str(workshop.data), key=workshop.public).rows(["id", "ids"])
+    assert foretaste.require(str(workshop.data), key=workshop.public).rows()[0] == {"id": 0, "label": "cat"}
+
+
+def test_what_the_job_reads_must_be_what_was_audited(workshop):
+    roles = {"modality": "features", "payload": ["id"], "label": "label", "id": None, "source": None}
+    workshop.sign(roles=roles | {"chosen": ["label"], "unread": []})
+    of = {"key": workshop.public}
+    with pytest.raises(Refused, match=r"somebody chose that the audit read label = label: say what the job reads"):
+        foretaste.require(str(workshop.data), **of)
+    with pytest.raises(Refused, match="the job reads label = fold, and the audit label = label"):
+        foretaste.require(str(workshop.data), label="fold", **of)
+    assert len(foretaste.require(str(workshop.data), label="label", **of).rows()) == 200
+    rules = workshop.folder / "gate.toml"
+    rules.write_text('[reads]\nfeatures = ["id"]\nlabel = "label"\n', encoding="utf-8")
+    assert foretaste.require(str(workshop.data), policy=str(rules), **of).decision.allowed
+    with pytest.raises(PlanError, match="name different columns"):
+        foretaste.require(str(workshop.data), policy=str(rules), label="fold", **of)
 
 
 def test_forked_readers_do_not_move_each_other(workshop):

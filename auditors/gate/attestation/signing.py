@@ -83,7 +83,7 @@ def refusals(folder: str, signing_policy: Policy | str | None = None) -> tuple[s
     """Why the policy that an audit was signed with refuses it."""
     path = os.path.join(folder, FILE)
     facts = statement.facts(unchecked(Path(path).read_bytes(), where=path))
-    return policy.decide(policy_file.chosen(signing_policy), facts, facts.ended)
+    return policy.decide_at_signing(policy_file.chosen(signing_policy), facts)
 
 
 def log(folder: str, document: Mapping[str, Any], signing: Signing) -> attestation_log.Entry:

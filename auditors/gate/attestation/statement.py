@@ -11,14 +11,15 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from foretaste.errors import DataError, Refused
 from foretaste.gate.attestation.envelope import FILE, opened, read, seal
-from foretaste.gate.policy import AttestedFinding, AttestedRun, Facts, Policy, decide
+from foretaste.gate.columns import AuditedColumns
+from foretaste.gate.policy import AttestedFinding, AttestedRun, Facts, Policy, decide_at_signing
 from foretaste.types.digests import PLAN, Digest, canonical
 from foretaste.types.findings import Kind, Verdict
 
@@ -33,7 +34,8 @@ REPORT = "report.json"
 NEEDED = ("verdict", "reason", "rows", "counts", "groups", "runs", "fdr", "ended", "afterwards")
 KNOWN = (
     *NEEDED,
-    *("classes", "ordinary", "modality", "flagged", "notes", "power", "versions", "seed", "device", "started"),
+    *("classes", "columns", "ordinary", "modality", "flagged", "notes"),
+    *("power", "versions", "seed", "device", "started"),
 )
 T = TypeVar("T")
 
@@ -85,7 +87,7 @@ def statement(
         "predicate": {"result": str(document["verdict"]).upper(), "configuration": configuration, **tests},
     }
     # The result is the verdict, unless the policy refuses the audit; when it was signed does not affect the result.
-    if decide(policy, replace(facts(body), afterwards=False), ended):
+    if decide_at_signing(policy, facts(body)):
         body["predicate"]["result"] = "FAILED"
     return body
 
@@ -168,6 +170,7 @@ def facts(body: Mapping[str, Any]) -> Facts:
             afterwards=stated["afterwards"] is not False,
             ordinary=stated.get("ordinary") is True,
             classes=classes,
+            columns=None if "columns" not in stated else AuditedColumns(**_columns(stated["columns"])),
             unknown={name: value for name, value in stated.items() if name not in KNOWN},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -181,6 +184,19 @@ def _known(cls: type[T], stated: Mapping[str, Any]) -> T:
     if missing:
         raise ValueError(f"it does not say {', '.join(missing)} of a {cls.__name__.removeprefix('Attested').lower()}")
     return cls(**{name: stated[name] for name in names})
+
+
+_COLUMNS = tuple(field.name for field in fields(AuditedColumns))
+
+
+def _columns(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """The audited columns from their JSON object. Raises ValueError where they are no names."""
+    lists = {name: tuple(stated[name] or ()) for name in ("payload", "chosen", "unread")}
+    modality, label = stated["modality"], stated["label"]
+    named = [modality, *lists["payload"], *lists["chosen"], *lists["unread"], *([] if label is None else [label])]
+    if not all(isinstance(name, str) for name in named):
+        raise ValueError("a column must be named by a text")
+    return {"modality": modality, "label": label, **lists}
 
 
 def moment(text: str) -> datetime:
@@ -204,6 +220,7 @@ def _annotations(document: Mapping[str, Any], started: datetime, ended: datetime
         "reason": document["reason"],
         "rows": document["rows"],
         "classes": len(document["dataset"]["classes"]) if "classes" in document["dataset"] else None,
+        "columns": {name: document["roles"].get(name) for name in _COLUMNS},
         "ordinary": document.get("ordinary") is True,
         "modality": document.get("roles", {}).get("modality"),
         "flagged": document["flagged"],
