@@ -104,4 +104,6 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     from attested import Workshop
 
     monkeypatch.setenv("FORETASTE_LEDGER", str(tmp_path / "audits" / "ledger.jsonl"))
+    monkeypatch.setenv("FORETASTE_STATE", str(tmp_path / "seen"))
+    monkeypatch.setenv("FORETASTE_ANCHOR", "")
     return Workshop(tmp_path)
