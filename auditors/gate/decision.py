@@ -19,10 +19,10 @@ from foretaste.dataset.files import root_digest
 from foretaste.errors import DataError, PlanError, Refused
 from foretaste.gate import policy, policy_file
 from foretaste.gate.attestation import keys, log, seen, statement
-from foretaste.gate.attestation.fields import stamp
 from foretaste.gate.attestation.verify import changes, differences
 from foretaste.gate.facts import Facts
 from foretaste.gate.policy import Policy
+from foretaste.gate.times import stamp
 from foretaste.types.digests import Digest
 
 

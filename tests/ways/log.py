@@ -7,9 +7,10 @@ import re
 import shutil
 from pathlib import Path
 
+from ways.contract import Options, Scene, way
+
 from foretaste.gate.attestation import anchors, keys
 from foretaste.gate.attestation import log as ledger
-from ways.contract import Options, Scene, way
 
 SHORT = "has 1 entries and must have 2, the last ones were deleted since"
 FAILED = "the audit failed: poison"
@@ -17,7 +18,7 @@ NEWER = "a newer audit of these bytes"
 
 
 @way("log: as it is", FAILED)
-def _(scene: Scene) -> Options:
+def _(_: Scene) -> Options:
     return {}
 
 
@@ -258,15 +259,30 @@ for name, said, change in [
     ("lines swapped", FOLLOWS, lambda lines: lines[::-1]),
     ("first line deleted", FOLLOWS, lambda lines: lines[1:]),
     ("first line twice", FOLLOWS, lambda lines: [lines[0], *lines]),
-    ("result edited", "entry 2 was altered since it was written", lambda lines: [lines[0], lines[1].replace(b"FAILED", b"PASSED")]),
+    (
+        "result edited",
+        "entry 2 was altered since it was written",
+        lambda lines: [lines[0], lines[1].replace(b"FAILED", b"PASSED")],
+    ),
     ("half a line at the end", "last line is not whole", lambda lines: [*lines, lines[0][:50]]),
     ("blank line at the end", "entry 3 was altered, it cannot be read", lambda lines: [*lines, b"\n"]),
     ("garbage line", "entry 3 was altered, it cannot be read", lambda lines: [*lines, b"x\n"]),
-    ("deep line", "entry 3 was altered, it cannot be read: it is nested too deeply", lambda lines: [*lines, b"[" * 99_999 + b"\n"]),
-    ("a number for a text", "entry 2 was altered, it cannot be read", lambda lines: [lines[0], lines[1].replace(b'"FAILED"', b"3")]),
-    ("a far time", "entry 2 was altered, it cannot be read: a time must lie in the years",
-     lambda lines: [lines[0], re.sub(rb'"ended":"[^"]*"', b'"ended":"0001-01-01T00:00:00+14:00"', lines[1])]),
-]:  # fmt: skip
+    (
+        "deep line",
+        "entry 3 was altered, it cannot be read: it is nested too deeply",
+        lambda lines: [*lines, b"[" * 99_999 + b"\n"],
+    ),
+    (
+        "a number for a text",
+        "entry 2 was altered, it cannot be read",
+        lambda lines: [lines[0], lines[1].replace(b'"FAILED"', b"3")],
+    ),
+    (
+        "a far time",
+        "entry 2 was altered, it cannot be read: a time must lie in the years",
+        lambda lines: [lines[0], re.sub(rb'"ended":"[^"]*"', b'"ended":"0001-01-01T00:00:00+14:00"', lines[1])],
+    ),
+]:
     altered(f"log: {name}", said)(change)
 
 
@@ -294,9 +310,15 @@ def _(scene: Scene) -> Options:
     signer = keys.signer(other)
     entry = ledger.read(str(scene.log))[0]
     ledger.append(
-        str(scene.log), attestation=scene.passed, envelope=Path(scene.passed).read_bytes(), dataset=entry.dataset,
-        root=entry.root, result="PASSED", ended=entry.ended.replace(year=9000), key=signer,
-    )  # fmt: skip
+        str(scene.log),
+        attestation=scene.passed,
+        envelope=Path(scene.passed).read_bytes(),
+        dataset=entry.dataset,
+        root=entry.root,
+        result="PASSED",
+        ended=entry.ended.replace(year=9000),
+        key=signer,
+    )
     return {}
 
 
@@ -306,7 +328,13 @@ def _(scene: Scene) -> Options:
     text = Path(scene.failed).read_bytes()
     for _ in range(20):
         ledger.append(
-            str(scene.log), attestation=scene.failed, envelope=text, dataset=entry.dataset, root=entry.root,
-            result="FAILED", ended=entry.ended, key=signer,
-        )  # fmt: skip
+            str(scene.log),
+            attestation=scene.failed,
+            envelope=text,
+            dataset=entry.dataset,
+            root=entry.root,
+            result="FAILED",
+            ended=entry.ended,
+            key=signer,
+        )
     return {}
