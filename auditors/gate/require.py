@@ -25,6 +25,7 @@ from foretaste.gate.verified_file import VerifiedFile
 from foretaste.types.digests import Digest
 
 if TYPE_CHECKING:
+    from foretaste.gate.attestation.anchors import Anchor
     from foretaste.gate.attested_rows import Rows
 
 
@@ -81,6 +82,7 @@ def decide(
     attestation: str | None = None,
     key: str | None = None,
     now: datetime | None = None,
+    anchors: Sequence[Anchor] = (),
 ) -> GateDecision:
     """Hash the data as it is now, and decide by the attestation of these bytes.
 
@@ -88,11 +90,12 @@ def decide(
     policy       a Policy or the path of a gate.toml; by default `foretaste.gate.policy.DEFAULT`
     attestation  its path; by default the newest one for these bytes in the log (FORETASTE_LEDGER, audits/ledger.jsonl)
     key          path of the public key; by default FORETASTE_PUBLIC_KEY, else key.pub in ~/.config/foretaste
+    anchors      what else has seen the log, besides this user and FORETASTE_ANCHOR
 
     Raises PlanError or DataError where the data, the key, the policy or the attestation is missing or malformed.
     Everything else is a reason to refuse.
     """
-    request = GateRequest.of(places, policy, attestation, key, now)
+    request = GateRequest.of(places, policy, attestation, key, now=now, anchors=anchors)
     root, found = find(request.places)
     read = each(found, lambda file: sha256(file.path))
     files = {file.name: digest for file, (digest, _) in zip(found, read, strict=True)}
@@ -119,7 +122,7 @@ def require(
     Raises Refused, with the reasons, where the gate refuses, and PlanError or DataError where data, key, policy or
     attestation is missing or malformed. No snapshot is left then.
     """
-    request = GateRequest.of(places, policy, attestation, key, None)
+    request = GateRequest.of(places, policy, attestation, key)
     root, found = find(request.places)
     if snapshot is not None:
         return _copied(request, root, found, snapshot)
