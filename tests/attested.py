@@ -55,7 +55,7 @@ def report(places: str | list[str], **changed: Any) -> dict[str, Any]:
         "verdict": "passed",
         "reason": "nothing was found",
         "rows": rows,
-        "flagged": 0,
+        "flagged": max(changed.get("counts", {}).values(), default=0),
         "dataset": {"root": root, "digest": str(digest), "files": files} | TWO,
         "roles": {"modality": "features", "payload": ["id"], "label": "label", "id": None, "source": None},
         "runs": [run(), run("labels")],

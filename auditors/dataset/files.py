@@ -40,8 +40,8 @@ def find(places: Sequence[str]) -> tuple[str, tuple[Found, ...]]:
     Folders are searched recursively. In folders and globs, names that start with "." or "_" and files that are not
     Parquet are skipped; a file named explicitly is always taken.
 
-    Raises PlanError where a place matches nothing, DataError where a folder holds a link to a folder or a file name
-    with a line break.
+    Raises PlanError where a place matches nothing, DataError where a folder holds a link to a folder, or a file name
+    with a line break or other than UTF-8.
     """
     if not places:
         raise PlanError("a dataset must be named: a Parquet file, a folder, a glob or a URL, got nothing")
@@ -57,6 +57,10 @@ def find(places: Sequence[str]) -> tuple[str, tuple[Found, ...]]:
     for name in names:
         if "\n" in name:  # the root digest is made of lines
             raise DataError(f"{name!r}: a file name must not hold a line break")
+        if not _is_utf8(name):  # reports and attestations are text
+            raise DataError(f"{os.fsencode(name)!r}: a file name must be UTF-8, and it is not; rename the file")
+    if not _is_utf8(root):
+        raise DataError(f"{os.fsencode(root)!r}: the path of a dataset must be UTF-8, and it is not; rename the folder")
     return _url(fs, root or "/"), tuple(Found(name, _url(fs, names[name])) for name in sorted(names))
 
 
@@ -125,6 +129,14 @@ def keep_out_of(places: Sequence[str], out: str) -> None:
         folder = os.path.realpath(place.removeprefix("file://"))
         if os.path.isdir(folder) and Path(out).is_relative_to(folder):
             raise PlanError(f"{out}: the folder for results must not lie inside the dataset {place}, choose another")
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8 are surrogates in Python
+        return False
+    return True
 
 
 def _size(path: str) -> int:

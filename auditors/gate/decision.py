@@ -18,9 +18,12 @@ from typing import Any
 from foretaste.dataset.files import root_digest
 from foretaste.errors import DataError, PlanError, Refused
 from foretaste.gate import columns, policy, policy_file
-from foretaste.gate.attestation import keys, log, statement
+from foretaste.gate.attestation import keys, log, seen, statement
+from foretaste.gate.attestation.anchors import Anchor
 from foretaste.gate.attestation.verify import changes, differences
-from foretaste.gate.policy import Facts, Policy
+from foretaste.gate.facts import Facts
+from foretaste.gate.policy import Policy
+from foretaste.gate.times import stamp
 from foretaste.types.digests import Digest
 
 
@@ -42,23 +45,29 @@ class GateDecision:
 
 @dataclass(frozen=True)
 class GateRequest:
-    """A request to the gate; without an `attestation` the newest in the log is used."""
+    """A request to the gate; without an `attestation` the newest in the log is used.
+
+    anchors  what else has seen the log, besides this user and FORETASTE_ANCHOR
+    """
 
     places: tuple[str, ...]
     policy: Policy
     attestation: str | None
     key: str | None
     now: datetime
+    anchors: tuple[Anchor, ...] = ()
 
     @classmethod
-    def of(  # noqa: PLR0917
+    def of(
         cls,
         places: Any,
         rules: Any,
         attestation: str | None,
         key: str | None,
-        now: datetime | None,
         reads: Mapping[str, Any],
+        *,
+        now: datetime | None = None,
+        anchors: Sequence[Anchor] = (),
     ) -> GateRequest:
         policy = policy_file.chosen(rules)
         job = columns.reading(reads, "a gate:")
@@ -70,6 +79,7 @@ class GateRequest:
             attestation,
             key or keys.public(),
             now or datetime.now(UTC),
+            tuple(anchors),
         )
 
 
@@ -83,27 +93,22 @@ def judged(request: GateRequest, root: str, files: Mapping[str, Digest], size: i
     notes: list[str] = []
     attestation, facts = request.attestation, None
     try:
-        entries = _entries(request)
-        same = sorted((entry for entry in entries if entry.dataset == digest), key=lambda entry: entry.ended)
-        newest = same[-1] if same else None
-        if attestation is None and newest is not None:
-            attestation = log.located(log.path(), newest)
+        keyless = request.key is None and not os.path.lexists(log.path())
+        known = seen.NONE if keyless else seen.audits(log.path(), _key(request), digest, request.anchors)
+        notes += known.notes
+        logged = known.logged[-1] if known.logged else None
+        if attestation is None and logged is not None:
+            attestation = logged.place
         if attestation is None:
-            missing, attestation = _why_none(request, root, files, entries)
+            missing, attestation = _why_none(request, root, files)
             reasons += missing
         else:
-            facts, reasons = _checked(request, attestation, files, None if request.attestation else newest)
-            if request.attestation and newest is not None and facts is not None and newest.ended > facts.ended:
-                later = log.located(log.path(), newest)
-                _, refused_later = _checked(request, later, files, newest)
-                reasons += [f"a newer audit of these bytes ({later}) is refused: {reason}" for reason in refused_later]
-            failed = [entry for entry in same if entry.result == "FAILED"]
-            failed = [entry for entry in failed if facts is None or entry.ended < facts.ended]
-            if failed:
-                notes.append(
-                    f"{len(failed)} earlier audit{'s' * (len(failed) > 1)} of these same bytes failed, the last on "
-                    f"{failed[-1].ended:%Y-%m-%d}: {log.located(log.path(), failed[-1])}"
-                )
+            envelope, reasons = _read(request, attestation, None if request.attestation else logged)
+            if envelope is not None:
+                facts, reasons = _checked(request, attestation, files, envelope)
+            if envelope is not None and facts is not None:
+                reasons += _later(request, known, files, envelope, facts)
+            notes += _failed(known, facts)
     except Refused as refused:
         reasons += refused.reasons
     unique = tuple(dict.fromkeys(reasons))
@@ -112,28 +117,48 @@ def judged(request: GateRequest, root: str, files: Mapping[str, Digest], size: i
     )
 
 
-def _entries(request: GateRequest) -> tuple[log.Entry, ...]:
-    """The log's entries signed with the key. Raises Refused where the log is damaged, since entries may be missing."""
-    if not os.path.lexists(log.path()):
-        return ()
-    try:
-        return log.read(log.path(), _key(request))
-    except DataError as error:
-        raise Refused(str(error)) from None
+def _later(
+    request: GateRequest, known: seen.Audits, files: Mapping[str, Digest], envelope: bytes, facts: Facts
+) -> list[str]:
+    """Why a newer audit of these bytes than the one that is checked refuses them."""
+    newest = known.after(hashlib.sha256(envelope).hexdigest(), facts.ended)
+    if newest is None:
+        return []
+    later, reasons = _read(request, newest.place, newest)
+    if later is not None:
+        _, reasons = _checked(request, newest.place, files, later)
+    return [f"a newer audit of these bytes ({newest.place}) is refused: {reason}" for reason in reasons]
 
 
-def _checked(
-    request: GateRequest, path: str, files: Mapping[str, Digest], entry: log.Entry | None
-) -> tuple[Facts | None, list[str]]:
-    """The facts of one attestation, and why it does not admit these files."""
+def _failed(known: seen.Audits, facts: Facts | None) -> list[str]:
+    failed = [one for one in known.logged if one.entry.result == "FAILED"]
+    failed = [one for one in failed if facts is None or one.entry.ended < facts.ended]
+    if not failed:
+        return []
+    last = failed[-1]
+    return [
+        f"{len(failed)} earlier audit{'s' * (len(failed) > 1)} of these same bytes failed, the last on "
+        f"{last.entry.ended:%Y-%m-%d}: {last.place}"
+    ]
+
+
+def _read(request: GateRequest, path: str, known: seen.Audit | None) -> tuple[bytes | None, list[str]]:
+    """The envelope of one attestation, or why there is none; `known` is what the log says of it."""
     try:
         envelope = Path(path).read_bytes()
     except OSError as error:
-        if entry is None:
+        if known is None:
             raise DataError(f"{path}: the attestation cannot be read: {error.strerror}") from None
         return None, [f"{path}: the attestation that the log names cannot be read: {error.strerror}; {_hint(request)}"]
-    if entry is not None and hashlib.sha256(envelope).hexdigest() != entry.sha256:
+    if known is not None and hashlib.sha256(envelope).hexdigest() != known.entry.sha256:
         return None, [f"{path}: is not the attestation that the log names, it was changed since; {_hint(request)}"]
+    return envelope, []
+
+
+def _checked(
+    request: GateRequest, path: str, files: Mapping[str, Digest], envelope: bytes
+) -> tuple[Facts | None, list[str]]:
+    """The facts of one attestation, and why it does not admit these files."""
     try:
         body = statement.verified(envelope, _key(request), where=path)
         changed = differences(body, files)
@@ -144,11 +169,10 @@ def _checked(
     return facts, list(changed) or list(policy.decide(request.policy, facts, request.now))
 
 
-def _why_none(
-    request: GateRequest, root: str, files: Mapping[str, Digest], entries: Sequence[log.Entry]
-) -> tuple[tuple[str, ...], str | None]:
+def _why_none(request: GateRequest, root: str, files: Mapping[str, Digest]) -> tuple[tuple[str, ...], str | None]:
     """Why no attestation applies: the files changed since their audit, whose attestation is returned, or had none."""
     here = os.path.realpath(root) if "://" not in root else root
+    entries = log.read(log.path(), request.key) if request.key else ()
     for entry in sorted(entries, key=lambda entry: entry.ended, reverse=True):
         if entry.root != here:
             continue
@@ -157,7 +181,7 @@ def _why_none(
             body = statement.verified(Path(path).read_bytes(), _key(request), where=path)
             signed = statement.subjects(body)[1]
             if set(signed) & set(files):
-                since = f"since it was audited at {statement.stamp(entry.ended)} the dataset changed; {_hint(request)}"
+                since = f"since it was audited at {stamp(entry.ended)} the dataset changed; {_hint(request)}"
                 return (*changes(signed, files), since), path
     place, digest = log.path(), root_digest(files.items())
     other_keys = sorted({entry.keyid[:8] for entry in log.read(place) if entry.dataset == digest})

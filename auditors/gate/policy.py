@@ -10,15 +10,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from foretaste.gate import columns
-from foretaste.gate.columns import AuditedColumns, Reading
+from foretaste.gate.columns import Reading
+from foretaste.gate.facts import CLOCKS, AttestedFinding, Facts, contradictions
+from foretaste.gate.times import stamp
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind, Status, Verdict
 
 DEFAULT_PLAN, ANY_PLAN = "default", "any"
-CLOCKS = timedelta(minutes=5)  # tolerated difference between two machines' clocks
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Policy:
     min_tested  smallest accepted share of the rows in classes that a required detector tested: classes with too few
                 rows are not
     limits      most flagged rows by kind, as a number or a share of all rows; kinds without a limit are left to the
-                verdict
+                verdict. No row that the audit could not read is allowed by default: training may be able to read it
     warned      "allow" or "refuse" an audit whose verdict is warned
     min_fdr     smallest accepted false discovery rate of the audit: with a smaller one next to nothing is found
     max_fdr     largest accepted false discovery rate of the audit: with a larger one many findings are false
@@ -72,7 +72,7 @@ class Policy:
     plans: tuple[Digest | str, ...] = (DEFAULT_PLAN,)
     min_tested: float = 0.5
     limits: Mapping[Kind, Limit] = field(
-        default_factory=lambda: {Kind.BACKDOOR: Limit(rows=0), Kind.INTEGRITY: Limit(share=0.01)}
+        default_factory=lambda: {Kind.BACKDOOR: Limit(rows=0), Kind.INTEGRITY: Limit(rows=0)}
     )
     warned: str = "allow"
     min_fdr: float = 0.001
@@ -95,66 +95,6 @@ class Policy:
 DEFAULT = Policy()
 
 
-@dataclass(frozen=True)
-class AttestedRun:
-    """How one run ended; `kind` and `embedder_kind` are the registered names of its detector and embedder.
-
-    `rows` are those of the classes that it tested; None in attestations of release 0.1, which do not state it.
-    """
-
-    name: str
-    kind: str
-    embedder: str
-    embedder_kind: str
-    status: str
-    reason: str
-    rows: int | None = None
-
-
-@dataclass(frozen=True)
-class AttestedFinding:
-    """A finding. `certain` is False for scattered rows that are listed without a group test."""
-
-    kind: str
-    label: str | None
-    rows: int
-    certain: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What an attestation states, after its signature was verified.
-
-    verdict     the verdict of the audit
-    result      the same, or failed if the policy at signing refused the audit
-    counts      number of flagged rows by kind
-    ended       when the audit ended
-    afterwards  whether it was signed after the audit instead of by it
-    ordinary    whether the plan is the default plan of the release for such data
-    classes     number of classes; None in attestations of release 0.1, which do not state it
-    columns     the columns that were audited; None in attestations of release 0.1, which do not state them
-    unknown     annotations that this release does not know
-    """
-
-    dataset: Digest
-    verdict: Verdict
-    result: Verdict
-    reason: str
-    rows: int
-    counts: Mapping[str, int]
-    groups: tuple[AttestedFinding, ...]
-    runs: tuple[AttestedRun, ...]
-    fdr: float
-    plan: Digest
-    ended: datetime
-    afterwards: bool
-    ordinary: bool = False
-    classes: int | None = None
-    columns: AuditedColumns | None = None
-    unknown: Mapping[str, Any] = field(default_factory=dict)
-
-
 def decide(policy: Policy, facts: Facts, now: datetime) -> tuple[str, ...]:
     """The reasons why these facts do not satisfy the policy, a sentence each; empty where they do."""
     expired: list[Waiver] = []
@@ -168,7 +108,7 @@ def decide(policy: Policy, facts: Facts, now: datetime) -> tuple[str, ...]:
             f"the waiver of {waiver.by} for {_subject(waiver)} expired on {_day(waiver.until)}" for waiver in expired
         ]
     read = [] if facts.columns is None else columns.refusals(facts.columns, policy.reads)
-    return (*found, *_coverage(policy, facts), *read, *_age(policy, facts, now))
+    return (*contradictions(facts), *found, *_coverage(policy, facts), *read, *_age(policy, facts, now))
 
 
 def decide_at_signing(policy: Policy, facts: Facts) -> tuple[str, ...]:
@@ -203,10 +143,23 @@ def _limits(policy: Policy, facts: Facts, waivers: Sequence[Waiver]) -> list[str
         waived = sum(group.rows for group in facts.groups if group.kind == kind and _waived(group, waivers))
         rows = max(facts.counts.get(kind, 0) - waived, 0)
         if limit.rows is not None and rows > limit.rows:
-            out.append(f"{rows} rows are flagged as {kind}, and the policy allows {limit.rows}")
+            out.append(f"{rows} rows are flagged as {kind}, and the policy allows {limit.rows}{_known(kind, rows)}")
         if limit.share is not None and rows > limit.share * facts.rows:
-            out.append(f"{rows} of {facts.rows} rows are flagged as {kind}, and the policy allows {limit.share:.4%}")
+            out.append(
+                f"{rows} of {facts.rows} rows are flagged as {kind}, and the policy allows {limit.share:.4%}"
+                f"{_known(kind, rows)}"
+            )
     return out
+
+
+def _known(kind: Kind, rows: int) -> str:
+    """How to let in rows that cannot be read and are known; the audit is signed by the same policy."""
+    if kind is not Kind.INTEGRITY:
+        return ""
+    return (
+        f": they could not be looked at and training may be able to read them; repair or remove them, or allow them in "
+        f"the policy of audit and gate with [limits.integrity] rows = {rows}"
+    )
 
 
 def _coverage(policy: Policy, facts: Facts) -> list[str]:
@@ -255,14 +208,11 @@ def _tested(required: str, rows: Sequence[int | None], policy: Policy, facts: Fa
 
 
 def _age(policy: Policy, facts: Facts, now: datetime) -> list[str]:
-    age = now - facts.ended
+    age, ended = now - facts.ended, stamp(facts.ended)
     if age < -CLOCKS:
-        return [f"the audit says it ended at {facts.ended:%Y-%m-%dT%H:%M:%SZ}, which has not come yet"]
+        return [f"the audit says it ended at {ended}, which has not come yet"]
     if age > policy.max_age:
-        return [
-            f"the audit is {span(age)} old (ended {facts.ended:%Y-%m-%dT%H:%M:%SZ}), and the policy allows "
-            f"{span(policy.max_age)}"
-        ]
+        return [f"the audit is {span(age)} old (ended {ended}), and the policy allows {span(policy.max_age)}"]
     return []
 
 
@@ -294,8 +244,12 @@ def _named(policy: Policy) -> str:
     return ", ".join(words.get(str(plan), str(plan)) for plan in policy.plans) or "none"
 
 
-def _day(moment: datetime) -> str:
-    return f"{moment - timedelta(seconds=1):%Y-%m-%d}"
+def _day(end: datetime) -> str:
+    """The last day before an exclusive end; before the first moment there is none."""
+    try:
+        return (end - timedelta(seconds=1)).date().isoformat()
+    except OverflowError:
+        return end.date().isoformat()
 
 
 def span(length: timedelta) -> str:

@@ -30,11 +30,13 @@ def load(path: str) -> Policy:
     """Read a policy file. Raises PlanError where it cannot be read or says what foretaste does not know."""
     try:
         with open(path, "rb") as file:
-            return parse(tomllib.load(file))
+            document = tomllib.load(file)
     except OSError as error:
         raise PlanError(f"{path}: the policy cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib says no more of an integer of thousands of digits
         raise PlanError(f"{path}: the policy is not TOML: {error}") from error
+    try:
+        return parse(document)
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
 
@@ -114,13 +116,16 @@ def _waiver(table: Any, where: str) -> Waiver:
 
 def _moment(value: Any, where: str) -> datetime:
     """A date lasts until its end in UTC; a time needs an offset."""
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise PlanError(f"{where} must be a date or a time with an offset such as Z, got {value.isoformat()}")
-        return value.astimezone(UTC)
-    if isinstance(value, date):
-        return datetime.combine(value, time(), UTC) + timedelta(days=1)
-    raise PlanError(f"{where} must be a date such as 2027-01-31 without quotes, got {value!r}")
+    if not isinstance(value, date):
+        raise PlanError(f"{where} must be a date such as 2027-01-31 without quotes, got {value!r}")
+    try:
+        if not isinstance(value, datetime):
+            return datetime.combine(value, time(), UTC) + timedelta(days=1)
+        if value.tzinfo is not None:
+            return value.astimezone(UTC)
+    except OverflowError:
+        raise PlanError(f"{where} must lie in the years 1 to 9999 of UTC, got {value.isoformat()}") from None
+    raise PlanError(f"{where} must be a date or a time with an offset such as Z, got {value.isoformat()}")
 
 
 def _length(value: Any, where: str) -> timedelta:

@@ -25,6 +25,7 @@ from foretaste.gate.verified_file import VerifiedFile
 from foretaste.types.digests import Digest
 
 if TYPE_CHECKING:
+    from foretaste.gate.attestation.anchors import Anchor
     from foretaste.gate.attested_rows import Rows
 
 
@@ -100,6 +101,7 @@ def decide(
     response: str | None = None,
     features: Sequence[str] = (),
     label: str | None = None,
+    anchors: Sequence[Anchor] = (),
 ) -> GateDecision:
     """Hash the data as it is now, and decide by the attestation of these bytes.
 
@@ -109,12 +111,13 @@ def decide(
     key          path of the public key; by default FORETASTE_PUBLIC_KEY, else key.pub in ~/.config/foretaste
     image, …     the columns that the job reads, by what they are, as an audit is told its columns; label "" for none.
                  They must be said where the audit's were chosen, or where it left other content unread
+    anchors      what else has seen the log, besides this user and FORETASTE_ANCHOR
 
     Raises PlanError or DataError where the data, the key, the policy or the attestation is missing or malformed.
     Everything else is a reason to refuse.
     """
     said = _said(image, text, messages, embedding, prompt, response, features, label)
-    request = GateRequest.of(places, policy, attestation, key, now, said)
+    request = GateRequest.of(places, policy, attestation, key, said, now=now, anchors=anchors)
     root, found = find(request.places)
     read = each(found, lambda file: sha256(file.path))
     files = {file.name: digest for file, (digest, _) in zip(found, read, strict=True)}
@@ -152,7 +155,7 @@ def require(
     attestation is missing or malformed. No snapshot is left then.
     """
     said = _said(image, text, messages, embedding, prompt, response, features, label)
-    request = GateRequest.of(places, policy, attestation, key, None, said)
+    request = GateRequest.of(places, policy, attestation, key, said)
     root, found = find(request.places)
     if snapshot is not None:
         return _copied(request, root, found, snapshot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from foretaste.dataset.files import each, find, root_digest, sha256
 from foretaste.errors import DataError, PlanError, Refused
 from foretaste.gate.attestation import keys, statement
-from foretaste.gate.policy import Facts
+from foretaste.gate.facts import Facts, contradictions
 from foretaste.types.digests import Digest
 
 
@@ -61,14 +62,16 @@ def _beside_data(
     _, found = find(places)
     read = each(found, lambda file: sha256(file.path))
     files = {file.name: digest for file, (digest, _) in zip(found, read, strict=True)}
-    return body, files, (*differences(body, files), *_beside(attestation, body))
+    facts = statement.facts(body)
+    different = (*differences(body, files), *_beside(attestation, body), *contradictions(facts))
+    return body, files, different
 
 
 def _beside(attestation: str, body: Mapping[str, Any]) -> list[str]:
     """Files of the audit, in the folder of the attestation, that were changed since it was signed."""
     out = []
-    for entry in body["predicate"]["configuration"]:
-        path = Path(attestation).parent / entry["name"]
+    for entry in statement.resources(body):
+        path = Path(attestation).parent / os.path.basename(entry["name"])
         if "content" not in entry and path.is_file() and sha256(str(path))[0].value != entry["digest"]["sha256"]:
             out.append(f"{path}: was changed since the audit was signed")
     return out
