@@ -72,13 +72,15 @@ def open_dataset(places: Sequence[str], *, request: Request = NOTHING_SAID, shar
 class Payloads:
     """The payloads of some shards of a dataset, in row order, re-iterable. Its length is in rows.
 
-    A payload holds up to `batch` rows of one row group; memory does not grow with the number of rows.
+    A payload holds up to `batch` rows of one row group; memory does not grow with the number of rows. Rows without a
+    text are left out of those that are `readable`.
     Raises DataError while iterating where a file changed since it was digested.
     """
 
     dataset: Dataset
     shards: tuple[Shard, ...]
     batch: int
+    readable: bool = False
 
     def __len__(self) -> int:
         return sum(shard.rows for shard in self.shards)
@@ -89,7 +91,8 @@ class Payloads:
             for part in _parts(dataset, shard, roles.columns, self.batch):
                 row = torch.arange(part.row, part.row + part.rows)
                 label = torch.zeros_like(row) if roles.label is None else torch.from_numpy(part.index(dataset))
-                yield Payload(row, label, part.columns, roles, part.where, dataset.root)
+                payload = Payload(row, label, part.columns, roles, part.where, dataset.root)
+                yield payload.readable() if self.readable else payload
 
 
 def payloads(dataset: Dataset, shards: Sequence[Shard] | None = None, *, rows: int = 1024) -> Payloads:
@@ -114,9 +117,7 @@ def picked(dataset: Dataset, rows: Collection[int]) -> Iterator[Payload]:
     for payload in payloads(dataset, list(row_groups(dataset, rows))):
         at = np.flatnonzero(np.isin(payload.row.numpy(), wanted))
         if len(at):
-            columns = {name: column.take(pa.array(at)) for name, column in payload.columns.items()}
-            here = torch.from_numpy(at)
-            yield Payload(payload.row[here], payload.label[here], columns, dataset.roles, payload.where, dataset.root)
+            yield payload.taken(at.tolist())
 
 
 def column(dataset: Dataset, name: str) -> Iterator[tuple[int, pa.Array]]:

@@ -226,6 +226,41 @@ def test_texts_pairs_and_missing_ones():
 CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
 
 
+SPACE = "no text: white space alone"
+EMPTY = "no text: the cell is empty"
+
+
+@pytest.mark.parametrize(
+    ("modality", "columns", "unread"),
+    [
+        (Modality.TEXT, [["a", None, "", " \t\n\u00a0\u3000", "\u200b", "x "]], {1: EMPTY, 2: EMPTY, 3: SPACE}),
+        (Modality.PAIR, [["a", None, None, " ", ""], [None, "b", None, "\n", ""]], {2: EMPTY, 3: SPACE, 4: EMPTY}),
+        (Modality.MESSAGES, [["plain", "[]", None, '[{"role": "user", "content": null}]']], {1: EMPTY, 2: EMPTY, 3: SPACE}),
+        (Modality.MESSAGES, [['[{"from": "a", "value": " "}, {"from": "b", "value": "c"}]', "a:b", "a: b"]], {}),
+    ],
+)  # fmt: skip
+def test_rows_without_a_text_are_unreadable(modality, columns, unread):
+    rows = one(modality, *(pa.array(column, pa.string()) for column in columns))
+    assert rows.unread == unread
+    kept = [at for at in range(len(rows)) if at not in unread]
+    left = rows.readable()
+    assert left.row.tolist() == [100 + at for at in kept]
+    assert left.texts == [rows.texts[at] for at in kept]
+    assert len(left.label) == len(left) == len(kept)
+    assert not left.unread
+
+
+def test_a_long_chat_of_nothing_is_judged_in_no_time():
+    for text in ("\n" * 200_000 + "x y", "a:\n" * 100_000 + "x y", " " * 500_000 + "x y", "a:" * 300_000 + "x y"):
+        assert not one(Modality.MESSAGES, pa.array([text])).unread
+
+
+def test_rows_that_are_no_texts_are_all_tried():
+    rows = one(Modality.FEATURES, pa.array([None, ""]))
+    assert rows.readable() is rows
+    assert not rows.unread
+
+
 @pytest.mark.parametrize(
     ("chat", "lines"),
     [
