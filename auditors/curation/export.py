@@ -259,12 +259,8 @@ def _require_schema(parquet: pq.ParquetFile, path: str, file: Audited) -> None:
     """A schema that is not preserved by writing is an error here, not in a training job."""
     written = pq.read_schema(path)
     if not written.equals(parquet.schema_arrow):
-        odd = [
-            f"{old} would become {new}" for old, new in zip(parquet.schema_arrow, written, strict=True) if old != new
-        ]
-        raise DataError(
-            f"{file.path}: its schema cannot be kept: {'; '.join(odd[:4])}: leave out or cast these columns"
-        )
+        odd = [f"{old} as {new}" for old, new in zip(parquet.schema_arrow, written, strict=True) if old != new]
+        raise DataError(f"{file.path}: its types must be kept, and pyarrow would write {'; '.join(odd[:4])}: cast them")
 
 
 def _copy(file: Audited, path: str) -> None:

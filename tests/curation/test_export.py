@@ -150,7 +150,7 @@ FOREIGN = {
     "money": pa.array(range(6), pa.decimal128(12, 2)),
     "day": pa.array(range(6), pa.date32()),
     "blob": pa.array([b"x"] * 6, pa.binary(1)),
-    "nested": pa.array([[{"a": 1, "b": ["c"]}]] * 6, pa.list_(pa.struct([("a", pa.int8()), ("b", pa.list_(pa.string()))]))),
+    "nested": pa.array([[{"a": 1, "b": ["c"]}]] * 6, pa.list_(pa.struct({"a": pa.int8(), "b": pa.list_(pa.string())}))),
     "pairs": pa.array([[("k", 1.5)]] * 6, pa.map_(pa.string(), pa.float32())),
     "half": pa.array(np.arange(6), pa.float16()),
     "none": pa.nulls(6, pa.int32()),
