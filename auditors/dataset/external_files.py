@@ -21,12 +21,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from foretaste.dataset.files import inside
-from foretaste.dataset.payload import BYTE_LIMIT
+from foretaste.dataset.files import inside, opened
 from foretaste.dataset.roles import plain_type
 from foretaste.errors import DataError, MissingPackage
 from foretaste.types.dataset import Modality
 
+BYTE_LIMIT = 1 << 28  # a longer file counts as unreadable
 SCAN = 1 << 12  # rows at a time
 FETCHERS = 16
 PATIENCE = 30  # seconds for one URL
@@ -36,18 +36,30 @@ SCHEMES = (*WEB, "file", "s3", "gs", "gcs", "az", "abfs", "hf")
 
 def paths(column: pa.Array) -> list[str | None]:
     """The path or URL of each row's picture in an image column; None where the row holds the picture's bytes."""
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return list(column.to_pylist())
-    if not pa.types.is_struct(column.type):
+    held = None
+    if pa.types.is_struct(column.type):
+        names = {child.name for child in column.type}
+        held = pc.is_valid(pc.struct_field(column, "bytes")) if "bytes" in names else None
+        column = pc.struct_field(column, "path") if "path" in names else pa.nulls(len(column))
+    if not pa.types.is_string(plain_type(column.type)):
         return [None] * len(column)
-    names = {child.name for child in column.type}
-    if "path" not in names:
-        return [None] * len(column)
-    path = pc.struct_field(column, "path")
-    if "bytes" in names:
-        held = pc.is_valid(pc.struct_field(column, "bytes"))
-        path = pc.if_else(held, pa.scalar(None, path.type), path)
-    return list(path.to_pylist())
+    named = column if held is None else pc.if_else(held, pa.scalar(None, column.type), column)
+    return list(named.to_pylist())
+
+
+def read(folder: str, path: str) -> bytes | str:
+    """The bytes of the file that a row of a dataset in `folder` names, or why it cannot be read."""
+    if "://" in path or "::" in path:
+        return "it is a URL, and an audit fetches none: store the file's bytes, or its path below that folder"
+    place = inside(folder, path)
+    if place is None:
+        return "it must be relative to that folder and not lead out of it"
+    try:
+        with opened(place) as file:
+            data: bytes = file.read(BYTE_LIMIT + 1)
+    except (OSError, ValueError) as error:  # ValueError: the path holds a null character
+        return getattr(error, "strerror", None) or str(error)
+    return data if len(data) <= BYTE_LIMIT else f"it is longer than {BYTE_LIMIT:,} bytes"
 
 
 def digest(content: bytes | None) -> bytes | None:
@@ -69,14 +81,13 @@ def _fetch(url: str) -> bytes | None:
     if scheme not in SCHEMES or "::" in url:
         return None
     try:
-        if scheme == "file" and not Path(fsspec.core.url_to_fs(url)[1]).is_file():
-            return None  # reading a device or a pipe may never end
         patience: dict[str, Any] = {}
         if scheme in WEB:
             import aiohttp
 
             patience = {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=PATIENCE)}}
-        with fsspec.open(url, "rb", **patience) as file:
+        local = scheme == "file"  # a pipe or a device is not waited for
+        with opened(fsspec.core.url_to_fs(url)[1]) if local else fsspec.open(url, "rb", **patience) as file:
             data: bytes = file.read(BYTE_LIMIT + 1)
     except ImportError as error:
         raise MissingPackage(f"{scheme}:// needs another package: pip install 'foretaste[http]' ({error})") from error
@@ -147,13 +158,10 @@ class Carrier:
         return [None if high is None else high.to_bytes(8, "little") + low.to_bytes(8, "little") for high, low in rows]
 
     def _copy(self, path: str, target: str, recorded: bytes | None) -> None:
-        source = inside(self.root, path)
-        try:
-            with fsspec.open(source, "rb") as file:
-                content: bytes | None = file.read(BYTE_LIMIT + 1)
-        except (OSError, ValueError):
-            content = None
+        found = read(self.root, path)
+        content = found if isinstance(found, bytes) else None
         if digest(content) != recorded:
+            source = inside(self.root, path)
             raise DataError(f"{source}: must read what was audited and reads something else: audit the dataset again")
         if content is None or os.path.exists(target):
             return

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import unquote
 
 import fsspec
 import numpy as np
@@ -19,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from foretaste.dataset import hive
+from foretaste.dataset.common_schema import Stored, converted, promoted, require_columns
 from foretaste.dataset.files import Found, begins_as_parquet, find, root_digest, sha256
 from foretaste.dataset.labels import class_index, count_classes
 from foretaste.dataset.payload import Payload
@@ -47,14 +48,15 @@ def open_dataset(places: Sequence[str], *, request: Request = NOTHING_SAID, shar
     filled = [inspected for inspected in read if inspected.file.rows]  # empty files may have any column types
     if not filled:
         raise DataError(f"{', '.join(places)}: a dataset must hold at least one row, found none in {len(read)} files")
-    roles = resolve(filled[0].schema, request, where=filled[0].file.name)
-    for other in filled[1:]:
-        _agree(filled[0], other, roles.columns)
+    stored = [Stored(inspected.file.name, inspected.schema) for inspected in filled]
+    schema = promoted(stored)
+    roles = resolve(schema, request, where=filled[0].file.name)
+    require_columns(stored, schema, roles.columns)
     files = tuple(inspected.file for inspected in read)
     digest = root_digest((file.name, file.digest) for file in files)
-    schema = filled[0].schema
+    types = tuple((name, plain_type(schema.field(name).type)) for name in roles.columns)
     id_type = None if roles.id is None else str(_id_type(schema.field(roles.id).type))
-    dataset = Dataset(root, files, _pack(read, shard_rows), roles, (), (), digest, id_type)
+    dataset = Dataset(root, files, _pack(read, shard_rows), roles, (), (), digest, id_type, types)
     payload = plain_type(schema.field(roles.payload[0]).type)
     if roles.modality is Modality.IMAGE and request.image is None and pa.types.is_string(payload):
         _must_name_pictures(dataset)
@@ -70,13 +72,15 @@ def open_dataset(places: Sequence[str], *, request: Request = NOTHING_SAID, shar
 class Payloads:
     """The payloads of some shards of a dataset, in row order, re-iterable. Its length is in rows.
 
-    A payload holds up to `batch` rows of one row group; memory does not grow with the number of rows.
+    A payload holds up to `batch` rows of one row group; memory does not grow with the number of rows. Rows without a
+    text are left out of those that are `readable`.
     Raises DataError while iterating where a file changed since it was digested.
     """
 
     dataset: Dataset
     shards: tuple[Shard, ...]
     batch: int
+    readable: bool = False
 
     def __len__(self) -> int:
         return sum(shard.rows for shard in self.shards)
@@ -87,7 +91,8 @@ class Payloads:
             for part in _parts(dataset, shard, roles.columns, self.batch):
                 row = torch.arange(part.row, part.row + part.rows)
                 label = torch.zeros_like(row) if roles.label is None else torch.from_numpy(part.index(dataset))
-                yield Payload(row, label, part.columns, roles, part.where, dataset.root)
+                payload = Payload(row, label, part.columns, roles, part.where, dataset.root)
+                yield payload.readable() if self.readable else payload
 
 
 def payloads(dataset: Dataset, shards: Sequence[Shard] | None = None, *, rows: int = 1024) -> Payloads:
@@ -112,9 +117,7 @@ def picked(dataset: Dataset, rows: Collection[int]) -> Iterator[Payload]:
     for payload in payloads(dataset, list(row_groups(dataset, rows))):
         at = np.flatnonzero(np.isin(payload.row.numpy(), wanted))
         if len(at):
-            columns = {name: column.take(pa.array(at)) for name, column in payload.columns.items()}
-            here = torch.from_numpy(at)
-            yield Payload(payload.row[here], payload.label[here], columns, dataset.roles, payload.where, dataset.root)
+            yield payload.taken(at.tolist())
 
 
 def column(dataset: Dataset, name: str) -> Iterator[tuple[int, pa.Array]]:
@@ -163,7 +166,7 @@ def _inspect(found: Found) -> _Inspected:
     with _parquet(found.name, found.path, size) as parquet:
         metadata, schema = parquet.metadata, parquet.schema_arrow
         groups = tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
-    for key in _partition(found.name):
+    for key in hive.partition(found.name):
         if key not in schema.names:
             schema = schema.append(pa.field(key, pa.string()))
     return _Inspected(File(found.name, found.path, sum(groups), size, digest), groups, schema)
@@ -180,6 +183,9 @@ def _parquet(name: str, path: str, size: int) -> Iterator[pq.ParquetFile]:
             raise DataError(f"{name}: changed while it was audited, its size is not {size} bytes any more")
         try:
             parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=BUFFER)
+        except pa.ArrowNotImplementedError as error:
+            why = f"holds a column that Arrow cannot read: {_first_line(error)}"
+            raise DataError(f"{name}: {why}: cast it to a type that Arrow has, such as Int64 or String") from error
         except (OSError, pa.ArrowException) as error:
             fault = "is truncated or damaged" if begins_as_parquet(path) else "is not a Parquet file"
             raise DataError(f"{name}: {fault}: {_first_line(error)}") from error
@@ -188,25 +194,6 @@ def _parquet(name: str, path: str, size: int) -> Iterator[pq.ParquetFile]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _partition(name: str) -> dict[str, str | None]:
-    """Hive partition columns: the key=value folders of a file's name."""
-    pairs = (folder.partition("=") for folder in name.split("/")[:-1])
-    values = {unquote(key): unquote(value) for key, equals, value in pairs if key and equals}
-    return {key: None if value == "__HIVE_DEFAULT_PARTITION__" else value for key, value in values.items()}
-
-
-def _agree(first: _Inspected, other: _Inspected, columns: tuple[str, ...]) -> None:
-    for column in columns:
-        if column not in other.schema.names:
-            raise DataError(f"{other.file.name}: no column {column!r}, which {first.file.name} has")
-        types = [plain_type(which.schema.field(column).type) for which in (first, other)]
-        names = [class_names(which.schema, column) for which in (first, other)]
-        if types[0] != types[1] or names[0] != names[1]:
-            mine, theirs = types if types[0] != types[1] else names
-            where = f"{other.file.name}: column {column!r}"
-            raise DataError(f"{where} must be as in the other files, got {theirs} and in {first.file.name} {mine}")
 
 
 def _pack(read: Sequence[_Inspected], shard_rows: int) -> tuple[Shard, ...]:
@@ -253,7 +240,7 @@ class _Part:
 
 def _parts(dataset: Dataset, shard: Shard, columns: tuple[str, ...], batch: int) -> Iterator[_Part]:
     file, label, row = shard.file, dataset.roles.label, shard.first_row
-    folders = _partition(file.name)
+    folders, types = hive.partition(file.name), dict(dataset.types)
     with _parquet(file.name, file.path, file.size) as parquet:
         schema = parquet.schema_arrow
         declared = label is not None and class_names(schema, label) is not None
@@ -264,7 +251,10 @@ def _parts(dataset: Dataset, shard: Shard, columns: tuple[str, ...], batch: int)
                 for piece in parquet.iter_batches(batch_size=batch, row_groups=[group], columns=stored):
                     piece.validate(full=True)  # strings must be UTF-8, lists must lie within their values
                     values = {name: _plain(piece.column(name)) for name in stored}
-                    values |= {name: _constant(folders[name], len(piece)) for name in columns if name not in stored}
+                    for name in folders.keys() & values.keys():
+                        hive.require_agreement(values[name], folders[name], name, where)
+                    values |= {n: hive.constant(folders[n], len(piece)) for n in columns if n not in stored}
+                    values = {n: converted(value, types.get(n, value.type), n, where) for n, value in values.items()}
                     yield _Part(row, len(piece), values, where, declared)
                     row += len(piece)
             except (OSError, pa.ArrowException) as error:
@@ -280,10 +270,6 @@ def _plain(column: pa.Array) -> pa.Array:
         return _plain(column.dictionary_decode())
     type_ = plain_type(column.type)
     return column if type_ == column.type else column.cast(type_)
-
-
-def _constant(value: str | None, rows: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, pa.string()), rows)
 
 
 def _id_type(type_: pa.DataType) -> pa.DataType:

@@ -6,24 +6,27 @@ A row whose payload cannot be read is excluded from every statistic and reported
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
+from pathlib import PurePosixPath
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from foretaste.dataset import external_files
 from foretaste.dataset.files import inside
 from foretaste.dataset.pictures import squares
 from foretaste.errors import DataError
 from foretaste.types.dataset import Modality, Roles
 
-BYTE_LIMIT = 1 << 28  # a longer file counts as unreadable
+LONGEST = 80  # characters of a path that are shown
+SPEAKER = re.compile(r"([^\s:]*:)?")  # what a line of a chat is without its words
 CONTENT_KEYS = {"content", "value"}
 
 
@@ -52,37 +55,65 @@ class Payload:
     def images(self, size: int) -> tuple[Tensor, dict[int, str]]:
         """Pictures as [B, 3, size, size] uint8 RGB, and the error at each position that does not decode (black)."""
         if size not in self._decoded:
-            self._decoded[size] = squares(self.pictures(), size)
+            read = self._read()
+            value, broken = squares([data if isinstance(data, bytes) else None for data in read], size)
+            lost = {position: why for position, why in enumerate(read) if isinstance(why, str)}
+            self._decoded[size] = value, {position: lost.get(position, why) for position, why in broken.items()}
         return self._decoded[size]
 
     @property
     def unread(self) -> dict[int, str]:
-        """The error at each position that failed to decode so far."""
-        return {position: why for _, broken in self._decoded.values() for position, why in broken.items()}
+        """Why each position cannot be read: it holds no text, or failed to decode so far."""
+        decoded = {position: why for _, broken in self._decoded.values() for position, why in broken.items()}
+        return self._textless | decoded
+
+    def readable(self) -> Payload:
+        """The rows that hold a text; all rows of other modalities, as only decoding tells which can be read."""
+        return self.taken([at for at in range(len(self)) if at not in self._textless]) if self._textless else self
+
+    def taken(self, positions: list[int]) -> Payload:
+        """The rows at these positions."""
+        at = torch.tensor(positions, dtype=torch.int64)
+        columns = {name: column.take(pa.array(positions, pa.int64())) for name, column in self.columns.items()}
+        return Payload(self.row[at], self.label[at], columns, self.roles, self.where, self.folder)
+
+    @cached_property
+    def _textless(self) -> dict[int, str]:
+        if self.roles.modality not in (Modality.TEXT, Modality.PAIR, Modality.MESSAGES):
+            return {}
+        empty = {at: text for at, text in enumerate(self.texts) if not self._says(text)}
+        return {at: f"no text: {'white space alone' if text else 'the cell is empty'}" for at, text in empty.items()}
+
+    def _says(self, text: str) -> bool:
+        if self.roles.modality is not Modality.MESSAGES:
+            return not (text == "" or text.isspace())
+        return not all(SPEAKER.fullmatch(line.strip()) for line in text.split("\n"))
 
     def pictures(self) -> list[bytes | None]:
         """The encoded file of each picture; None where it is missing or its path cannot be opened."""
-        column = self.columns[self.roles.payload[0]]
-        if pa.types.is_struct(column.type):
-            names = {child.name for child in column.type}
-            raw = pc.struct_field(column, "bytes").to_pylist() if "bytes" in names else [None] * len(column)
-            paths = pc.struct_field(column, "path").to_pylist() if "path" in names else [None] * len(column)
-            return [held if held is not None else self._open(path) for held, path in zip(raw, paths, strict=True)]
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            return [self._open(path) for path in column.to_pylist()]
-        encoded: list[bytes | None] = column.to_pylist()
-        return encoded
+        return [data if isinstance(data, bytes) else None for data in self._read()]
 
-    def _open(self, path: str | None) -> bytes | None:
-        place = inside(self.folder, path or "")
-        if place is None:
-            return None
-        try:
-            with fsspec.open(place, "rb") as file:
-                data: bytes = file.read(BYTE_LIMIT + 1)
-        except (OSError, ValueError):  # ValueError: the path holds a null character
-            return None
-        return data if len(data) <= BYTE_LIMIT else None
+    def _read(self) -> list[bytes | str]:
+        """The encoded file of each picture, or why there is none."""
+        column = self.columns[self.roles.payload[0]]
+        named = external_files.paths(column)
+        if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
+            column = pc.struct_field(column, "bytes")
+        cells = column.to_pylist()
+        return [cell if isinstance(cell, bytes) else self._open(path) for cell, path in zip(cells, named, strict=True)]
+
+    def _open(self, path: str | None) -> bytes | str:
+        if path is None:
+            return "no picture: the cell is empty"
+        read = external_files.read(self.folder, path)
+        if isinstance(read, bytes):
+            return read
+        own = str(PurePosixPath(self.where).parent)  # of the Parquet file
+        named = repr(path if len(path) <= LONGEST else f"{path[:LONGEST]}…")
+        why = f"no picture: {named} cannot be opened below the dataset's folder: {read}"
+        if own != "." and inside(own, path) and isinstance(external_files.read(self.folder, f"{own}/{path}"), bytes):
+            why += f", but below {own}: name that folder as the dataset"
+        return why
 
     @cached_property
     def texts(self) -> list[str]:
