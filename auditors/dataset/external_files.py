@@ -18,11 +18,10 @@ import fsspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from foretaste.dataset.binding.named_files import BYTE_LIMIT, holds, paths
 from foretaste.dataset.files import inside
-from foretaste.dataset.payload import BYTE_LIMIT
 from foretaste.dataset.roles import plain_type
 from foretaste.errors import DataError, MissingPackage
 from foretaste.types.dataset import Modality
@@ -32,22 +31,6 @@ FETCHERS = 16
 PATIENCE = 30  # seconds for one URL
 WEB = ("http", "https")
 SCHEMES = (*WEB, "file", "s3", "gs", "gcs", "az", "abfs", "hf")
-
-
-def paths(column: pa.Array) -> list[str | None]:
-    """The path or URL of each row's picture in an image column; None where the row holds the picture's bytes."""
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return list(column.to_pylist())
-    if not pa.types.is_struct(column.type):
-        return [None] * len(column)
-    names = {child.name for child in column.type}
-    if "path" not in names:
-        return [None] * len(column)
-    path = pc.struct_field(column, "path")
-    if "bytes" in names:
-        held = pc.is_valid(pc.struct_field(column, "bytes"))
-        path = pc.if_else(held, pa.scalar(None, path.type), path)
-    return list(path.to_pylist())
 
 
 def digest(content: bytes | None) -> bytes | None:
@@ -128,14 +111,7 @@ class Carrier:
         type_ = plain_type(parquet.schema_arrow.field(self.column).type)
         if not pa.types.is_struct(type_):
             return bool(pa.types.is_string(type_))
-        metadata = parquet.metadata
-        for group in map(metadata.row_group, range(metadata.num_row_groups)):
-            columns = {group.column(index).path_in_schema: group.column(index) for index in range(group.num_columns)}
-            stored = columns.get(f"{self.column}.bytes")
-            counts = stored.statistics if stored is not None else None
-            if counts is None or not counts.has_null_count or counts.null_count:
-                return True
-        return False
+        return not holds(parquet, str(self.column))
 
     def _recorded(self, start: int, stop: int) -> list[bytes | None]:
         """The digests that the audit recorded for the files of these rows."""

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import zip_longest
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from foretaste.dataset.files import inside
+from foretaste.dataset.binding import named_files
 from foretaste.dataset.pictures import squares
 from foretaste.errors import DataError
 from foretaste.types.dataset import Modality, Roles
 
-BYTE_LIMIT = 1 << 28  # a longer file counts as unreadable
 CONTENT_KEYS = {"content", "value"}
 
 
@@ -36,6 +34,7 @@ class Payload:
     columns  the Arrow columns of the roles
     where    "file, row group n", for error messages
     folder   base of relative paths in path columns
+    sha256   of the file that each row names, as it was digested, 32 bytes a row; empty where they are not known
     """
 
     row: Tensor
@@ -44,10 +43,23 @@ class Payload:
     roles: Roles
     where: str
     folder: str = ""
+    sha256: bytes = b""
     _decoded: dict[int, tuple[Tensor, dict[int, str]]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.row)
+
+    def taken(self, positions: list[int]) -> Payload:
+        """The rows at these positions."""
+        at, width = torch.tensor(positions, dtype=torch.int64), named_files.WIDTH
+        return replace(
+            self,
+            row=self.row[at],
+            label=self.label[at],
+            columns={name: column.take(pa.array(positions, pa.int64())) for name, column in self.columns.items()},
+            sha256=b"".join(self.sha256[width * one : width * (one + 1)] for one in positions),
+            _decoded={},
+        )
 
     def images(self, size: int) -> tuple[Tensor, dict[int, str]]:
         """Pictures as [B, 3, size, size] uint8 RGB, and the error at each position that does not decode (black)."""
@@ -61,28 +73,29 @@ class Payload:
         return {position: why for _, broken in self._decoded.values() for position, why in broken.items()}
 
     def pictures(self) -> list[bytes | None]:
-        """The encoded file of each picture; None where it is missing or its path cannot be opened."""
+        """The encoded file of each picture; None where it is missing or its path cannot be opened.
+
+        Raises DataError where a file that a row names is not what was digested.
+        """
         column = self.columns[self.roles.payload[0]]
         if pa.types.is_struct(column.type):
             names = {child.name for child in column.type}
             raw = pc.struct_field(column, "bytes").to_pylist() if "bytes" in names else [None] * len(column)
-            paths = pc.struct_field(column, "path").to_pylist() if "path" in names else [None] * len(column)
-            return [held if held is not None else self._open(path) for held, path in zip(raw, paths, strict=True)]
+            named = pc.struct_field(column, "path").to_pylist() if "path" in names else [None] * len(column)
+            return [
+                data if data is not None else self._open(*row) for data, row in zip(raw, enumerate(named), strict=True)
+            ]
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            return [self._open(path) for path in column.to_pylist()]
+            return [self._open(*row) for row in enumerate(column.to_pylist())]
         encoded: list[bytes | None] = column.to_pylist()
         return encoded
 
-    def _open(self, path: str | None) -> bytes | None:
-        place = inside(self.folder, path or "")
-        if place is None:
-            return None
-        try:
-            with fsspec.open(place, "rb") as file:
-                data: bytes = file.read(BYTE_LIMIT + 1)
-        except (OSError, ValueError):  # ValueError: the path holds a null character
-            return None
-        return data if len(data) <= BYTE_LIMIT else None
+    def _open(self, position: int, path: str | None) -> bytes | None:
+        data = named_files.read(self.folder, path)
+        start = named_files.WIDTH * position
+        if self.sha256 and named_files.digest(data) != self.sha256[start : start + named_files.WIDTH]:
+            raise DataError(f"{path}: was changed while it was audited, so nothing can be said of it: audit it again")
+        return data
 
     @cached_property
     def texts(self) -> list[str]:

@@ -21,6 +21,7 @@ from foretaste.gate import policy, policy_file
 from foretaste.gate.attestation import keys, log, statement
 from foretaste.gate.attestation.verify import changes, differences
 from foretaste.gate.policy import Facts, Policy
+from foretaste.gate.read_data import ReadData, named_differences, strays
 from foretaste.types.digests import Digest
 
 
@@ -61,12 +62,12 @@ class GateRequest:
         )
 
 
-def judged(request: GateRequest, root: str, files: Mapping[str, Digest], size: int) -> GateDecision:
-    """Whether the `files` below `root`, by these digests, are admitted.
+def judged(request: GateRequest, data: ReadData) -> GateDecision:
+    """Whether data is admitted as it was read.
 
     Raises PlanError where there is no key, DataError where the requested attestation cannot be read.
     """
-    digest = root_digest(files.items())
+    files, digest = data.files, root_digest(data.files.items())
     reasons: list[str] = []
     notes: list[str] = []
     attestation, facts = request.attestation, None
@@ -77,13 +78,13 @@ def judged(request: GateRequest, root: str, files: Mapping[str, Digest], size: i
         if attestation is None and newest is not None:
             attestation = log.located(log.path(), newest)
         if attestation is None:
-            missing, attestation = _why_none(request, root, files, entries)
+            missing, attestation = _why_none(request, data.root, files, entries)
             reasons += missing
         else:
-            facts, reasons = _checked(request, attestation, files, None if request.attestation else newest)
+            facts, reasons = _checked(request, attestation, data, None if request.attestation else newest)
             if request.attestation and newest is not None and facts is not None and newest.ended > facts.ended:
                 later = log.located(log.path(), newest)
-                _, refused_later = _checked(request, later, files, newest)
+                _, refused_later = _checked(request, later, data, newest)
                 reasons += [f"a newer audit of these bytes ({later}) is refused: {reason}" for reason in refused_later]
             failed = [entry for entry in same if entry.result == "FAILED"]
             failed = [entry for entry in failed if facts is None or entry.ended < facts.ended]
@@ -95,8 +96,9 @@ def judged(request: GateRequest, root: str, files: Mapping[str, Digest], size: i
     except Refused as refused:
         reasons += refused.reasons
     unique = tuple(dict.fromkeys(reasons))
+    allowed, rules = not unique, request.policy.digest
     return GateDecision(
-        not unique, unique, request.places, digest, files, size, request.policy.digest, attestation, facts, tuple(notes)
+        allowed, unique, request.places, digest, files, data.size, rules, attestation, facts, tuple(notes)
     )
 
 
@@ -111,7 +113,7 @@ def _entries(request: GateRequest) -> tuple[log.Entry, ...]:
 
 
 def _checked(
-    request: GateRequest, path: str, files: Mapping[str, Digest], entry: log.Entry | None
+    request: GateRequest, path: str, data: ReadData, entry: log.Entry | None
 ) -> tuple[Facts | None, list[str]]:
     """The facts of one attestation, and why it does not admit these files."""
     try:
@@ -124,12 +126,12 @@ def _checked(
         return None, [f"{path}: is not the attestation that the log names, it was changed since; {_hint(request)}"]
     try:
         body = statement.verified(envelope, _key(request), where=path)
-        changed = differences(body, files)
         facts = statement.facts(body)
+        changed = differences(body, data.files) or named_differences(data, facts.named)
     except Refused as refused:
         return None, list(refused.reasons)
     # If the files are not those that were audited, the policy does not matter.
-    return facts, list(changed) or list(policy.decide(request.policy, facts, request.now))
+    return facts, list(changed) or [*strays(data, facts.named), *policy.decide(request.policy, facts, request.now)]
 
 
 def _why_none(

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from foretaste.types.dataset import NamedFiles
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind, Status, Verdict
 
@@ -119,6 +120,8 @@ class Facts:
     ended       when the audit ended
     afterwards  whether it was signed after the audit instead of by it
     classes     number of classes; None in attestations of release 0.1, which do not state it
+    named       the files that rows name by path, without columns if there are none; None if it is not stated, as before
+                release 0.2
     unknown     annotations that this release does not know
     """
 
@@ -135,6 +138,7 @@ class Facts:
     ended: datetime
     afterwards: bool
     classes: int | None = None
+    named: NamedFiles | None = None
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
 

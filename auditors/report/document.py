@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foretaste.errors import DataError
+from foretaste.types.dataset import NamedFiles
 from foretaste.types.findings import Finding, Report
 
 Document = dict[str, Any]
@@ -32,6 +33,7 @@ def document(report: Report) -> Document:
             ],
             "classes": list(data.classes),
             "class_rows": list(data.class_rows),
+            "named_files": None if data.named is None else _named(data.named),
         },
         "roles": {
             "modality": str(data.roles.modality),
@@ -49,6 +51,17 @@ def document(report: Report) -> Document:
         "versions": plain(report.versions),
         "seconds": plain(report.seconds),
         "plan": plain(report.plan),
+    }
+
+
+def _named(named: NamedFiles) -> Document:
+    """The files that rows name by path, without the digest of each."""
+    return {
+        "columns": list(named.columns),
+        "digest": str(named.digest),
+        "files": named.files,
+        "missing": named.missing,
+        "size": named.size,
     }
 
 

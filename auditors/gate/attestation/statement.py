@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from foretaste.errors import DataError, Refused
+from foretaste.gate.attestation import bound_files
 from foretaste.gate.attestation.envelope import FILE, opened, read, seal
 from foretaste.gate.policy import AttestedFinding, AttestedRun, Facts, Policy, decide
 from foretaste.types.digests import PLAN, Digest, canonical
@@ -74,6 +75,7 @@ def statement(
             _content(f"embedder {name}", canonical({**settings, "digest": (embedders or {}).get(name)}))
             for name, settings in plan["embedders"].items()
         ),
+        *bound_files.resource(document),
         *({"name": name, "digest": _set(digest)} for name, digest in sorted(named.items())),
         {"name": REPORT, "digest": _set(report), "mediaType": "application/json", "annotations": annotations},
     ]
@@ -166,6 +168,7 @@ def facts(body: Mapping[str, Any]) -> Facts:
             ended=moment(stated["ended"]),
             afterwards=stated["afterwards"] is not False,
             classes=classes,
+            named=bound_files.stated(body),
             unknown={name: value for name, value in stated.items() if name not in KNOWN},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
