@@ -20,8 +20,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from foretaste.dataset.binding.named_files import BYTE_LIMIT, holds, paths
-from foretaste.dataset.files import inside
+from foretaste.dataset.binding.named_files import BYTE_LIMIT, holds, paths, read
+from foretaste.dataset.files import inside, opened
 from foretaste.dataset.roles import plain_type
 from foretaste.errors import DataError, MissingPackage
 from foretaste.types.dataset import Modality
@@ -52,14 +52,13 @@ def _fetch(url: str) -> bytes | None:
     if scheme not in SCHEMES or "::" in url:
         return None
     try:
-        if scheme == "file" and not Path(fsspec.core.url_to_fs(url)[1]).is_file():
-            return None  # reading a device or a pipe may never end
         patience: dict[str, Any] = {}
         if scheme in WEB:
             import aiohttp
 
             patience = {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=PATIENCE)}}
-        with fsspec.open(url, "rb", **patience) as file:
+        local = scheme == "file"  # a pipe or a device is not waited for
+        with opened(fsspec.core.url_to_fs(url)[1]) if local else fsspec.open(url, "rb", **patience) as file:
             data: bytes = file.read(BYTE_LIMIT + 1)
     except ImportError as error:
         raise MissingPackage(f"{scheme}:// needs another package: pip install 'foretaste[http]' ({error})") from error
@@ -123,13 +122,10 @@ class Carrier:
         return [None if high is None else high.to_bytes(8, "little") + low.to_bytes(8, "little") for high, low in rows]
 
     def _copy(self, path: str, target: str, recorded: bytes | None) -> None:
-        source = inside(self.root, path)
-        try:
-            with fsspec.open(source, "rb") as file:
-                content: bytes | None = file.read(BYTE_LIMIT + 1)
-        except (OSError, ValueError):
-            content = None
+        found = read(self.root, path)
+        content = found if isinstance(found, bytes) else None
         if digest(content) != recorded:
+            source = inside(self.root, path)
             raise DataError(f"{source}: must read what was audited and reads something else: audit the dataset again")
         if content is None or os.path.exists(target):
             return

@@ -5,10 +5,12 @@ A place, as named by the user, is a file, a folder, a glob or an fsspec URL of a
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from foretaste.dataset.table_formats import require_live
 from foretaste.errors import DataError, MissingPackage, PlanError
 from foretaste.types.digests import Digest
 
@@ -40,8 +43,8 @@ def find(places: Sequence[str]) -> tuple[str, tuple[Found, ...]]:
     Folders are searched recursively. In folders and globs, names that start with "." or "_" and files that are not
     Parquet are skipped; a file named explicitly is always taken.
 
-    Raises PlanError where a place matches nothing, DataError where a folder holds a link to a folder or a file name
-    with a line break.
+    Raises PlanError where a place matches nothing, DataError where a place is or holds a pipe or a device, a link to a
+    folder, a file name with a line break, or files that a table's log does not count as live.
     """
     if not places:
         raise PlanError("a dataset must be named: a Parquet file, a folder, a glob or a URL, got nothing")
@@ -62,8 +65,17 @@ def find(places: Sequence[str]) -> tuple[str, tuple[Found, ...]]:
 
 def sha256(path: str) -> tuple[Digest, int]:
     """SHA-256 and size of a file."""
-    with fsspec.open(path, "rb") if "://" in path else open(path, "rb", buffering=0) as file:
+    with opened(path) as file:
         return streamed(file)
+
+
+def opened(path: str) -> Any:
+    """A file to read, as a context manager.
+
+    Raises OSError for anything but a regular file: reading a pipe or a device may never end. ValueError where the path
+    holds a null character.
+    """
+    return fsspec.open(path, "rb") if "://" in path else open(path, "rb", opener=_regular)
 
 
 def streamed(file: Any, copy: Any = None) -> tuple[Digest, int]:
@@ -107,7 +119,7 @@ def is_parquet(path: str) -> bool:
     Readers find a file's rows from its end and take any bytes at its start.
     """
     try:
-        with fsspec.open(path, "rb") as file:
+        with opened(path) as file:
             if file.read(len(MAGIC)) == MAGIC:
                 return True
             file.seek(max(file.seek(0, os.SEEK_END) - len(MAGIC), 0))
@@ -165,6 +177,14 @@ def keep_out_of(places: Sequence[str], out: str) -> None:
             raise PlanError(f"{out}: the folder for results must not lie inside the dataset {place}, choose another")
 
 
+def _regular(path: str, flags: int) -> int:
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # else opening a pipe waits for its writer
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+    return handle
+
+
 def _size(path: str) -> int:
     try:
         return os.path.getsize(path)
@@ -186,7 +206,10 @@ def _expand(place: str) -> tuple[Any, str, list[str]]:
     if fs.isfile(path):
         return fs, path.rpartition("/")[0], [path]
     if fs.isdir(path or "/"):
-        return fs, path, list(_data(fs, path, _below(fs, path)))
+        entries = _below(fs, path)
+        return fs, path, _data(fs, path, entries, [path])
+    if fs.exists(path):
+        raise DataError(_irregular(place))
     wild = re.search(r"[*?[]", path)
     if not wild:
         raise PlanError(f"{place}: no such file or folder")
@@ -194,7 +217,7 @@ def _expand(place: str) -> tuple[Any, str, list[str]]:
     matches: dict[str, dict[str, Any]] = {}
     for match, entry in fs.glob(path, detail=True).items():
         matches |= _below(fs, match) if fs.isdir(match) else {match: entry}
-    return fs, base, list(_data(fs, base, matches))
+    return fs, base, _data(fs, base, matches, {base, *(match.rpartition("/")[0] for match in matches)})
 
 
 def _below(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
@@ -202,19 +225,29 @@ def _below(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _data(fs: Any, base: str, entries: dict[str, dict[str, Any]]) -> Iterator[str]:
-    for path, entry in entries.items():
-        if any(part.startswith((".", "_")) for part in path[len(base) :].split("/")):
-            continue
-        if entry.get("islink") and fs.isdir(path):
-            # Some readers follow such links: skipping one could miss files that a training job reads.
-            target = entry.get("destination", "its target")
-            raise DataError(f"{path}: a folder of data must not hold a link to a folder, name {target} itself")
-        if entry["type"] != "file" and not entry.get("islink"):
-            continue
-        # Spark and Hive write Parquet files without a suffix.
-        if path.lower().endswith(SUFFIXES) or is_parquet(_url(fs, path)):
-            yield path
+def _data(fs: Any, base: str, entries: dict[str, dict[str, Any]], folders: Iterable[str]) -> list[str]:
+    """The files of data among `entries`, which were found in `folders`."""
+    files = [path for path, entry in entries.items() if _is_data(fs, base, path, entry)]
+    require_live(fs, folders, entries, files)
+    return files
+
+
+def _is_data(fs: Any, base: str, path: str, entry: Mapping[str, Any]) -> bool:
+    if any(part.startswith((".", "_")) for part in path[len(base) :].split("/")):
+        return False
+    if entry.get("islink") and fs.isdir(path):
+        # Some readers follow such links: skipping one could miss files that a training job reads.
+        target = entry.get("destination", "its target")
+        raise DataError(f"{path}: a folder of data must not hold a link to a folder, name {target} itself")
+    if not path.lower().endswith(SUFFIXES):  # Spark and Hive write Parquet files without a suffix
+        return (entry["type"] == "file" or bool(entry.get("islink"))) and is_parquet(_url(fs, path))
+    if entry["type"] == "other" and not fs.isfile(path) and fs.exists(path):
+        raise DataError(_irregular(path))
+    return entry["type"] == "file" or bool(entry.get("islink"))
+
+
+def _irregular(path: str) -> str:
+    return f"{path}: a dataset must hold regular files, and this is a pipe, a socket or a device: remove it"
 
 
 def _filesystem(place: str) -> tuple[Any, str]:

@@ -10,14 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from foretaste.dataset import hive
 from foretaste.dataset.binding import file_state, named_files
+from foretaste.dataset.common_schema import Stored, converted, promoted, require_columns
 from foretaste.dataset.files import Found, find, is_parquet, root_digest
 from foretaste.dataset.labels import class_index, count_classes
 from foretaste.dataset.payload import Payload
@@ -46,14 +47,15 @@ def open_dataset(places: Sequence[str], *, request: Request = NOTHING_SAID, shar
     filled = [inspected for inspected in read if inspected.file.rows]  # empty files may have any column types
     if not filled:
         raise DataError(f"{', '.join(places)}: a dataset must hold at least one row, found none in {len(read)} files")
-    roles = resolve(filled[0].schema, request, where=filled[0].file.name)
-    for other in filled[1:]:
-        _agree(filled[0], other, roles.columns)
+    stored = [Stored(inspected.file.name, inspected.schema) for inspected in filled]
+    schema = promoted(stored)
+    roles = resolve(schema, request, where=filled[0].file.name)
+    require_columns(stored, schema, roles.columns)
     files = tuple(inspected.file for inspected in read)
     digest = root_digest((file.name, file.digest) for file in files)
-    schema = filled[0].schema
+    types = tuple((name, plain_type(schema.field(name).type)) for name in roles.columns)
     id_type = None if roles.id is None else str(_id_type(schema.field(roles.id).type))
-    dataset = Dataset(root, files, _pack(read, shard_rows), roles, (), (), digest, id_type)
+    dataset = Dataset(root, files, _pack(read, shard_rows), roles, (), (), digest, id_type, types=types)
     payload = plain_type(schema.field(roles.payload[0]).type)
     if roles.modality is Modality.IMAGE and request.image is None and pa.types.is_string(payload):
         _must_name_pictures(dataset)
@@ -162,7 +164,7 @@ def _inspect(found: Found) -> _Inspected:
     with _parquet(file) as parquet:
         metadata, schema = parquet.metadata, parquet.schema_arrow
         groups = tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
-    for key in _partition(found.name):
+    for key in hive.partition(found.name):
         if key not in schema.names:
             schema = schema.append(pa.field(key, pa.string()))
     return _Inspected(replace(file, rows=sum(groups)), groups, schema)
@@ -174,6 +176,9 @@ def _parquet(file: File) -> Iterator[pq.ParquetFile]:
         with file_state.reading(file) as source:
             try:
                 parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=BUFFER)
+            except pa.ArrowNotImplementedError as error:
+                why = f"holds a column that Arrow cannot read: {_first_line(error)}"
+                raise DataError(f"{file.name}: {why}: cast it to a type that Arrow has, such as Int64") from error
             except (OSError, pa.ArrowException) as error:
                 fault = "is truncated or damaged" if is_parquet(file.path) else "is not a Parquet file"
                 raise DataError(f"{file.name}: {fault}: {_first_line(error)}") from error
@@ -184,25 +189,6 @@ def _parquet(file: File) -> Iterator[pq.ParquetFile]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _partition(name: str) -> dict[str, str | None]:
-    """Hive partition columns: the key=value folders of a file's name."""
-    pairs = (folder.partition("=") for folder in name.split("/")[:-1])
-    values = {unquote(key): unquote(value) for key, equals, value in pairs if key and equals}
-    return {key: None if value == "__HIVE_DEFAULT_PARTITION__" else value for key, value in values.items()}
-
-
-def _agree(first: _Inspected, other: _Inspected, columns: tuple[str, ...]) -> None:
-    for column in columns:
-        if column not in other.schema.names:
-            raise DataError(f"{other.file.name}: no column {column!r}, which {first.file.name} has")
-        types = [plain_type(which.schema.field(column).type) for which in (first, other)]
-        names = [class_names(which.schema, column) for which in (first, other)]
-        if types[0] != types[1] or names[0] != names[1]:
-            mine, theirs = types if types[0] != types[1] else names
-            where = f"{other.file.name}: column {column!r}"
-            raise DataError(f"{where} must be as in the other files, got {theirs} and in {first.file.name} {mine}")
 
 
 def _pack(read: Sequence[_Inspected], shard_rows: int) -> tuple[Shard, ...]:
@@ -249,7 +235,7 @@ class _Part:
 
 def _parts(dataset: Dataset, shard: Shard, columns: tuple[str, ...], batch: int) -> Iterator[_Part]:
     file, label, row = shard.file, dataset.roles.label, shard.first_row
-    folders = _partition(file.name)
+    folders, types = hive.partition(file.name), dict(dataset.types)
     with _parquet(file) as parquet:
         schema = parquet.schema_arrow
         declared = label is not None and class_names(schema, label) is not None
@@ -260,7 +246,10 @@ def _parts(dataset: Dataset, shard: Shard, columns: tuple[str, ...], batch: int)
                 for piece in parquet.iter_batches(batch_size=batch, row_groups=[group], columns=stored):
                     piece.validate(full=True)  # strings must be UTF-8, lists must lie within their values
                     values = {name: _plain(piece.column(name)) for name in stored}
-                    values |= {name: _constant(folders[name], len(piece)) for name in columns if name not in stored}
+                    for name in folders.keys() & values.keys():
+                        hive.require_agreement(values[name], folders[name], name, where)
+                    values |= {n: hive.constant(folders[n], len(piece)) for n in columns if n not in stored}
+                    values = {n: converted(value, types.get(n, value.type), n, where) for n, value in values.items()}
                     yield _Part(row, len(piece), values, where, declared)
                     row += len(piece)
             except (OSError, pa.ArrowException) as error:
@@ -276,10 +265,6 @@ def _plain(column: pa.Array) -> pa.Array:
         return _plain(column.dictionary_decode())
     type_ = plain_type(column.type)
     return column if type_ == column.type else column.cast(type_)
-
-
-def _constant(value: str | None, rows: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, pa.string()), rows)
 
 
 def _id_type(type_: pa.DataType) -> pa.DataType:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import zip_longest
+from pathlib import PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +19,12 @@ import torch
 from torch import Tensor
 
 from foretaste.dataset.binding import named_files
+from foretaste.dataset.files import inside
 from foretaste.dataset.pictures import squares
 from foretaste.errors import DataError
 from foretaste.types.dataset import Modality, Roles
 
+LONGEST = 80  # characters of a path that are shown
 CONTENT_KEYS = {"content", "value"}
 
 
@@ -64,7 +67,10 @@ class Payload:
     def images(self, size: int) -> tuple[Tensor, dict[int, str]]:
         """Pictures as [B, 3, size, size] uint8 RGB, and the error at each position that does not decode (black)."""
         if size not in self._decoded:
-            self._decoded[size] = squares(self.pictures(), size)
+            read = self._read()
+            value, broken = squares([data if isinstance(data, bytes) else None for data in read], size)
+            lost = {position: why for position, why in enumerate(read) if isinstance(why, str)}
+            self._decoded[size] = value, {position: lost.get(position, why) for position, why in broken.items()}
         return self._decoded[size]
 
     @property
@@ -77,25 +83,33 @@ class Payload:
 
         Raises DataError where a file that a row names is not what was digested.
         """
-        column = self.columns[self.roles.payload[0]]
-        if pa.types.is_struct(column.type):
-            names = {child.name for child in column.type}
-            raw = pc.struct_field(column, "bytes").to_pylist() if "bytes" in names else [None] * len(column)
-            named = pc.struct_field(column, "path").to_pylist() if "path" in names else [None] * len(column)
-            return [
-                data if data is not None else self._open(*row) for data, row in zip(raw, enumerate(named), strict=True)
-            ]
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            return [self._open(*row) for row in enumerate(column.to_pylist())]
-        encoded: list[bytes | None] = column.to_pylist()
-        return encoded
+        return [data if isinstance(data, bytes) else None for data in self._read()]
 
-    def _open(self, position: int, path: str | None) -> bytes | None:
-        data = named_files.read(self.folder, path)
+    def _read(self) -> list[bytes | str]:
+        """The encoded file of each picture, or why there is none."""
+        column = self.columns[self.roles.payload[0]]
+        named = named_files.paths(column)
+        if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
+            column = pc.struct_field(column, "bytes")
+        cells = column.to_pylist()
+        rows = zip(cells, enumerate(named), strict=True)
+        return [cell if isinstance(cell, bytes) else self._open(*row) for cell, row in rows]
+
+    def _open(self, position: int, path: str | None) -> bytes | str:
+        if path is None:
+            return "no picture: the cell is empty"
+        read = named_files.read(self.folder, path)
         start = named_files.WIDTH * position
-        if self.sha256 and named_files.digest(data) != self.sha256[start : start + named_files.WIDTH]:
+        if self.sha256 and named_files.digest(read) != self.sha256[start : start + named_files.WIDTH]:
             raise DataError(f"{path}: was changed while it was audited, so nothing can be said of it: audit it again")
-        return data
+        if isinstance(read, bytes):
+            return read
+        own = str(PurePosixPath(self.where).parent)  # of the Parquet file
+        named = repr(path if len(path) <= LONGEST else f"{path[:LONGEST]}…")
+        why = f"no picture: {named} cannot be opened below the dataset's folder: {read}"
+        if own != "." and inside(own, path) and isinstance(named_files.read(self.folder, f"{own}/{path}"), bytes):
+            why += f", but below {own}: name that folder as the dataset"
+        return why
 
     @cached_property
     def texts(self) -> list[str]:

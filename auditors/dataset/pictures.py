@@ -58,7 +58,7 @@ def squares(files: Sequence[bytes | None], side: int) -> tuple[Tensor, dict[int,
     broken: dict[int, str] = {}
     for position, data in enumerate(files):
         if data is None:
-            broken[position] = "no picture: the cell is empty or its path cannot be opened below the dataset's folder"
+            broken[position] = "no picture: the cell is empty"
             continue
         try:
             out[position] = square(data, side)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tempfile
 from typing import Any
 
 from foretaste.dataset.binding.file_state import Bytes, settle, state
-from foretaste.dataset.files import BLOCK, Found, streamed
+from foretaste.dataset.files import BLOCK, Found, opened, streamed
 from foretaste.errors import Refused
 from foretaste.types.digests import Digest
 
@@ -109,9 +110,8 @@ def copied(found: Found) -> VerifiedFile:
     """
     handle = _private(found.name)
     try:
-        with open(found.path, "rb", buffering=0) as source, open(handle, "wb", buffering=0, closefd=False) as to:
-            while block := source.read(BLOCK):
-                to.write(block)
+        with opened(found.path) as source, open(handle, "wb", closefd=False) as to:
+            shutil.copyfileobj(source, to, BLOCK)
         _seal(handle)
     except BaseException:
         os.close(handle)

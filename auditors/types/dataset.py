@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from foretaste.types.digests import Digest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Modality(StrEnum):
@@ -100,6 +104,7 @@ class Dataset:
     class_rows: tuple[int, ...]  # rows of each class
     digest: Digest
     id_type: str | None = None
+    types: tuple[tuple[str, pa.DataType], ...] = ()  # of the roles' columns: what all files are read as
     named: NamedFiles | None = None  # None where no row names a file
 
     @property

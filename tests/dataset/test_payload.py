@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -15,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from foretaste.dataset import payload, pictures
+from foretaste.dataset import pictures
+from foretaste.dataset.binding import named_files
 from foretaste.dataset.payload import Payload, turns
 from foretaste.errors import DataError
 from foretaste.types.dataset import Modality, Roles
@@ -88,17 +91,58 @@ def test_every_way_to_store_a_picture_gives_the_same(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/etc/passwd", "../secret.png", "a/../../secret.png", "..\\secret.png", "file:///etc/passwd", "http://127.0.0.1/x.png",
-     "simplecache::memory", "gone.png", "nul\0.png", ".", "", None],
-)  # fmt: skip
-def test_a_path_leads_below_the_folder_or_nowhere(tmp_path, path):
-    (tmp_path / "data").mkdir()
+    ("path", "why"),
+    [
+        ("/etc/passwd", "must be relative"),
+        ("../secret.png", "must be relative"),
+        ("a/../../secret.png", "must be relative"),
+        ("..\\secret.png", "must be relative"),
+        ("file:///etc/passwd", "is a URL"),
+        ("http://127.0.0.1/x.png", "is a URL"),
+        ("simplecache::memory", "is a URL"),
+        ("gone.png", "No such file"),
+        ("nul\0.png", "null"),
+        (".", "not a regular file"),
+        ("", "must be relative"),
+        ("pipe", "not a regular file"),
+        ("to pipe.png", "not a regular file"),
+        ("zero.png", "not a regular file"),
+        ("n" * 5000, "too long"),
+        ("loop.png", "symbolic links"),
+        ("a.png/", "Not a directory"),
+    ],
+)
+def test_a_path_leads_to_a_file_below_the_folder_or_says_why_not(tmp_path, path, why):
+    data = tmp_path / "data"
+    data.mkdir()
     (tmp_path / "secret.png").write_bytes(encoded(GREY))
-    image, broken = decoded(path, type_=pa.string(), folder=str(tmp_path / "data"))
+    (data / "a.png").write_bytes(encoded(GREY))
+    os.mkfifo(data / "pipe")
+    for link, target in (("to pipe.png", "pipe"), ("zero.png", "/dev/zero"), ("loop.png", "loop.png")):
+        (data / link).symlink_to(target)
+    image, broken = decoded(path, type_=pa.string(), folder=str(data))
     assert list(broken) == [0]
-    assert "cannot be opened below the dataset's folder" in broken[0]
+    assert f"{path[:40]!r}"[:-1] in broken[0]
+    assert "cannot be opened below the dataset's folder: " in broken[0]
+    assert why in broken[0]
+    assert len(broken[0]) < 400
     assert not image.any()
+
+
+def test_a_path_that_only_its_own_file_s_folder_has_is_refused_with_the_way_out(tmp_path):
+    (tmp_path / "train" / "imgs").mkdir(parents=True)
+    (tmp_path / "train" / "imgs" / "a.png").write_bytes(encoded(GREY))
+    rows = one(Modality.IMAGE, pa.array(["imgs/a.png", "imgs/b.png", "../a.png"]), folder=str(tmp_path))
+    _, broken = replace(rows, where="train/x.parquet, row group 0").images(8)
+    assert "but below train: name that folder as the dataset" in broken[0]
+    assert "below train" not in broken[1] + broken[2]
+
+
+@pytest.mark.parametrize("cell", [{"bytes": None, "path": 7}, {"bytes": "words", "path": None}])
+def test_cells_that_hold_neither_bytes_nor_a_path_are_unreadable(cell):
+    type_ = pa.struct([(name, pa.array([value]).type) for name, value in cell.items()])
+    assert decoded(cell, type_=type_)[1] == {0: "no picture: the cell is empty"}
+    assert decoded(None, type_=pa.string())[1] == {0: "no picture: the cell is empty"}
 
 
 def test_broken_rows_are_named_and_leave_the_others_alone():
@@ -120,7 +164,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
 
 def test_a_long_file_is_not_read_to_its_end(tmp_path, monkeypatch):
     (tmp_path / "x.png").write_bytes(encoded(GREY))
-    monkeypatch.setattr(payload, "BYTE_LIMIT", 50)
+    monkeypatch.setattr(named_files, "BYTE_LIMIT", 50)
     assert decoded("x.png", type_=pa.string(), folder=str(tmp_path))[1].keys() == {0}
 
 
@@ -272,5 +316,5 @@ def test_vectors_that_are_none_are_refused_with_their_place(rows, type_, words):
 
 def test_nothing_here_reads_the_answers():
     for module in ("payload", "parquet", "roles", "labels", "files", "pictures"):
-        source = Path(payload.__file__).with_name(f"{module}.py").read_text()
+        source = Path(pictures.__file__).with_name(f"{module}.py").read_text()
         assert "truth" not in source.replace("truth value", "")

@@ -14,7 +14,7 @@ from typing import Any
 
 import fsspec
 
-from foretaste.dataset.files import Found, sha256, streamed
+from foretaste.dataset.files import Found, opened, sha256, streamed
 from foretaste.errors import DataError
 from foretaste.types.dataset import File
 
@@ -54,7 +54,7 @@ def digested(found: Found) -> File:
     if "://" in found.path:
         digest, size = sha256(found.path)
         return File(found.name, found.path, 0, size, digest)
-    with open(found.path, "rb", buffering=0) as file:
+    with opened(found.path) as file:
         settle(file.fileno())
         before = state(file.fileno())
         digest, size = streamed(file)
@@ -96,7 +96,7 @@ def require_unchanged(files: Iterable[File]) -> None:
         if "://" in file.path:
             continue
         try:
-            with open(file.path, "rb", buffering=0) as now:
+            with opened(file.path) as now:
                 _checked(now.fileno(), file)
         except OSError as error:
             raise DataError(f"{file.name}: is gone since it was audited: {error.strerror}") from error

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -24,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from foretaste.dataset.binding.file_state import reading
-from foretaste.dataset.files import inside
+from foretaste.dataset.files import inside, opened
 from foretaste.errors import DataError
 from foretaste.types.dataset import Dataset, Modality, NamedFiles, Shard
 from foretaste.types.digests import Digest, recipe
@@ -39,7 +38,7 @@ UNREAD = bytes(WIDTH)  # in the place of the sha256 of a file that cannot be rea
 REMOTE = 4  # values of them that are asked for behind a URL
 PATH_LIKE = re.compile(r"[^\n]{1,1000}\.\w{1,8}")
 
-Reader = Callable[[str], bytes | None]  # the bytes of the file at a path
+Reader = Callable[[str], bytes | str]  # the bytes of the file at a path, or why it cannot be read
 
 
 @dataclass(frozen=True)
@@ -50,40 +49,34 @@ class Source:
     open: Callable[[], AbstractContextManager[Any]]
 
 
-def read(folder: str, path: str | None) -> bytes | None:
-    """The bytes of the file at a path below a folder; None where there is none, or it is not a regular file."""
-    place = inside(folder, path or "")
+def read(folder: str, path: str) -> bytes | str:
+    """The bytes of the file that a row of a dataset in `folder` names, or why it cannot be read."""
+    if "://" in path or "::" in path:
+        return "it is a URL, and an audit fetches none: store the file's bytes, or its path below that folder"
+    place = inside(folder, path)
     if place is None:
-        return None
+        return "it must be relative to that folder and not lead out of it"
     try:
-        with fsspec.open(place, "rb") if "://" in place else open(place, "rb", opener=_regular) as file:
+        with opened(place) as file:
             data: bytes = file.read(BYTE_LIMIT + 1)
-    except (OSError, ValueError):  # ValueError: the path holds a null character
-        return None
-    return data if len(data) <= BYTE_LIMIT else None
+    except (OSError, ValueError) as error:  # ValueError: the path holds a null character
+        return getattr(error, "strerror", None) or str(error)
+    return data if len(data) <= BYTE_LIMIT else f"it is longer than {BYTE_LIMIT:,} bytes"
 
 
-def copied(folder: str, to: str, path: str) -> bytes | None:
+def copied(folder: str, to: str, path: str) -> bytes | str:
     """The same as `read`, and a copy of the file at the same path below the folder `to`, unless there is one."""
     data, target = read(folder, path), inside(to, path)
-    if data is not None and target is not None:
+    if isinstance(data, bytes) and target is not None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with suppress(FileExistsError), open(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o400), "wb") as out:
             out.write(data)
     return data
 
 
-def _regular(path: str, flags: int) -> int:
-    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # else opening a pipe waits for its writer
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(f"{path}: not a regular file")
-    return handle
-
-
-def digest(data: bytes | None) -> bytes:
+def digest(data: bytes | str) -> bytes:
     """The sha256 of a file's bytes; UNREAD for a file that cannot be read."""
-    return UNREAD if data is None else hashlib.sha256(data).digest()
+    return UNREAD if isinstance(data, str) else hashlib.sha256(data).digest()
 
 
 def paths(column: pa.Array) -> list[str | None]:
@@ -102,8 +95,8 @@ def paths(column: pa.Array) -> list[str | None]:
         path = pc.struct_field(column, "path")
         if "bytes" in names:
             path = pc.if_else(pc.is_valid(pc.struct_field(column, "bytes")), pa.scalar(None, path.type), path)
-        out = paths(path)
-    elif pa.types.is_struct(type_):
+        out = [None] * len(column) if _is_list(path.type) or pa.types.is_struct(path.type) else paths(path)
+    elif pa.types.is_struct(type_) and "bytes" not in [child.name for child in type_]:
         out = [path for child in type_ if _may_name(child.type) for path in paths(column.field(child.name))]
     else:
         # A path may be any bytes, and a damaged file may say of any that they are text.
@@ -141,7 +134,7 @@ def named(sources: Sequence[Source], columns: Sequence[str], read: Reader, *, pa
 
     def one(path: str) -> tuple[bytes, int]:
         data = read(path)
-        return digest(data), 0 if data is None else len(data)
+        return digest(data), len(data) if isinstance(data, bytes) else 0
 
     with ThreadPoolExecutor(READERS) as pool:
         for column, batch in _batches(sources, columns):
