@@ -21,7 +21,7 @@ import foretaste
 from foretaste.decide.settings import Decide
 from foretaste.detectors.contract import DETECTORS
 from foretaste.embedders.contract import EMBEDDERS
-from foretaste.gate.policy import Facts
+from foretaste.gate.facts import Facts
 from foretaste.gate.require import Attested
 from foretaste.pipeline.drill import Power, Trial
 from foretaste.settings import declared

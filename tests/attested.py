@@ -54,7 +54,7 @@ def report(places: str | list[str], **changed: Any) -> dict[str, Any]:
         "verdict": "passed",
         "reason": "nothing was found",
         "rows": 100 * len(files),
-        "flagged": 0,
+        "flagged": max(changed.get("counts", {}).values(), default=0),
         "dataset": {"root": root, "digest": str(digest), "files": files} | TWO,
         "roles": {"modality": "image", "payload": ["img"], "label": "label", "id": None, "source": None},
         "runs": [run(), run("labels")],

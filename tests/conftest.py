@@ -54,9 +54,11 @@ content = "grey32"
 @pytest.fixture(scope="session", autouse=True)
 def _alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("PREFECT_API_URL", "FORETASTE_KEY", "FORETASTE_PUBLIC_KEY", "GITHUB_STEP_SUMMARY"):
+        absent = ("PREFECT_API_URL", "FORETASTE_KEY", "FORETASTE_PUBLIC_KEY", "FORETASTE_ANCHOR", "GITHUB_STEP_SUMMARY")
+        for name in absent:
             patch.delenv(name, raising=False)
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.setenv("FORETASTE_STATE", str(tmp_path_factory.mktemp("state")))
         patch.setenv("FORETASTE_LEDGER", str(tmp_path_factory.mktemp("ledger") / "ledger.jsonl"))
         patch.setenv("FORETASTE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -102,4 +104,6 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     from attested import Workshop
 
     monkeypatch.setenv("FORETASTE_LEDGER", str(tmp_path / "audits" / "ledger.jsonl"))
+    monkeypatch.setenv("FORETASTE_STATE", str(tmp_path / "seen"))
+    monkeypatch.setenv("FORETASTE_ANCHOR", "")
     return Workshop(tmp_path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,9 +18,11 @@ from typing import Any
 from foretaste.dataset.files import root_digest
 from foretaste.errors import DataError, PlanError, Refused
 from foretaste.gate import policy, policy_file
-from foretaste.gate.attestation import keys, log, statement
+from foretaste.gate.attestation import keys, log, seen, statement
+from foretaste.gate.attestation.fields import stamp
 from foretaste.gate.attestation.verify import changes, differences
-from foretaste.gate.policy import Facts, Policy
+from foretaste.gate.facts import Facts
+from foretaste.gate.policy import Policy
 from foretaste.gate.read_data import ReadData, named_differences, strays
 from foretaste.types.digests import Digest
 
@@ -72,27 +74,22 @@ def judged(request: GateRequest, data: ReadData) -> GateDecision:
     notes: list[str] = []
     attestation, facts = request.attestation, None
     try:
-        entries = _entries(request)
-        same = sorted((entry for entry in entries if entry.dataset == digest), key=lambda entry: entry.ended)
-        newest = same[-1] if same else None
-        if attestation is None and newest is not None:
-            attestation = log.located(log.path(), newest)
+        keyless = request.key is None and not os.path.lexists(log.path())
+        known = seen.NONE if keyless else seen.audits(log.path(), _key(request), digest)
+        notes += known.notes
+        logged = known.logged[-1] if known.logged else None
+        if attestation is None and logged is not None:
+            attestation = logged.place
         if attestation is None:
-            missing, attestation = _why_none(request, data.root, files, entries)
+            missing, attestation = _why_none(request, data.root, files)
             reasons += missing
         else:
-            facts, reasons = _checked(request, attestation, data, None if request.attestation else newest)
-            if request.attestation and newest is not None and facts is not None and newest.ended > facts.ended:
-                later = log.located(log.path(), newest)
-                _, refused_later = _checked(request, later, data, newest)
-                reasons += [f"a newer audit of these bytes ({later}) is refused: {reason}" for reason in refused_later]
-            failed = [entry for entry in same if entry.result == "FAILED"]
-            failed = [entry for entry in failed if facts is None or entry.ended < facts.ended]
-            if failed:
-                notes.append(
-                    f"{len(failed)} earlier audit{'s' * (len(failed) > 1)} of these same bytes failed, the last on "
-                    f"{failed[-1].ended:%Y-%m-%d}: {log.located(log.path(), failed[-1])}"
-                )
+            envelope, reasons = _read(request, attestation, None if request.attestation else logged)
+            if envelope is not None:
+                facts, reasons = _checked(request, attestation, data, envelope)
+            if envelope is not None and facts is not None:
+                reasons += _later(request, known, data, envelope, facts)
+            notes += _failed(known, facts)
     except Refused as refused:
         reasons += refused.reasons
     unique = tuple(dict.fromkeys(reasons))
@@ -102,28 +99,44 @@ def judged(request: GateRequest, data: ReadData) -> GateDecision:
     )
 
 
-def _entries(request: GateRequest) -> tuple[log.Entry, ...]:
-    """The log's entries signed with the key. Raises Refused where the log is damaged, since entries may be missing."""
-    if not os.path.lexists(log.path()):
-        return ()
-    try:
-        return log.read(log.path(), _key(request))
-    except DataError as error:
-        raise Refused(str(error)) from None
+def _later(request: GateRequest, known: seen.Audits, data: ReadData, envelope: bytes, facts: Facts) -> list[str]:
+    """Why a newer audit of these bytes than the one that is checked refuses them."""
+    newest = known.after(hashlib.sha256(envelope).hexdigest(), facts.ended)
+    if newest is None:
+        return []
+    later, reasons = _read(request, newest.place, newest)
+    if later is not None:
+        _, reasons = _checked(request, newest.place, data, later)
+    return [f"a newer audit of these bytes ({newest.place}) is refused: {reason}" for reason in reasons]
 
 
-def _checked(
-    request: GateRequest, path: str, data: ReadData, entry: log.Entry | None
-) -> tuple[Facts | None, list[str]]:
-    """The facts of one attestation, and why it does not admit these files."""
+def _failed(known: seen.Audits, facts: Facts | None) -> list[str]:
+    failed = [one for one in known.logged if one.entry.result == "FAILED"]
+    failed = [one for one in failed if facts is None or one.entry.ended < facts.ended]
+    if not failed:
+        return []
+    last = failed[-1]
+    return [
+        f"{len(failed)} earlier audit{'s' * (len(failed) > 1)} of these same bytes failed, the last on "
+        f"{last.entry.ended:%Y-%m-%d}: {last.place}"
+    ]
+
+
+def _read(request: GateRequest, path: str, known: seen.Audit | None) -> tuple[bytes | None, list[str]]:
+    """The envelope of one attestation, or why there is none; `known` is what the log says of it."""
     try:
         envelope = Path(path).read_bytes()
     except OSError as error:
-        if entry is None:
+        if known is None:
             raise DataError(f"{path}: the attestation cannot be read: {error.strerror}") from None
         return None, [f"{path}: the attestation that the log names cannot be read: {error.strerror}; {_hint(request)}"]
-    if entry is not None and hashlib.sha256(envelope).hexdigest() != entry.sha256:
+    if known is not None and hashlib.sha256(envelope).hexdigest() != known.entry.sha256:
         return None, [f"{path}: is not the attestation that the log names, it was changed since; {_hint(request)}"]
+    return envelope, []
+
+
+def _checked(request: GateRequest, path: str, data: ReadData, envelope: bytes) -> tuple[Facts | None, list[str]]:
+    """The facts of one attestation, and why it does not admit these files."""
     try:
         body = statement.verified(envelope, _key(request), where=path)
         facts = statement.facts(body)
@@ -134,11 +147,10 @@ def _checked(
     return facts, list(changed) or [*strays(data, facts.named), *policy.decide(request.policy, facts, request.now)]
 
 
-def _why_none(
-    request: GateRequest, root: str, files: Mapping[str, Digest], entries: Sequence[log.Entry]
-) -> tuple[tuple[str, ...], str | None]:
+def _why_none(request: GateRequest, root: str, files: Mapping[str, Digest]) -> tuple[tuple[str, ...], str | None]:
     """Why no attestation applies: the files changed since their audit, whose attestation is returned, or had none."""
     here = os.path.realpath(root) if "://" not in root else root
+    entries = log.read(log.path(), request.key) if request.key else ()
     for entry in sorted(entries, key=lambda entry: entry.ended, reverse=True):
         if entry.root != here:
             continue
@@ -147,7 +159,7 @@ def _why_none(
             body = statement.verified(Path(path).read_bytes(), _key(request), where=path)
             signed = statement.subjects(body)[1]
             if set(signed) & set(files):
-                since = f"since it was audited at {statement.stamp(entry.ended)} the dataset changed; {_hint(request)}"
+                since = f"since it was audited at {stamp(entry.ended)} the dataset changed; {_hint(request)}"
                 return (*changes(signed, files), since), path
     place, digest = log.path(), root_digest(files.items())
     other_keys = sorted({entry.keyid[:8] for entry in log.read(place) if entry.dataset == digest})

@@ -10,13 +10,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
-from foretaste.types.dataset import NamedFiles
+from foretaste.gate.facts import CLOCKS, AttestedFinding, Facts, contradictions
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind, Status, Verdict
-
-CLOCKS = timedelta(minutes=5)  # tolerated difference between two machines' clocks
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Policy:
     unlabelled  the same for data without labels or with a single class, where classes cannot be compared
     plans       digests of the accepted plans; empty for any
     limits      most flagged rows by kind, as a number or a share of all rows; kinds without a limit are left to the
-                verdict
+                verdict. No row that the audit could not read is allowed by default: training may be able to read it
     warned      "allow" or "refuse" an audit whose verdict is warned
     min_fdr     smallest accepted false discovery rate of the audit: with a smaller one next to nothing is found
     max_fdr     largest accepted false discovery rate of the audit: with a larger one many findings are false
@@ -65,7 +62,7 @@ class Policy:
     unlabelled: tuple[str, ...] = ("trigger-enrichment", "flood")
     plans: tuple[Digest, ...] = ()
     limits: Mapping[Kind, Limit] = field(
-        default_factory=lambda: {Kind.BACKDOOR: Limit(rows=0), Kind.INTEGRITY: Limit(share=0.01)}
+        default_factory=lambda: {Kind.BACKDOOR: Limit(rows=0), Kind.INTEGRITY: Limit(rows=0)}
     )
     warned: str = "allow"
     min_fdr: float = 0.001
@@ -87,61 +84,6 @@ class Policy:
 DEFAULT = Policy()
 
 
-@dataclass(frozen=True)
-class AttestedRun:
-    """How one run ended; `kind` and `embedder_kind` are the registered names of its detector and embedder."""
-
-    name: str
-    kind: str
-    embedder: str
-    embedder_kind: str
-    status: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class AttestedFinding:
-    """A finding. `certain` is False for scattered rows that are listed without a group test."""
-
-    kind: str
-    label: str | None
-    rows: int
-    certain: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What an attestation states, after its signature was verified.
-
-    verdict     the verdict of the audit
-    result      the same, or failed if the policy at signing refused the audit
-    counts      number of flagged rows by kind
-    ended       when the audit ended
-    afterwards  whether it was signed after the audit instead of by it
-    classes     number of classes; None in attestations of release 0.1, which do not state it
-    named       the files that rows name by path, without columns if there are none; None if it is not stated, as before
-                release 0.2
-    unknown     annotations that this release does not know
-    """
-
-    dataset: Digest
-    verdict: Verdict
-    result: Verdict
-    reason: str
-    rows: int
-    counts: Mapping[str, int]
-    groups: tuple[AttestedFinding, ...]
-    runs: tuple[AttestedRun, ...]
-    fdr: float
-    plan: Digest
-    ended: datetime
-    afterwards: bool
-    classes: int | None = None
-    named: NamedFiles | None = None
-    unknown: Mapping[str, Any] = field(default_factory=dict)
-
-
 def decide(policy: Policy, facts: Facts, now: datetime) -> tuple[str, ...]:
     """The reasons why these facts do not satisfy the policy, a sentence each; empty where they do."""
     expired: list[Waiver] = []
@@ -154,7 +96,7 @@ def decide(policy: Policy, facts: Facts, now: datetime) -> tuple[str, ...]:
         found += [
             f"the waiver of {waiver.by} for {_subject(waiver)} expired on {_day(waiver.until)}" for waiver in expired
         ]
-    return (*found, *_coverage(policy, facts), *_age(policy, facts, now))
+    return (*contradictions(facts), *found, *_coverage(policy, facts), *_age(policy, facts, now))
 
 
 def _verdict(policy: Policy, facts: Facts, waivers: Sequence[Waiver]) -> list[str]:
@@ -181,10 +123,23 @@ def _limits(policy: Policy, facts: Facts, waivers: Sequence[Waiver]) -> list[str
         waived = sum(group.rows for group in facts.groups if group.kind == kind and _waived(group, waivers))
         rows = max(facts.counts.get(kind, 0) - waived, 0)
         if limit.rows is not None and rows > limit.rows:
-            out.append(f"{rows} rows are flagged as {kind}, and the policy allows {limit.rows}")
+            out.append(f"{rows} rows are flagged as {kind}, and the policy allows {limit.rows}{_known(kind, rows)}")
         if limit.share is not None and rows > limit.share * facts.rows:
-            out.append(f"{rows} of {facts.rows} rows are flagged as {kind}, and the policy allows {limit.share:.4%}")
+            out.append(
+                f"{rows} of {facts.rows} rows are flagged as {kind}, and the policy allows {limit.share:.4%}"
+                f"{_known(kind, rows)}"
+            )
     return out
+
+
+def _known(kind: Kind, rows: int) -> str:
+    """How to let in rows that cannot be read and are known; the audit is signed by the same policy."""
+    if kind is not Kind.INTEGRITY:
+        return ""
+    return (
+        f": they could not be looked at and training may be able to read them; repair or remove them, or allow them in "
+        f"the policy of audit and gate with [limits.integrity] rows = {rows}"
+    )
 
 
 def _coverage(policy: Policy, facts: Facts) -> list[str]:
@@ -251,8 +206,10 @@ def _subject(waiver: Waiver) -> str:
     return f"the {waiver.kind} group" + ("" if waiver.label is None else f" labelled {waiver.label}")
 
 
-def _day(moment: datetime) -> str:
-    return f"{moment - timedelta(seconds=1):%Y-%m-%d}"
+def _day(end: datetime) -> str:
+    """The last day before an exclusive end; the first day there is has none before it."""
+    last = end - timedelta(seconds=1) if end.replace(tzinfo=None) > datetime.min + timedelta(days=1) else end
+    return f"{last:%Y-%m-%d}"
 
 
 def span(length: timedelta) -> str:

@@ -106,13 +106,16 @@ def _waiver(table: Any, where: str) -> Waiver:
 
 def _moment(value: Any, where: str) -> datetime:
     """A date lasts until its end in UTC; a time needs an offset."""
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise PlanError(f"{where} must be a date or a time with an offset such as Z, got {value.isoformat()}")
-        return value.astimezone(UTC)
-    if isinstance(value, date):
-        return datetime.combine(value, time(), UTC) + timedelta(days=1)
-    raise PlanError(f"{where} must be a date such as 2027-01-31 without quotes, got {value!r}")
+    if not isinstance(value, date):
+        raise PlanError(f"{where} must be a date such as 2027-01-31 without quotes, got {value!r}")
+    try:
+        if not isinstance(value, datetime):
+            return datetime.combine(value, time(), UTC) + timedelta(days=1)
+        if value.tzinfo is not None:
+            return value.astimezone(UTC)
+    except OverflowError:
+        raise PlanError(f"{where} must lie in the years 1 to 9999 of UTC, got {value.isoformat()}") from None
+    raise PlanError(f"{where} must be a date or a time with an offset such as Z, got {value.isoformat()}")
 
 
 def _length(value: Any, where: str) -> timedelta:

@@ -13,7 +13,7 @@ import fsspec
 from foretaste.dataset.binding import stray_files
 from foretaste.dataset.files import Found, each, find, sha256
 from foretaste.errors import Refused
-from foretaste.gate.policy import Facts
+from foretaste.gate.facts import Facts
 from foretaste.types.dataset import NamedFiles
 from foretaste.types.digests import Digest
 

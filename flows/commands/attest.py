@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foretaste.errors import PlanError, Refused
+from foretaste.errors import DataError, PlanError, Refused
 from foretaste.flows.commands.contract import command
 from foretaste.flows.commands.gate import KEY
 from foretaste.flows.commands.output import print_text
@@ -84,7 +84,10 @@ def attest(
         raise PlanError(f"{audit}: is signed already, its attestation is never replaced")
     document = read(audit)
     signer = signing.prepare(key, policy)
-    ended = datetime.fromtimestamp(os.path.getmtime(os.path.join(audit, REPORT)), UTC)
+    try:
+        ended = datetime.fromtimestamp(os.path.getmtime(os.path.join(audit, REPORT)), UTC)
+    except (OverflowError, ValueError, OSError):
+        raise DataError(f"{audit}: {REPORT} must have a time of the years 1 to 9999, run touch on it") from None
     signing.write(audit, document, signer, ended=ended, afterwards=True)
     signing.log(audit, document, signer)
     print_text(os.path.join(audit, FILE) + "\n")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from foretaste.errors import PlanError
 from foretaste.gate import policy_file
-from foretaste.gate.policy import DEFAULT, AttestedFinding, AttestedRun, Facts, Limit, Policy, Waiver, decide
+from foretaste.gate.facts import AttestedFinding, AttestedRun, Facts
+from foretaste.gate.policy import DEFAULT, Limit, Policy, Waiver, decide
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind, Verdict
 
@@ -36,6 +37,13 @@ GOOD = Facts(
 BAD = replace(
     GOOD, verdict=Verdict.FAILED, result=Verdict.FAILED, reason="poison", counts={"backdoor": 12}, groups=(GROUP,)
 )
+UNREAD = replace(
+    GOOD,
+    verdict=Verdict.WARNED,
+    result=Verdict.WARNED,
+    counts={"integrity": 11},
+    groups=(AttestedFinding("integrity", None, 11, False, "11 rows cannot be read"),),
+)
 
 
 def waiver(**changed: object) -> Waiver:
@@ -58,7 +66,9 @@ def test_a_good_audit_has_nothing_against_it():
         (DEFAULT, replace(GOOD, result=Verdict.FAILED), "signed as failed"),
         (Policy(warned="refuse"), replace(GOOD, verdict=Verdict.WARNED, reason="odd"), "the audit warned"),
         (DEFAULT, replace(GOOD, counts={"backdoor": 1}), "1 rows are flagged as backdoor, and the policy allows 0"),
-        (DEFAULT, replace(GOOD, counts={"integrity": 11}), "11 of 1000 rows are flagged as integrity"),
+        (DEFAULT, UNREAD, "11 rows are flagged as integrity, and the policy allows 0: they could not be looked at"),
+        (DEFAULT, UNREAD, "allow them in the policy of audit and gate with [limits.integrity] rows = 11"),
+        (Policy(limits={Kind.INTEGRITY: Limit(share=0.01)}), UNREAD, "11 of 1000 rows are flagged as integrity"),
         (Policy(limits={Kind.LABEL: Limit(5)}), replace(GOOD, counts={"label": 6}), "6 rows are flagged as label"),
         (DEFAULT, replace(GOOD, runs=(replace(RAN, kind="label-issue"),)), "requires spectral-signature, which the"),
         (DEFAULT, replace(GOOD, runs=()), "no detector of the audit completed"),
@@ -77,7 +87,7 @@ def test_a_good_audit_has_nothing_against_it():
 def test_each_fault_has_its_own_reason(rules, facts, said):
     reasons = decide(rules, facts, NOW)
     assert any(said in reason for reason in reasons), reasons
-    assert len(reasons) <= 2
+    assert len(reasons) <= 3
 
 
 @pytest.mark.parametrize(
@@ -87,7 +97,10 @@ def test_each_fault_has_its_own_reason(rules, facts, said):
         (Policy(required=("spectral-signature on grey32", "spectral-signature on pixels")), GOOD),
         (Policy(plans=(GOOD.plan,)), GOOD),
         (Policy(afterwards="allow"), replace(GOOD, afterwards=True)),
-        (DEFAULT, replace(GOOD, counts={"integrity": 10, "label": 400})),
+        (Policy(limits={Kind.INTEGRITY: Limit(rows=11)}), UNREAD),
+        (Policy(limits={Kind.INTEGRITY: Limit(share=0.011)}), UNREAD),
+        (waived(waiver(kind=Kind.INTEGRITY, label=None)), UNREAD),
+        (DEFAULT, replace(GOOD, counts={"label": 400}, groups=(AttestedFinding("label", None, 400, False, "odd"),))),
         (DEFAULT, replace(GOOD, ended=NOW + timedelta(minutes=4))),
         (waived(waiver()), BAD),
         (waived(waiver(kind=None, label=None, dataset=ROOT)), BAD),
@@ -175,7 +188,7 @@ def test_a_policy_file(tmp_path):
         required=("spectral-signature", "label-issue on patches"),
         unlabelled=("flood",),
         plans=(Digest("sha256", "b" * 64),),
-        limits={Kind.BACKDOOR: Limit(), Kind.INTEGRITY: Limit(share=0.01), Kind.LABEL: Limit(10, 0.02)},
+        limits={Kind.BACKDOOR: Limit(), Kind.INTEGRITY: Limit(rows=0), Kind.LABEL: Limit(10, 0.02)},
         warned="refuse",
         min_fdr=0.005,
         max_fdr=0.05,

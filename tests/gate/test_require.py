@@ -402,7 +402,7 @@ def test_the_first_line_of_a_training_job_is_quick():
 
 
 def test_a_waiver_can_name_the_dataset(workshop):
-    workshop.sign(verdict="failed", reason="poison", counts={"backdoor": 3})
+    workshop.sign(verdict="failed", reason="poison", groups=[group(rows=3)], counts={"backdoor": 3})
     digest = workshop.decide().digest
     waiver = Waiver("ada", "looked at each row", NOW + HOUR, digest)
     assert workshop.refused(policy=Policy(waivers=(waiver,))) == ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foretaste.errors import Refused
+from foretaste.gate.attestation import fields
 from foretaste.types.dataset import NamedFiles
 from foretaste.types.digests import Digest
 
@@ -27,17 +27,14 @@ def resource(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"name": NAME, "digest": {"sha256": digest.value}, "annotations": said}]
 
 
-def stated(body: Mapping[str, Any]) -> NamedFiles | None:
-    """What a statement says; None where it says nothing. Raises Refused where that is malformed."""
-    try:
-        entries = [entry for entry in body["predicate"]["configuration"] if entry["name"] == NAME]
-        if not entries:
-            return None
-        [entry] = entries
-        said, columns = entry["annotations"], entry["annotations"]["columns"]
-        if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
-            raise ValueError(f"columns must be names, got {columns!r}")
-        digest = Digest(str(said["recipe"]), str(entry["digest"]["sha256"]))
-        return NamedFiles(tuple(columns), digest, int(said["files"]), int(said["missing"]), int(said["size"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise Refused(f"the attestation does not say which files its rows name: {error!r}") from None
+def stated(resources: Mapping[str, Mapping[str, Any]]) -> NamedFiles | None:
+    """What the entries of a statement's configuration say, by name; None where they say nothing.
+
+    Raises ValueError where it is malformed.
+    """
+    if NAME not in resources:
+        return None
+    said = fields.table(resources[NAME], "annotations")
+    digest = Digest(fields.text(said, "recipe"), fields.sha256(fields.table(resources[NAME], "digest"), "sha256"))
+    files, missing, size = (fields.count(said, name) for name in ("files", "missing", "size"))
+    return NamedFiles(tuple(fields.texts(said, "columns")), digest, files, missing, size)

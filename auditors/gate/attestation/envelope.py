@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foretaste.errors import DataError, Refused
-from foretaste.gate.attestation import keys
+from foretaste.gate.attestation import keys, strict_json
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import CryptoSigner
+    from securesystemslib.signer import CryptoSigner, SSlibKey
 
 FILE = "attestation.json"
 
@@ -32,8 +31,8 @@ def seal(payload: bytes, payload_type: str, key: CryptoSigner | str | Path) -> d
 def read(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
     """The envelope in JSON types, not verified. Raises DataError where the bytes are no DSSE envelope."""
     try:
-        found = json.loads(envelope)
-    except (ValueError, RecursionError) as error:
+        found = strict_json.loads(envelope)
+    except ValueError as error:
         raise DataError(f"{where}: an attestation is JSON, and this is not: {error}") from None
     texts = isinstance(found, dict) and all(isinstance(found.get(name), str) for name in ("payload", "payloadType"))
     signatures = found.get("signatures") if texts else None
@@ -48,7 +47,7 @@ def read(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
 def unchecked(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
     """The statement without verifying its signature; never to decide by. Raises DataError where there is none."""
     try:
-        body: dict[str, Any] = json.loads(base64.b64decode(read(envelope, where=where)["payload"]))
+        body: dict[str, Any] = strict_json.loads(base64.b64decode(read(envelope, where=where)["payload"]))
         return body
     except ValueError as error:
         raise DataError(f"{where}: the attestation holds no statement: {error}") from None
@@ -57,27 +56,42 @@ def unchecked(envelope: bytes, *, where: str = FILE) -> dict[str, Any]:
 def opened(sealed: Mapping[str, Any], key: str | Path, *, where: str) -> bytes:
     """The payload of an envelope, verified with the public key. Raises Refused where no signature is valid."""
     public = keys.verifier(key)
+    payload = signed_by(sealed, public)
+    if payload is not None:
+        return payload
+    # A key id is only a hint, and other tools derive it differently: only the signature counts.
+    keyids = [one["keyid"] for one in sealed["signatures"]]
+    if public.keyid in keyids or not _decodes(sealed):
+        raise Refused(f"{where}: was edited since it was signed, its signature does not fit what it says now")
+    by = ", ".join(keyid[:12] for keyid in keyids) or "nobody"
+    raise Refused(f"{where}: was signed with another key ({by}) than {key} ({public.keyid[:12]})")
+
+
+def signed_by(sealed: Mapping[str, Any], key: SSlibKey) -> bytes | None:
+    """The payload of an envelope if one of its signatures is valid and was made with this key."""
     from securesystemslib.dsse import Envelope
     from securesystemslib.exceptions import UnverifiedSignatureError
     from securesystemslib.signer import Signature
 
-    broken = Refused(f"{where}: was edited since it was signed, its signature does not fit what it says now")
-    try:
-        payload = base64.b64decode(sealed["payload"], validate=True)
-        signed = [(one["keyid"], base64.b64decode(one["sig"], validate=True)) for one in sealed["signatures"]]
-    except (ValueError, binascii.Error):
-        raise broken from None
-    if base64.b64encode(payload).decode() != sealed["payload"]:  # a non-canonical encoding of the same bytes
-        raise broken
+    if not _decodes(sealed):
+        return None
+    payload = base64.b64decode(sealed["payload"])
     pae = Envelope(payload, sealed["payloadType"], {}).pae()
-    for _, signature in signed:
-        # A key id is only a hint, and other tools derive it differently: only the signature counts.
+    for one in sealed["signatures"]:
         try:
-            public.verify_signature(Signature(public.keyid, signature.hex()), pae)
+            key.verify_signature(Signature(key.keyid, base64.b64decode(one["sig"]).hex()), pae)
         except UnverifiedSignatureError:
             continue
         return payload
-    if any(keyid == public.keyid for keyid, _ in signed):
-        raise broken
-    by = ", ".join(keyid[:12] for keyid, _ in signed) or "nobody"
-    raise Refused(f"{where}: was signed with another key ({by}) than {key} ({public.keyid[:12]})")
+    return None
+
+
+def _decodes(sealed: Mapping[str, Any]) -> bool:
+    """Whether payload and signatures are base64, and the payload in its only canonical spelling."""
+    try:
+        payload = base64.b64decode(sealed["payload"], validate=True)
+        for one in sealed["signatures"]:
+            base64.b64decode(one["sig"], validate=True)
+    except (ValueError, binascii.Error):
+        return False
+    return bool(base64.b64encode(payload).decode() == sealed["payload"])

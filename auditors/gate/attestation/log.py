@@ -1,51 +1,34 @@
 """The log of attestations: an append-only hash chain with one line for each signed audit.
 
 Every entry is signed and holds the sha256 of the line before it, so that altering, moving or deleting an entry between
-others is detected. A file beside the log holds the number of entries and the hash of the last, so that truncation is
-detected as well. Whoever can replace both files can still roll the log back: give training jobs read access only.
+others is detected. That entries are missing at the end shows beside an anchor (`anchors`): one lies beside the log, the
+others outside of its folder. Whoever can replace the log and every anchor can roll it back.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from foretaste import atomic
-from foretaste.errors import DataError, PlanError, Refused
-from foretaste.gate.attestation.envelope import opened, seal
+from foretaste.errors import DataError, PlanError
+from foretaste.gate.attestation import anchors
+from foretaste.gate.attestation.entry import Entry, Line, located
+from foretaste.gate.attestation.fields import stamp
 from foretaste.gate.attestation.keys import verifier
-from foretaste.gate.attestation.statement import moment, stamp
-from foretaste.types.digests import Digest, canonical
+from foretaste.types.digests import Digest
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import CryptoSigner
+    from securesystemslib.signer import CryptoSigner, SSlibKey
 
-PAYLOAD = "application/vnd.foretaste.ledger+json"
+__all__ = ["START", "append", "check", "lines", "located", "path", "read", "signed"]
+
 START = "0" * 64  # before the first line
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One signed audit. `attestation` is a path, relative to the log's folder if it lies below."""
-
-    number: int
-    previous: str  # sha256 of the line before
-    logged: str
-    dataset: Digest
-    root: str  # where the dataset was
-    result: str
-    ended: datetime
-    attestation: str
-    sha256: str  # of the attestation's file
-    keyid: str
+logger = logging.getLogger("foretaste")
 
 
 def path() -> str:
@@ -57,21 +40,20 @@ def append(
     log: str, *, attestation: str, envelope: bytes, dataset: Digest, root: str, result: str, ended: datetime,
     key: CryptoSigner,
 ) -> Entry:  # fmt: skip
-    """Add an attestation to the log, synced to disk before this returns.
+    """Add an attestation to the log, synced to disk before this returns, and bring the anchors up to it.
 
-    Raises DataError where the log is damaged, PlanError where it cannot be written.
+    Raises DataError where the log or an anchor is damaged, PlanError where one of them cannot be written.
     """
     folder = os.path.dirname(os.path.realpath(log))
     place = os.path.realpath(attestation)
     inside = Path(place).is_relative_to(folder)
     try:
         os.makedirs(folder, exist_ok=True)
-        with _alone(log) as file:
-            lines = _lines(log)
-            previous = _hash(lines[-1]) if lines else START
+        with anchors.locked(log) as file:
+            before = lines(log)
             entry = Entry(
-                number=len(lines) + 1,
-                previous=previous,
+                number=len(before) + 1,
+                previous=before[-1].sha256 if before else START,
                 logged=stamp(datetime.now(UTC)),
                 dataset=dataset,
                 root=root,
@@ -81,16 +63,22 @@ def append(
                 sha256=hashlib.sha256(envelope).hexdigest(),
                 keyid=key.public_key.keyid,
             )
-            plain = asdict(entry) | {"dataset": str(dataset), "ended": stamp(ended)}
-            signatures = seal(canonical(plain), PAYLOAD, key)["signatures"]
-            line = canonical({"entry": plain, "signatures": signatures})
-            file.write(line + b"\n")
+            line = Line.signed(entry, key)
+            file.write(line.text + b"\n")
             file.flush()
             os.fsync(file.fileno())
-            _remember(log, entry.number, line)
+            _anchor(log, [*before, line], key.public_key)
     except OSError as error:
         raise PlanError(f"{log}: the log of attestations cannot be written: {error.strerror}") from error
     return entry
+
+
+def check(log: str) -> None:
+    """Raises DataError where the log is damaged, PlanError where the named anchor cannot be written."""
+    lines(log)
+    place = anchors.named()
+    if place is not None and not os.access(os.path.dirname(os.path.realpath(place)), os.W_OK):
+        raise PlanError(f"{place}: FORETASTE_ANCHOR must name a file in a folder that can be written, and it does not")
 
 
 def read(log: str, key: str | Path | None = None) -> tuple[Entry, ...]:
@@ -99,35 +87,25 @@ def read(log: str, key: str | Path | None = None) -> tuple[Entry, ...]:
     With the path of a public key, only the entries signed with it, each verified. Raises DataError where the log is
     damaged: an entry was altered, moved or deleted.
     """
-    lines = _lines(log)
-    owner = None if key is None else verifier(key).keyid
-    found = []
-    for number, line in enumerate(lines, 1):
-        plain, signatures = _parsed(line, log, number)
-        entry = Entry(**plain | {"dataset": Digest.parse(plain["dataset"]), "ended": moment(plain["ended"])})
-        if key is not None:
-            if entry.keyid != owner:
-                continue
-            sealed = {
-                "payload": base64.b64encode(canonical(plain)).decode(),
-                "payloadType": PAYLOAD,
-                "signatures": signatures,
-            }
-            try:
-                opened(sealed, key, where=f"{log}, entry {number}")
-            except Refused:
-                raise DataError(f"{log}: entry {number} was altered, its signature does not fit") from None
-        found.append(entry)
-    return tuple(found)
+    found = lines(log)
+    return tuple(line.entry for line in (found if key is None else signed(log, found, verifier(key))))
 
 
-def located(log: str, entry: Entry) -> str:
-    """Path of the attestation of an entry."""
-    return os.path.join(os.path.dirname(os.path.realpath(log)), entry.attestation)
+def signed(log: str, found: Sequence[Line], key: SSlibKey) -> tuple[Line, ...]:
+    """The lines that say they were signed with this key. Raises DataError where one was not."""
+    own = [line for line in found if line.entry.keyid == key.keyid]
+    for line in own:
+        if not line.verified_by(key):
+            raise DataError(f"{log}: entry {line.entry.number} was altered, its signature does not fit")
+    return tuple(own)
 
 
-def _lines(log: str) -> list[bytes]:
-    """The lines of the log, after checking the hash chain and its end."""
+def lines(log: str) -> tuple[Line, ...]:
+    """The lines of the log, after checking the hash chain and its end against every anchor; none where there is no log.
+
+    A log that is gone, with what lies beside it, may be begun anew: what anchors have seen of datasets still counts.
+    Raises DataError where the log or an anchor is damaged.
+    """
     try:
         text = Path(log).read_bytes()
     except FileNotFoundError:
@@ -136,64 +114,36 @@ def _lines(log: str) -> list[bytes]:
         raise DataError(f"{log}: the log of attestations cannot be read: {error.strerror}") from error
     if text and not text.endswith(b"\n"):
         raise DataError(f"{log}: the log's last line is not whole")
-    lines = text.splitlines()
-    previous = START
-    for number, line in enumerate(lines, 1):
-        plain, _ = _parsed(line, log, number)
-        if plain["number"] != number or plain["previous"] != previous:
+    found: list[Line] = []
+    for number, content in enumerate(text.splitlines(), 1):
+        try:
+            line = Line.parse(content)
+        except ValueError as error:
+            raise DataError(f"{log}: entry {number} was altered, it cannot be read: {error}") from None
+        if line.entry.number != number or line.entry.previous != (found[-1].sha256 if found else START):
             raise DataError(f"{log}: entry {number} does not follow the one before, an entry was altered or deleted")
-        previous = _hash(line)
-    head = _head(log)
-    if head is None and len(lines) > 1:
+        found.append(line)
+    beside = anchors.head(log)
+    if beside is None and len(found) > 1:
         raise DataError(f"{log}: {log}.head is missing, which says how many entries there must be")
-    if head is not None:
-        count, last = head
-        if len(lines) < count:
-            raise DataError(f"{log}: has {len(lines)} entries and must have {count}, the last ones were deleted")
-        if count and _hash(lines[count - 1]) != last:
-            raise DataError(f"{log}: entry {count} was altered since it was written")
-    return lines
+    for anchor in (*([beside] if beside else []), *(anchors.of(log) if found or beside else ())):
+        anchor.check(found, log)
+    return tuple(found)
 
 
-def _parsed(line: bytes, log: str, number: int) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    try:
-        found = json.loads(line)
-        plain, signatures = found["entry"], found["signatures"]
-        if set(plain) != set(Entry.__dataclass_fields__) or canonical(found) != line:
-            raise ValueError("its fields are not those of an entry")
-        moment(plain["ended"])
-        Digest.parse(plain["dataset"])
-        if not all(isinstance(one[name], str) for one in signatures for name in ("keyid", "sig")):
-            raise ValueError("its signature is no text")
-        return plain, signatures
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{log}: entry {number} was altered, it cannot be read: {error}") from None
-
-
-def _head(log: str) -> tuple[int, str] | None:
-    try:
-        found = json.loads(Path(f"{log}.head").read_bytes())
-        return int(found["entries"]), str(found["last"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{log}.head: cannot be read: {error}") from None
-
-
-def _remember(log: str, entries: int, line: bytes) -> None:
-    with atomic.file(f"{log}.head") as partial, open(partial, "wb") as file:
-        file.write(canonical({"entries": entries, "last": _hash(line)}) + b"\n")
-
-
-@contextmanager
-def _alone(log: str) -> Iterator[Any]:
-    """The log, open for appending and locked against other processes that append."""
-    import fcntl
-
-    with open(log, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
-
-
-def _hash(line: bytes) -> str:
-    return hashlib.sha256(line).hexdigest()
+def _anchor(log: str, found: Sequence[Line], key: SSlibKey) -> None:
+    """Bring the head beside the log and all anchors up to its last entry."""
+    anew = len(found) == 1
+    anchors.keep_head(log, found)
+    verified = [line for line in found if line.entry.keyid == key.keyid and line.verified_by(key)]
+    failed = anchors.keep(log, found, verified, anew=anew)
+    if failed:
+        logger.warning("what this user has seen of the log of attestations cannot be kept: %s", failed)
+    place = anchors.named()
+    if place is not None:
+        try:
+            anchors.write(place, log, found, verified, anchors.read(place))
+        except OSError as error:
+            raise PlanError(
+                f"{place}: the anchor of the log (FORETASTE_ANCHOR) cannot be written: {error.strerror}"
+            ) from error

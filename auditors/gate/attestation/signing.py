@@ -14,6 +14,7 @@ from foretaste.errors import DataError
 from foretaste.gate import policy, policy_file
 from foretaste.gate.attestation import keys, statement
 from foretaste.gate.attestation import log as attestation_log
+from foretaste.gate.attestation.entry import Entry
 from foretaste.gate.attestation.envelope import FILE, unchecked
 from foretaste.gate.policy import Policy
 from foretaste.types.digests import Digest
@@ -34,10 +35,10 @@ class Signing:
 def prepare(key: str, chosen: Policy | str | None = None) -> Signing:
     """Check key, policy and log before an audit runs, so that signing does not fail after it.
 
-    Raises PlanError where key or policy cannot be used, DataError where the log is damaged.
+    Raises PlanError where key, policy or anchor cannot be used, DataError where the log is damaged.
     """
     signing = Signing(keys.signer(key), policy_file.chosen(chosen), datetime.now(UTC))
-    attestation_log.read(attestation_log.path())
+    attestation_log.check(attestation_log.path())
     return signing
 
 
@@ -64,11 +65,12 @@ def write(
         for name in sorted(os.listdir(folder))
         if name != FILE and os.path.isfile(os.path.join(folder, name))
     }
+    ended = ended or datetime.now(UTC)
     body = statement.statement(
         document,
         policy=signing.policy,
-        started=signing.began,
-        ended=ended or datetime.now(UTC),
+        started=min(signing.began, ended),  # of an audit that is signed afterwards only its end is known
+        ended=ended,
         embedders=embedders,
         evidence=evidence,
         afterwards=afterwards,
@@ -86,7 +88,7 @@ def refusals(folder: str, signing_policy: Policy | str | None = None) -> tuple[s
     return policy.decide(policy_file.chosen(signing_policy), facts, facts.ended)
 
 
-def log(folder: str, document: Mapping[str, Any], signing: Signing) -> attestation_log.Entry:
+def log(folder: str, document: Mapping[str, Any], signing: Signing) -> Entry:
     """Append the signed audit in `folder` to the log of attestations. Raises DataError or PlanError as `append`."""
     path = os.path.join(folder, FILE)
     envelope = Path(path).read_bytes()

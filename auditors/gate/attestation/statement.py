@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
+import os
 from collections.abc import Mapping
-from dataclasses import fields, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from foretaste.errors import DataError, Refused
-from foretaste.gate.attestation import bound_files
+from foretaste.gate.attestation import bound_files, fields, strict_json
 from foretaste.gate.attestation.envelope import FILE, opened, read, seal
-from foretaste.gate.policy import AttestedFinding, AttestedRun, Facts, Policy, decide
+from foretaste.gate.attestation.fields import stamp
+from foretaste.gate.facts import AttestedFinding, AttestedRun, Facts
+from foretaste.gate.policy import Policy, decide
 from foretaste.types.digests import PLAN, Digest, canonical
 from foretaste.types.findings import Kind, Verdict
 
@@ -30,13 +32,10 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://in-toto.io/attestation/test-result/v0.1"
 PAYLOAD = "application/vnd.in-toto+json"
 REPORT = "report.json"
-# The annotations of the report: those that a gate needs, and all that this release knows.
-NEEDED = ("verdict", "reason", "rows", "counts", "groups", "runs", "fdr", "ended", "afterwards")
-KNOWN = (
-    *NEEDED,
+KNOWN = (  # the annotations of the report that this release knows
+    *("verdict", "reason", "rows", "counts", "groups", "runs", "fdr", "ended", "afterwards"),
     *("classes", "modality", "flagged", "notes", "power", "versions", "seed", "device", "started"),
 )
-T = TypeVar("T")
 
 
 def statement(
@@ -110,7 +109,7 @@ def verified(envelope: bytes, key: str | Path, *, where: str = FILE) -> dict[str
     if sealed["payloadType"] != PAYLOAD:
         raise Refused(f"{where}: must hold an in-toto statement, its payload is {sealed['payloadType']!r}")
     try:
-        body = json.loads(opened(sealed, key, where=where))
+        body = strict_json.loads(opened(sealed, key, where=where))
     except ValueError:
         body = None
     if not isinstance(body, dict) or body.get("_type") != STATEMENT or body.get("predicateType") != PREDICATE:
@@ -121,80 +120,90 @@ def verified(envelope: bytes, key: str | Path, *, where: str = FILE) -> dict[str
 def subjects(body: Mapping[str, Any]) -> tuple[Digest, dict[str, Digest]]:
     """The dataset's root digest and the files' digests by name. Raises Refused where the subjects are malformed."""
     try:
-        subject = body["subject"]
-        roots = [entry["digest"]["dirHash1"] for entry in subject if "dirHash1" in entry["digest"]]
-        files = {entry["name"]: entry["digest"]["sha256"] for entry in subject if "dirHash1" not in entry["digest"]}
-        if len(roots) != 1 or len(files) != len(subject) - 1:
-            raise ValueError("one dataset and files of different names")
-        return Digest("dirHash1", str(roots[0])), {name: Digest("sha256", str(value)) for name, value in files.items()}
-    except (KeyError, TypeError, ValueError) as error:
-        raise Refused(f"the attestation does not say which files it is about: {error!r}") from None
+        roots: list[str] = []
+        files: dict[str, Digest] = {}
+        for subject in fields.tables(body, "subject"):
+            name, digest = fields.text(subject, "name"), fields.table(subject, "digest")
+            if "dirHash1" in digest:
+                roots.append(fields.sha256(digest, "dirHash1"))
+            elif name in files:
+                raise ValueError(f"the file {name!r} is named twice")
+            else:
+                os.fsencode(name)  # the name of a file that there can be
+                files[name] = Digest("sha256", fields.sha256(digest, "sha256"))
+        if len(roots) != 1:
+            raise ValueError(f"there must be one dataset, and there are {len(roots)}")
+        return Digest("dirHash1", roots[0]), files
+    except ValueError as error:
+        raise Refused(f"the attestation does not say which files it is about: {error}") from None
 
 
 def facts(body: Mapping[str, Any]) -> Facts:
     """The facts in a statement, for a policy to decide on; annotations of later releases are kept in `unknown`.
 
-    Raises Refused, with its name, where something is missing that this release needs.
+    Raises Refused, with its name, where something is missing that this release needs, or is not of its type.
     """
+    dataset, _ = subjects(body)
     try:
-        predicate = body["predicate"]
-        named = {entry["name"]: entry for entry in predicate["configuration"]}
-        stated = named[REPORT]["annotations"]
-        missing = [name for name in NEEDED if name not in stated]
-        if missing:
-            raise ValueError(f"it does not say {', '.join(missing)}")
-        rows, counts, classes = stated["rows"], stated["counts"], stated.get("classes")
-        numbers = [
-            rows,
-            *counts.values(),
-            *(group["rows"] for group in stated["groups"]),
-            *([] if classes is None else [classes]),
-        ]
-        if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers):
-            raise ValueError("numbers of rows must be whole")
-        if not 0 <= stated["fdr"] <= 1 or not all(isinstance(group["certain"], bool) for group in stated["groups"]):
-            raise ValueError("a rate must lie between 0 and 1, and a group be certain or not")
+        predicate = fields.table(body, "predicate")
+        named = {fields.text(one, "name"): one for one in resources(body)}
+        stated = fields.table(fields.table(named, REPORT), "annotations")
+        counts = fields.table(stated, "counts")
         return Facts(
-            dataset=subjects(body)[0],
-            verdict=Verdict(stated["verdict"]),
-            result=Verdict(predicate["result"].lower()),
-            reason=str(stated["reason"]),
-            rows=rows,
-            counts=dict(counts),
-            groups=tuple(_known(AttestedFinding, group) for group in stated["groups"]),
-            runs=tuple(_known(AttestedRun, run) for run in stated["runs"]),
-            fdr=float(stated["fdr"]),
-            plan=Digest("sha256", named["plan"]["digest"]["sha256"]),
-            ended=moment(stated["ended"]),
-            afterwards=stated["afterwards"] is not False,
-            classes=classes,
-            named=bound_files.stated(body),
+            dataset=dataset,
+            verdict=Verdict(fields.text(stated, "verdict")),
+            result=Verdict(fields.text(predicate, "result").lower()),
+            reason=fields.text(stated, "reason"),
+            rows=fields.count(stated, "rows"),
+            counts={kind: fields.count(counts, kind) for kind in counts},
+            groups=tuple(map(_finding, fields.tables(stated, "groups"))),
+            runs=tuple(map(_run, fields.tables(stated, "runs"))),
+            fdr=fields.rate(stated, "fdr"),
+            plan=Digest("sha256", fields.sha256(fields.table(fields.table(named, "plan"), "digest"), "sha256")),
+            ended=fields.time(stated, "ended"),
+            afterwards=fields.value(stated, "afterwards") is not False,
+            classes=None if stated.get("classes") is None else fields.count(stated, "classes"),
+            flagged=None if "flagged" not in stated else fields.count(stated, "flagged"),
+            started=None if "started" not in stated else fields.time(stated, "started"),
+            suspicious=tuple(fields.texts(predicate, "failedTests") if "failedTests" in predicate else ()),
+            named=bound_files.stated(named),
             unknown={name: value for name, value in stated.items() if name not in KNOWN},
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except ValueError as error:
         raise Refused(f"the attestation lacks what an audit says: {error}") from None
 
 
-def _known(cls: type[T], stated: Mapping[str, Any]) -> T:
-    """A finding or run from its JSON object; fields of later releases are ignored."""
-    names = [known.name for known in fields(cls)]  # type: ignore[arg-type]
-    missing = [name for name in names if name not in stated]
-    if missing:
-        raise ValueError(f"it does not say {', '.join(missing)} of a {cls.__name__.removeprefix('Attested').lower()}")
-    return cls(**{name: stated[name] for name in names})
+def resources(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the audit was made of and what it wrote: name and digest each, some with their content.
+
+    Raises ValueError where they are malformed, or where a content has another digest.
+    """
+    found = fields.tables(fields.table(body, "predicate"), "configuration")
+    names = [fields.text(one, "name") for one in found]
+    if len(set(names)) < len(names):
+        raise ValueError("two parts of its configuration have one name")
+    for one, name in zip(found, names, strict=True):
+        digest = fields.sha256(fields.table(one, "digest"), "sha256")
+        if "content" in one and _sha256(base64.b64decode(fields.text(one, "content"))) != digest:
+            raise ValueError(f"the content of its {name} has another digest than it says")
+    return found
 
 
-def moment(text: str) -> datetime:
-    """A time from a statement. Raises ValueError where it has no UTC offset."""
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
-        raise ValueError(f"a time needs an offset, got {text!r}")
-    return found.astimezone(UTC)
+def _finding(stated: Mapping[str, Any]) -> AttestedFinding:
+    fields.said(stated, list(AttestedFinding.__dataclass_fields__), " of a finding")
+    return AttestedFinding(
+        kind=fields.text(stated, "kind"),
+        label=None if fields.value(stated, "label") is None else fields.text(stated, "label"),
+        rows=fields.count(stated, "rows"),
+        certain=fields.flag(stated, "certain"),
+        reason=fields.text(stated, "reason"),
+    )
 
 
-def stamp(when: datetime) -> str:
-    """A time in RFC 3339, in UTC, to the second."""
-    return f"{when.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+def _run(stated: Mapping[str, Any]) -> AttestedRun:
+    names = list(AttestedRun.__dataclass_fields__)
+    fields.said(stated, names, " of a run")
+    return AttestedRun(**{name: fields.text(stated, name) for name in names})
 
 
 def _annotations(document: Mapping[str, Any], started: datetime, ended: datetime, afterwards: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from foretaste.dataset.files import root_digest, sha256
 from foretaste.errors import DataError, PlanError, Refused
 from foretaste.gate import read_data
-from foretaste.gate.attestation import bound_files, keys, statement
-from foretaste.gate.policy import Facts
+from foretaste.gate.attestation import keys, statement
+from foretaste.gate.facts import Facts, contradictions
 from foretaste.gate.read_data import named_differences
 from foretaste.types.digests import Digest
 
@@ -61,15 +62,16 @@ def _beside_data(
         raise DataError(f"{attestation}: the attestation cannot be read: {error.strerror}") from None
     body = statement.verified(envelope, key, where=attestation)
     data = read_data.from_paths(places)
-    different = (*differences(body, data.files), *_beside(attestation, body))
-    return body, data.files, different or named_differences(data, bound_files.stated(body))
+    facts = statement.facts(body)
+    different = differences(body, data.files) or named_differences(data, facts.named)
+    return body, data.files, (*different, *_beside(attestation, body), *contradictions(facts))
 
 
 def _beside(attestation: str, body: Mapping[str, Any]) -> list[str]:
     """Files of the audit, in the folder of the attestation, that were changed since it was signed."""
     out = []
-    for entry in body["predicate"]["configuration"]:
-        path = Path(attestation).parent / entry["name"]
+    for entry in statement.resources(body):
+        path = Path(attestation).parent / os.path.basename(entry["name"])
         if "content" not in entry and path.is_file() and sha256(str(path))[0].value != entry["digest"]["sha256"]:
             out.append(f"{path}: was changed since the audit was signed")
     return out
