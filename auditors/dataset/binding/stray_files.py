@@ -31,7 +31,6 @@ SAMPLES = re.compile(
     re.IGNORECASE,
 )
 SPLIT = re.compile(r"(^|[-._ 0-9/])(train(ing)?|test(ing)?|eval(uation)?|val(id(ation)?)?|dev)[-._ 0-9/]")
-IGNORED = ("config.json", "dataset_info.json", "dataset_dict.json")  # by `datasets`
 TASKS = ("task.toml", "instruction.md")  # of a benchmark, which `datasets` reads
 SUMMARIES = ("_metadata", "_common_metadata")
 SHOWN = 8  # strays that are named one by one
@@ -68,7 +67,7 @@ def beside(
             name, here = path.removeprefix(root).lstrip("/"), path.removeprefix(folder).lstrip("/")
             if why := _why(path, here, folder, data, linked=entries[path]):
                 strays[name] = Stray(name, why)
-            elif not _is_passed_over(here) and SAMPLES.search(os.path.basename(here)):
+            elif not dataset_card.passes_over(here) and SAMPLES.search(os.path.basename(here)):
                 samples[name] = here
         if samples:
             for path in named():
@@ -87,6 +86,7 @@ def sentences(strays: Sequence[Stray]) -> tuple[str, ...]:
 def _why(path: str, here: str, folder: str, data: set[str], *, linked: bool) -> str | None:
     """Who would take in a file, and as what, by its place in the folder; None where nobody would."""
     *folders, name = here.split("/")
+    passed_over = dataset_card.passes_over(here)
     hidden = any(part.startswith((".", "_")) for part in here.split("/"))
     why = None
     if linked:
@@ -96,13 +96,15 @@ def _why(path: str, here: str, folder: str, data: set[str], *, linked: bool) -> 
     elif hidden and is_parquet(path):
         # A reader that takes in all files stops at others in a .git.
         if ".git" not in folders or name.lower().endswith(SUFFIXES):
-            readers = "polars, DuckDB and Dask" if _is_passed_over(here) else "datasets, polars, DuckDB and Dask"
+            readers = "polars, DuckDB and Dask" if passed_over else "datasets, polars, DuckDB and Dask"
             why = f"{readers} would read this hidden Parquet file, which was not audited: move it out of the folder"
-    elif name in dataset_card.NAMES and not _is_passed_over("/".join(folders)):
+    elif name in dataset_card.NAMES and not dataset_card.passes_over("/".join(folders)):
         why = dataset_card.misleads(path, data)
     elif here == f"{os.path.basename(folder)}.py":
         why = "datasets before 4.0 would run this script instead of reading the audited files: move it out"
-    elif not _is_passed_over(here) and name not in IGNORED and (TABLES.search(name) or name in TASKS):
+    elif here == dataset_card.INFOS:
+        why = "datasets would take the names and types of the columns from it, and it was not audited: remove it"
+    elif not passed_over and name not in dataset_card.IGNORED and (TABLES.search(name) or name in TASKS):
         why = "datasets may read it instead of the Parquet files, and it was not audited: move it out of the folder"
     return why
 
@@ -134,8 +136,3 @@ def _summary(path: str, data: set[str]) -> str | None:
     if not others:
         return None
     return f"Dask and pyarrow would read {others[0] or 'its own rows'} by it, which were not audited: remove it"
-
-
-def _is_passed_over(here: str) -> bool:
-    """Whether `datasets` passes over a file because of its name, or over all in its folder."""
-    return any(part.startswith((".", "__")) for part in here.split("/"))
