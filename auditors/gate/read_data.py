@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -56,8 +56,17 @@ def by_path(found: Iterable[Found]) -> tuple[Opens, ...]:
 
 
 def by_handle(handles: Iterable[Any]) -> tuple[Opens, ...]:
-    """What reads files that are open."""
-    return tuple(partial(nullcontext, handle) for handle in handles)
+    """What reads files that are open, and leaves each at the place where it was."""
+    return tuple(partial(_borrowed, handle) for handle in handles)
+
+
+@contextmanager
+def _borrowed(handle: Any) -> Iterator[Any]:
+    place = handle.tell()
+    try:
+        yield handle
+    finally:
+        handle.seek(place)
 
 
 def _open(path: str) -> AbstractContextManager[Any]:

@@ -33,7 +33,7 @@ def document(report: Report) -> Document:
             ],
             "classes": list(data.classes),
             "class_rows": list(data.class_rows),
-            "named_files": None if data.named is None else _named(data.named),
+            "named_files": named_files(data.named),
         },
         "roles": {
             "modality": str(data.roles.modality),
@@ -54,15 +54,12 @@ def document(report: Report) -> Document:
     }
 
 
-def _named(named: NamedFiles) -> Document:
-    """The files that rows name by path, without the digest of each."""
-    return {
-        "columns": list(named.columns),
-        "digest": str(named.digest),
-        "files": named.files,
-        "missing": named.missing,
-        "size": named.size,
-    }
+def named_files(named: NamedFiles | None) -> Document | None:
+    """The files that rows name by path, without the digest of each; None where no row names one."""
+    if named is None:
+        return None
+    counts = {"files": named.files, "missing": named.missing, "size": named.size}
+    return {"columns": list(named.columns), "digest": str(named.digest)} | counts
 
 
 def _finding(group: Finding) -> Document:
