@@ -18,48 +18,19 @@ import fsspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from foretaste.dataset.binding.named_files import BYTE_LIMIT, holds, paths, read
 from foretaste.dataset.files import inside, opened
 from foretaste.dataset.roles import plain_type
 from foretaste.errors import DataError, MissingPackage
 from foretaste.types.dataset import Modality
 
-BYTE_LIMIT = 1 << 28  # a longer file counts as unreadable
 SCAN = 1 << 12  # rows at a time
 FETCHERS = 16
 PATIENCE = 30  # seconds for one URL
 WEB = ("http", "https")
 SCHEMES = (*WEB, "file", "s3", "gs", "gcs", "az", "abfs", "hf")
-
-
-def paths(column: pa.Array) -> list[str | None]:
-    """The path or URL of each row's picture in an image column; None where the row holds the picture's bytes."""
-    held = None
-    if pa.types.is_struct(column.type):
-        names = {child.name for child in column.type}
-        held = pc.is_valid(pc.struct_field(column, "bytes")) if "bytes" in names else None
-        column = pc.struct_field(column, "path") if "path" in names else pa.nulls(len(column))
-    if not pa.types.is_string(plain_type(column.type)):
-        return [None] * len(column)
-    named = column if held is None else pc.if_else(held, pa.scalar(None, column.type), column)
-    return list(named.to_pylist())
-
-
-def read(folder: str, path: str) -> bytes | str:
-    """The bytes of the file that a row of a dataset in `folder` names, or why it cannot be read."""
-    if "://" in path or "::" in path:
-        return "it is a URL, and an audit fetches none: store the file's bytes, or its path below that folder"
-    place = inside(folder, path)
-    if place is None:
-        return "it must be relative to that folder and not lead out of it"
-    try:
-        with opened(place) as file:
-            data: bytes = file.read(BYTE_LIMIT + 1)
-    except (OSError, ValueError) as error:  # ValueError: the path holds a null character
-        return getattr(error, "strerror", None) or str(error)
-    return data if len(data) <= BYTE_LIMIT else f"it is longer than {BYTE_LIMIT:,} bytes"
 
 
 def digest(content: bytes | None) -> bytes | None:
@@ -139,14 +110,7 @@ class Carrier:
         type_ = plain_type(parquet.schema_arrow.field(self.column).type)
         if not pa.types.is_struct(type_):
             return bool(pa.types.is_string(type_))
-        metadata = parquet.metadata
-        for group in map(metadata.row_group, range(metadata.num_row_groups)):
-            columns = {group.column(index).path_in_schema: group.column(index) for index in range(group.num_columns)}
-            stored = columns.get(f"{self.column}.bytes")
-            counts = stored.statistics if stored is not None else None
-            if counts is None or not counts.has_null_count or counts.null_count:
-                return True
-        return False
+        return not holds(parquet, str(self.column))
 
     def _recorded(self, start: int, stop: int) -> list[bytes | None]:
         """The digests that the audit recorded for the files of these rows."""

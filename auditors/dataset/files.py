@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,13 +117,51 @@ def root_digest(files: Iterable[tuple[str, Digest]]) -> Digest:
     return Digest("dirHash1", hashlib.sha256(b"".join(b"%s  %s\n" % (v.encode(), n) for n, v in lines)).hexdigest())
 
 
-def begins_as_parquet(path: str) -> bool:
-    """Whether a file starts with Parquet's magic bytes; False if it cannot be read."""
+def is_parquet(path: str) -> bool:
+    """Whether a file starts or ends with Parquet's magic bytes; False if it cannot be read.
+
+    Readers find a file's rows from its end and take any bytes at its start.
+    """
     try:
         with opened(path) as file:
+            if file.read(len(MAGIC)) == MAGIC:
+                return True
+            file.seek(max(file.seek(0, os.SEEK_END) - len(MAGIC), 0))
             return bool(file.read(len(MAGIC)) == MAGIC)
     except OSError:
         return False
+
+
+def listing(place: str) -> tuple[str, dict[str, bool]]:
+    """The folder of a place, and every file in it and whether it is a link to a folder, by paths that fsspec opens.
+
+    Nothing lies in a place that is a single file, and in a glob only what it matches.
+    """
+    fs, path = _filesystem(place)
+    path = path.rstrip("/")
+    if fs.isfile(path):
+        return _url(fs, path.rpartition("/")[0]), {}
+    if fs.isdir(path or "/"):
+        return _url(fs, path or "/"), dict(_everything(fs, path))
+    wild = re.search(r"[*?[]", path)
+    entries: dict[str, bool] = {}
+    for match in fs.glob(path):
+        if not fs.isdir(match):
+            entries[_url(fs, match)] = False
+        elif isinstance(fs, LocalFileSystem) and os.path.islink(match):
+            entries[match] = True
+        else:
+            entries |= dict(_everything(fs, match))
+    return _url(fs, path[: wild.start() if wild else None].rpartition("/")[0] or "/"), entries
+
+
+def _everything(fs: Any, folder: str) -> Iterator[tuple[str, bool]]:
+    if not isinstance(fs, LocalFileSystem):
+        yield from ((_url(fs, path), False) for path in fs.find(folder or "/"))
+        return
+    for here, folders, files in os.walk(folder or "/"):
+        yield from ((os.path.join(here, name), False) for name in files)
+        yield from ((path, True) for path in (os.path.join(here, name) for name in folders) if os.path.islink(path))
 
 
 def inside(folder: str, path: str) -> str | None:
@@ -214,7 +252,7 @@ def _is_data(fs: Any, base: str, path: str, entry: Mapping[str, Any]) -> bool:
         target = entry.get("destination", "its target")
         raise DataError(f"{path}: a folder of data must not hold a link to a folder, name {target} itself")
     if not path.lower().endswith(SUFFIXES):  # Spark and Hive write Parquet files without a suffix
-        return (entry["type"] == "file" or bool(entry.get("islink"))) and begins_as_parquet(_url(fs, path))
+        return (entry["type"] == "file" or bool(entry.get("islink"))) and is_parquet(_url(fs, path))
     if entry["type"] == "other" and not fs.isfile(path) and fs.exists(path):
         raise DataError(_irregular(path))
     return entry["type"] == "file" or bool(entry.get("islink"))

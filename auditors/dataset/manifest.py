@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from foretaste import atomic
 from foretaste.dataset import external_files
+from foretaste.dataset.binding.named_files import paths
 from foretaste.dataset.parquet import identities, open_dataset, payloads
 from foretaste.dataset.payload import Payload
 from foretaste.dataset.roles import NOTHING_SAID, Request
@@ -163,7 +164,7 @@ def _read(payload: Payload, *, fetch: bool) -> tuple[list[str | None], list[byte
     """The path of each row that refers to a file, and the bytes of each picture; None for other modalities."""
     if payload.roles.modality is not Modality.IMAGE:
         return [None] * len(payload), [None] * len(payload)
-    named, read = external_files.paths(payload.columns[payload.roles.payload[0]]), payload.pictures()
+    named, read = paths(payload.columns[payload.roles.payload[0]]), payload.pictures()
     if fetch:
         remote = [position for position, path in enumerate(named) if path and "://" in path]
         found = external_files.fetch([str(named[position]) for position in remote])

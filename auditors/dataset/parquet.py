@@ -5,22 +5,21 @@ Files are read once for their digests and the label column once for the classes;
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from foretaste.dataset import hive
+from foretaste.dataset.binding import file_state, named_files
 from foretaste.dataset.common_schema import Stored, converted, promoted, require_columns
-from foretaste.dataset.files import Found, begins_as_parquet, find, root_digest, sha256
+from foretaste.dataset.files import Found, find, is_parquet, root_digest
 from foretaste.dataset.labels import class_index, count_classes
 from foretaste.dataset.payload import Payload
 from foretaste.dataset.roles import NOTHING_SAID, Request, class_names, plain_type, resolve
@@ -56,10 +55,11 @@ def open_dataset(places: Sequence[str], *, request: Request = NOTHING_SAID, shar
     digest = root_digest((file.name, file.digest) for file in files)
     types = tuple((name, plain_type(schema.field(name).type)) for name in roles.columns)
     id_type = None if roles.id is None else str(_id_type(schema.field(roles.id).type))
-    dataset = Dataset(root, files, _pack(read, shard_rows), roles, (), (), digest, id_type, types)
+    dataset = Dataset(root, files, _pack(read, shard_rows), roles, (), (), digest, id_type, types=types)
     payload = plain_type(schema.field(roles.payload[0]).type)
     if roles.modality is Modality.IMAGE and request.image is None and pa.types.is_string(payload):
         _must_name_pictures(dataset)
+    dataset = named_files.bind(dataset)
     if roles.label is None:
         return dataset
     classes, class_rows = count_classes(
@@ -91,7 +91,8 @@ class Payloads:
             for part in _parts(dataset, shard, roles.columns, self.batch):
                 row = torch.arange(part.row, part.row + part.rows)
                 label = torch.zeros_like(row) if roles.label is None else torch.from_numpy(part.index(dataset))
-                payload = Payload(row, label, part.columns, roles, part.where, dataset.root)
+                named = named_files.of_rows(dataset.named, part.row, part.rows)
+                payload = Payload(row, label, part.columns, roles, part.where, dataset.root, named)
                 yield payload.readable() if self.readable else payload
 
 
@@ -160,36 +161,33 @@ class _Inspected:
 
 def _inspect(found: Found) -> _Inspected:
     try:
-        digest, size = sha256(found.path)
+        file = file_state.digested(found)
     except OSError as error:
         raise DataError(f"{found.name}: cannot be read: {error.strerror or error}") from error
-    with _parquet(found.name, found.path, size) as parquet:
+    with _parquet(file) as parquet:
         metadata, schema = parquet.metadata, parquet.schema_arrow
         groups = tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
     for key in hive.partition(found.name):
         if key not in schema.names:
             schema = schema.append(pa.field(key, pa.string()))
-    return _Inspected(File(found.name, found.path, sum(groups), size, digest), groups, schema)
+    return _Inspected(replace(file, rows=sum(groups)), groups, schema)
 
 
 @contextmanager
-def _parquet(name: str, path: str, size: int) -> Iterator[pq.ParquetFile]:
+def _parquet(file: File) -> Iterator[pq.ParquetFile]:
     try:
-        source = fsspec.open(path, "rb").open() if "://" in path else pa.OSFile(path)
+        with file_state.reading(file) as source:
+            try:
+                parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=BUFFER)
+            except pa.ArrowNotImplementedError as error:
+                why = f"holds a column that Arrow cannot read: {_first_line(error)}"
+                raise DataError(f"{file.name}: {why}: cast it to a type that Arrow has, such as Int64") from error
+            except (OSError, pa.ArrowException) as error:
+                fault = "is truncated or damaged" if is_parquet(file.path) else "is not a Parquet file"
+                raise DataError(f"{file.name}: {fault}: {_first_line(error)}") from error
+            yield parquet
     except OSError as error:
-        raise DataError(f"{name}: cannot be read: {error}") from error
-    with source:
-        if source.seek(0, os.SEEK_END) != size:
-            raise DataError(f"{name}: changed while it was audited, its size is not {size} bytes any more")
-        try:
-            parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=BUFFER)
-        except pa.ArrowNotImplementedError as error:
-            why = f"holds a column that Arrow cannot read: {_first_line(error)}"
-            raise DataError(f"{name}: {why}: cast it to a type that Arrow has, such as Int64 or String") from error
-        except (OSError, pa.ArrowException) as error:
-            fault = "is truncated or damaged" if begins_as_parquet(path) else "is not a Parquet file"
-            raise DataError(f"{name}: {fault}: {_first_line(error)}") from error
-        yield parquet
+        raise DataError(f"{file.name}: cannot be read: {error}") from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -241,7 +239,7 @@ class _Part:
 def _parts(dataset: Dataset, shard: Shard, columns: tuple[str, ...], batch: int) -> Iterator[_Part]:
     file, label, row = shard.file, dataset.roles.label, shard.first_row
     folders, types = hive.partition(file.name), dict(dataset.types)
-    with _parquet(file.name, file.path, file.size) as parquet:
+    with _parquet(file) as parquet:
         schema = parquet.schema_arrow
         declared = label is not None and class_names(schema, label) is not None
         stored = [name for name in columns if name in schema.names]

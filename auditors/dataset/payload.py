@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import PurePosixPath
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from foretaste.dataset import external_files
+from foretaste.dataset.binding import named_files
 from foretaste.dataset.files import inside
 from foretaste.dataset.pictures import squares
 from foretaste.errors import DataError
@@ -39,6 +39,7 @@ class Payload:
     columns  the Arrow columns of the roles
     where    "file, row group n", for error messages
     folder   base of relative paths in path columns
+    sha256   of the file that each row names, as it was digested, 32 bytes a row; empty where they are not known
     """
 
     row: Tensor
@@ -47,10 +48,23 @@ class Payload:
     roles: Roles
     where: str
     folder: str = ""
+    sha256: bytes = b""
     _decoded: dict[int, tuple[Tensor, dict[int, str]]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.row)
+
+    def taken(self, positions: list[int]) -> Payload:
+        """The rows at these positions."""
+        at, width = torch.tensor(positions, dtype=torch.int64), named_files.WIDTH
+        return replace(
+            self,
+            row=self.row[at],
+            label=self.label[at],
+            columns={name: column.take(pa.array(positions, pa.int64())) for name, column in self.columns.items()},
+            sha256=b"".join(self.sha256[width * one : width * (one + 1)] for one in positions),
+            _decoded={},
+        )
 
     def images(self, size: int) -> tuple[Tensor, dict[int, str]]:
         """Pictures as [B, 3, size, size] uint8 RGB, and the error at each position that does not decode (black)."""
@@ -71,12 +85,6 @@ class Payload:
         """The rows that hold a text; all rows of other modalities, as only decoding tells which can be read."""
         return self.taken([at for at in range(len(self)) if at not in self._textless]) if self._textless else self
 
-    def taken(self, positions: list[int]) -> Payload:
-        """The rows at these positions."""
-        at = torch.tensor(positions, dtype=torch.int64)
-        columns = {name: column.take(pa.array(positions, pa.int64())) for name, column in self.columns.items()}
-        return Payload(self.row[at], self.label[at], columns, self.roles, self.where, self.folder)
-
     @cached_property
     def _textless(self) -> dict[int, str]:
         if self.roles.modality not in (Modality.TEXT, Modality.PAIR, Modality.MESSAGES):
@@ -90,28 +98,35 @@ class Payload:
         return not all(SPEAKER.fullmatch(line.strip()) for line in text.split("\n"))
 
     def pictures(self) -> list[bytes | None]:
-        """The encoded file of each picture; None where it is missing or its path cannot be opened."""
+        """The encoded file of each picture; None where it is missing or its path cannot be opened.
+
+        Raises DataError where a file that a row names is not what was digested.
+        """
         return [data if isinstance(data, bytes) else None for data in self._read()]
 
     def _read(self) -> list[bytes | str]:
         """The encoded file of each picture, or why there is none."""
         column = self.columns[self.roles.payload[0]]
-        named = external_files.paths(column)
+        named = named_files.paths(column)
         if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
             column = pc.struct_field(column, "bytes")
         cells = column.to_pylist()
-        return [cell if isinstance(cell, bytes) else self._open(path) for cell, path in zip(cells, named, strict=True)]
+        rows = zip(cells, enumerate(named), strict=True)
+        return [cell if isinstance(cell, bytes) else self._open(*row) for cell, row in rows]
 
-    def _open(self, path: str | None) -> bytes | str:
+    def _open(self, position: int, path: str | None) -> bytes | str:
         if path is None:
             return "no picture: the cell is empty"
-        read = external_files.read(self.folder, path)
+        read = named_files.read(self.folder, path)
+        start = named_files.WIDTH * position
+        if self.sha256 and named_files.digest(read) != self.sha256[start : start + named_files.WIDTH]:
+            raise DataError(f"{path}: was changed while it was audited, so nothing can be said of it: audit it again")
         if isinstance(read, bytes):
             return read
         own = str(PurePosixPath(self.where).parent)  # of the Parquet file
         named = repr(path if len(path) <= LONGEST else f"{path[:LONGEST]}…")
         why = f"no picture: {named} cannot be opened below the dataset's folder: {read}"
-        if own != "." and inside(own, path) and isinstance(external_files.read(self.folder, f"{own}/{path}"), bytes):
+        if own != "." and inside(own, path) and isinstance(named_files.read(self.folder, f"{own}/{path}"), bytes):
             why += f", but below {own}: name that folder as the dataset"
         return why
 

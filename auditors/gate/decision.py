@@ -23,6 +23,7 @@ from foretaste.gate.attestation.anchors import Anchor
 from foretaste.gate.attestation.verify import changes, differences
 from foretaste.gate.facts import Facts
 from foretaste.gate.policy import Policy
+from foretaste.gate.read_data import ReadData, named_differences, strays
 from foretaste.gate.times import stamp
 from foretaste.types.digests import Digest
 
@@ -83,12 +84,12 @@ class GateRequest:
         )
 
 
-def judged(request: GateRequest, root: str, files: Mapping[str, Digest], size: int) -> GateDecision:
-    """Whether the `files` below `root`, by these digests, are admitted.
+def judged(request: GateRequest, data: ReadData) -> GateDecision:
+    """Whether data is admitted as it was read.
 
     Raises PlanError where there is no key, DataError where the requested attestation cannot be read.
     """
-    digest = root_digest(files.items())
+    files, digest = data.files, root_digest(data.files.items())
     reasons: list[str] = []
     notes: list[str] = []
     attestation, facts = request.attestation, None
@@ -100,33 +101,32 @@ def judged(request: GateRequest, root: str, files: Mapping[str, Digest], size: i
         if attestation is None and logged is not None:
             attestation = logged.place
         if attestation is None:
-            missing, attestation = _why_none(request, root, files)
+            missing, attestation = _why_none(request, data.root, files)
             reasons += missing
         else:
             envelope, reasons = _read(request, attestation, None if request.attestation else logged)
             if envelope is not None:
-                facts, reasons = _checked(request, attestation, files, envelope)
+                facts, reasons = _checked(request, attestation, data, envelope)
             if envelope is not None and facts is not None:
-                reasons += _later(request, known, files, envelope, facts)
+                reasons += _later(request, known, data, envelope, facts)
             notes += _failed(known, facts)
     except Refused as refused:
         reasons += refused.reasons
     unique = tuple(dict.fromkeys(reasons))
+    allowed, rules = not unique, request.policy.digest
     return GateDecision(
-        not unique, unique, request.places, digest, files, size, request.policy.digest, attestation, facts, tuple(notes)
+        allowed, unique, request.places, digest, files, data.size, rules, attestation, facts, tuple(notes)
     )
 
 
-def _later(
-    request: GateRequest, known: seen.Audits, files: Mapping[str, Digest], envelope: bytes, facts: Facts
-) -> list[str]:
+def _later(request: GateRequest, known: seen.Audits, data: ReadData, envelope: bytes, facts: Facts) -> list[str]:
     """Why a newer audit of these bytes than the one that is checked refuses them."""
     newest = known.after(hashlib.sha256(envelope).hexdigest(), facts.ended)
     if newest is None:
         return []
     later, reasons = _read(request, newest.place, newest)
     if later is not None:
-        _, reasons = _checked(request, newest.place, files, later)
+        _, reasons = _checked(request, newest.place, data, later)
     return [f"a newer audit of these bytes ({newest.place}) is refused: {reason}" for reason in reasons]
 
 
@@ -155,18 +155,16 @@ def _read(request: GateRequest, path: str, known: seen.Audit | None) -> tuple[by
     return envelope, []
 
 
-def _checked(
-    request: GateRequest, path: str, files: Mapping[str, Digest], envelope: bytes
-) -> tuple[Facts | None, list[str]]:
+def _checked(request: GateRequest, path: str, data: ReadData, envelope: bytes) -> tuple[Facts | None, list[str]]:
     """The facts of one attestation, and why it does not admit these files."""
     try:
         body = statement.verified(envelope, _key(request), where=path)
-        changed = differences(body, files)
         facts = statement.facts(body)
+        changed = differences(body, data.files) or named_differences(data, facts.named)
     except Refused as refused:
         return None, list(refused.reasons)
     # If the files are not those that were audited, the policy does not matter.
-    return facts, list(changed) or list(policy.decide(request.policy, facts, request.now))
+    return facts, list(changed) or [*strays(data, facts.named), *policy.decide(request.policy, facts, request.now)]
 
 
 def _why_none(request: GateRequest, root: str, files: Mapping[str, Digest]) -> tuple[tuple[str, ...], str | None]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from foretaste.gate.columns import AuditedColumns
 from foretaste.gate.times import stamp
+from foretaste.types.dataset import NamedFiles
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind, Status, Verdict
 
@@ -59,6 +60,8 @@ class Facts:
     ended       when the audit ended
     afterwards  whether it was signed after the audit instead of by it
     classes     number of classes; None in attestations of release 0.1, which do not state it
+    named       the files that rows name by path, without columns if there are none; None where it is not stated, as
+                before release 0.2
     flagged     number of flagged rows; None where it is not stated
     started     when the audit started; None where it is not stated
     suspicious  the runs that crashed or found an attack, as in-toto's failedTests names them
@@ -80,6 +83,7 @@ class Facts:
     ended: datetime
     afterwards: bool
     classes: int | None = None
+    named: NamedFiles | None = None
     flagged: int | None = None
     started: datetime | None = None
     suspicious: tuple[str, ...] = ()

@@ -4,7 +4,9 @@
     loader = DataLoader(foretaste.require("data/train", image="image", label="label").rows(), shuffle=True)
     train = datasets.load_dataset("parquet", data_files=foretaste.require("data/train", snapshot="/scratch/1").paths)
 
-What cannot be verified is refused.
+What cannot be verified is refused. The handles of the hashed files return what was hashed, or raise, but for one case:
+a process that had mapped a file into its memory before can write there without a trace until `check` hashes the file
+again. Where others may do so, take copies: in a snapshot on a disk that they cannot write to, or in memory.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from foretaste import atomic
-from foretaste.dataset.files import Found, each, find, sha256, streamed
+from foretaste.dataset.files import Found, each, find, streamed
 from foretaste.errors import PlanError, Refused
+from foretaste.gate import read_data
 from foretaste.gate.decision import GateDecision, GateRequest, judged
 from foretaste.gate.policy import Policy
-from foretaste.gate.verified_file import VerifiedFile
+from foretaste.gate.read_data import ReadData, names_files
+from foretaste.gate.verified_file import VerifiedFile, copied
 from foretaste.types.digests import Digest
 
 if TYPE_CHECKING:
@@ -35,12 +39,15 @@ class Attested:
 
     decision  the decision of the gate
     paths     the paths of the files, for readers that need paths; another process can replace a file behind its path
-              unless it is that of a snapshot
+              unless it is that of a copy
+    held      the open files
+    data      what was read, with what opens it
     """
 
     decision: GateDecision
     paths: list[str]
     held: tuple[VerifiedFile, ...] = field(repr=False)
+    data: ReadData = field(repr=False)
 
     def files(self) -> list[VerifiedFile]:
         """The open files: what is read from them is what was hashed, even if a path was replaced since."""
@@ -64,11 +71,15 @@ class Attested:
         return Rows(self.held, audited.names if columns is None else columns)
 
     def check(self) -> None:
-        """Raises Refused if a file was changed, or replaced behind its path, since it was hashed."""
+        """Hash everything again, files that rows name included.
+
+        Raises Refused if a file was changed, or replaced behind its path, since it was hashed.
+        """
         for path, file in zip(self.paths, self.held, strict=True):
-            file.check()
             if not file.is_at(path):
                 raise Refused(f"{file.name}: was replaced after it was checked")
+        each(self.data.found, lambda found: self.held[self.data.found.index(found)].verify())
+        read_data.require_same(self.data, self.decision.facts)
 
     def close(self) -> None:
         """Close the files."""
@@ -118,10 +129,7 @@ def decide(
     """
     said = _said(image, text, messages, embedding, prompt, response, features, label)
     request = GateRequest.of(places, policy, attestation, key, said, now=now, anchors=anchors)
-    root, found = find(request.places)
-    read = each(found, lambda file: sha256(file.path))
-    files = {file.name: digest for file, (digest, _) in zip(found, read, strict=True)}
-    return judged(request, root, files, sum(size for _, size in read))
+    return judged(request, read_data.from_paths(request.places))
 
 
 def require(
@@ -131,6 +139,7 @@ def require(
     attestation: str | None = None,
     key: str | None = None,
     snapshot: str | None = None,
+    in_memory: bool = False,
     image: str | None = None,
     text: str | None = None,
     messages: str | None = None,
@@ -146,8 +155,10 @@ def require(
     policy       a Policy or the path of a gate.toml; by default a strict one
     attestation  its path; by default the newest one for these bytes in the log (FORETASTE_LEDGER, audits/ledger.jsonl)
     key          path of the public key; by default FORETASTE_PUBLIC_KEY, else key.pub in ~/.config/foretaste
-    snapshot     a new folder to copy the files to while they are hashed; the copies are returned. Without it the
-                 hashed files are returned, held open. Data behind a URL needs a snapshot.
+    snapshot     a new folder to copy the files to while they are hashed, with the files that rows name; the copies are
+                 returned. Without it the hashed files are returned, held open. Data behind a URL needs a snapshot.
+    in_memory    whether to copy the files into memory that nobody can write to, and return these copies: proof against
+                 writers that had mapped the files before, for data that fits. Rows that name files need a snapshot.
     image, …     the columns that the job reads, by what they are, as an audit is told its columns; label "" for none.
                  They must be said where the audit's were chosen, or where it left other content unread
 
@@ -156,12 +167,14 @@ def require(
     """
     said = _said(image, text, messages, embedding, prompt, response, features, label)
     request = GateRequest.of(places, policy, attestation, key, said)
+    if snapshot is not None and in_memory:
+        raise PlanError("copies are made in a snapshot or in memory, got both")
     root, found = find(request.places)
     if snapshot is not None:
-        return _copied(request, root, found, snapshot)
+        return _snapshot(request, root, found, snapshot)
     if any("://" in one.path for one in found):
         raise PlanError(f"{request.places[0]}: what a URL returns can change with every call, give snapshot=FOLDER")
-    return _opened(request, root, found)
+    return _opened(request, root, found, in_memory=in_memory)
 
 
 def _said(  # noqa: PLR0917
@@ -179,28 +192,31 @@ def _said(  # noqa: PLR0917
     return one | {"prompt": prompt, "response": response, "features": tuple(features), "label": label}
 
 
-def _opened(request: GateRequest, root: str, found: Sequence[Found]) -> Attested:
+def _opened(request: GateRequest, root: str, found: tuple[Found, ...], *, in_memory: bool) -> Attested:
     _handles(len(found))
     held: list[VerifiedFile] = []
     try:
-        each(found, lambda one: held.append(VerifiedFile(one)))
+        each(found, lambda one: held.append(copied(one) if in_memory else VerifiedFile(one)))
         held.sort(key=lambda file: file.name)  # as `find` sorts
-        files = {file.name: file.digest for file in held}
-        decision = judged(request, root, files, sum(file.size for file in held))
+        files, size = {file.name: file.digest for file in held}, sum(file.size for file in held)
+        data = ReadData(request.places, root, found, files, size, read_data.by_handle(held))
+        decision = judged(request, data)
         if not decision.allowed:
             raise Refused(*decision.reasons)
-        return Attested(decision, [file.path for file in found], tuple(held))
+        if in_memory and names_files(decision.facts):
+            raise PlanError(f"{request.places[0]}: rows name files, which need a copy as well, give snapshot=FOLDER")
+        return Attested(decision, [file.path for file in (held if in_memory else found)], tuple(held), data)
     except BaseException:
         for file in held:
             file.close()
         raise
 
 
-def _copied(request: GateRequest, root: str, found: Sequence[Found], snapshot: str) -> Attested:
+def _snapshot(request: GateRequest, root: str, found: tuple[Found, ...], snapshot: str) -> Attested:
     snapshot = os.path.realpath(snapshot)
 
     def copy(file: Found, folder: str) -> tuple[Digest, int]:
-        target = os.path.join(folder, *file.name.split("/"))
+        target = _within(folder, file).path
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with (
             _binary(file.path) as source,
@@ -212,19 +228,27 @@ def _copied(request: GateRequest, root: str, found: Sequence[Found], snapshot: s
         with atomic.folder(snapshot, what="a snapshot", mode=0o700) as folder:
             read = each(found, lambda file: copy(file, folder))
             files = {file.name: digest for file, (digest, _) in zip(found, read, strict=True)}
-            decision = judged(request, root, files, sum(size for _, size in read))
+            sources = read_data.by_path(_within(folder, file) for file in found)
+            data = ReadData(request.places, root, found, files, sum(size for _, size in read), sources, folder)
+            decision = judged(request, data)
             if not decision.allowed:
                 raise Refused(*decision.reasons)
     except OSError as error:
         raise PlanError(f"{snapshot}: the snapshot cannot be written: {error.strerror}") from error
     # The copies are hashed as well, since a disk can fail and another process can write to a shared folder.
     _handles(len(found))
-    copies = [Found(file.name, os.path.join(snapshot, *file.name.split("/"))) for file in found]
+    copies = tuple(_within(snapshot, file) for file in found)
     held = tuple(each(copies, VerifiedFile))
     for file in held:
         if file.digest != decision.files[file.name]:
             raise Refused(f"{file.name}: the copy in {snapshot} is not what was checked")
-    return Attested(decision, [file.path for file in copies], held)
+    data = ReadData(request.places, snapshot, copies, files, data.size, read_data.by_handle(held))
+    read_data.require_same(data, decision.facts)
+    return Attested(decision, [file.path for file in copies], held, data)
+
+
+def _within(folder: str, file: Found) -> Found:
+    return Found(file.name, os.path.join(folder, *file.name.split("/")))
 
 
 def _handles(count: int) -> None:

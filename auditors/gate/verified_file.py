@@ -1,21 +1,23 @@
-"""Open files whose content is guaranteed to be what was hashed, against changes between check and use (TOCTOU).
+"""Open files whose content is what was hashed, against changes between check and use (TOCTOU).
 
 A file is read through the handle that was hashed, so that replacing it behind its path has no effect. If the file
-itself was written to, it is hashed again before any byte is returned.
+itself was written to, it is hashed again before any byte is returned. One writer escapes this: a process that had
+mapped the file into its memory before, and writes there, leaves no trace in the file's times. Only `verify`, which
+always hashes, or a copy that nobody else can write to is proof against it: `copied` makes one in memory.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import time
+import shutil
+import tempfile
 from typing import Any
 
-from foretaste.dataset.files import Found, streamed
+from foretaste.dataset.binding.file_state import Bytes, settle, state
+from foretaste.dataset.files import BLOCK, Found, opened, streamed
 from foretaste.errors import Refused
 from foretaste.types.digests import Digest
-
-TICK = 50_000_000  # nanoseconds, several times the coarsest timestamp resolution of a local file system
 
 
 class VerifiedFile(io.RawIOBase):
@@ -25,17 +27,17 @@ class VerifiedFile(io.RawIOBase):
     Reading raises Refused once the content differs from what was hashed.
     """
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: Found, handle: int | None = None) -> None:
+        """Hash a file; an open `handle` of it, if there is one, is taken over."""
         super().__init__()
         self.name = found.name
-        self._handle = os.open(found.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self._handle = os.open(found.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)) if handle is None else handle
         self._place = 0
-        self._seen: tuple[int, ...] = ()
         try:
-            self._settle()
-            self._seen = self._state()
+            settle(self._handle)
+            self._seen = state(self._handle)
             self.digest, self.size = self._hash()
-            changed = self._state() != self._seen
+            changed = state(self._handle) != self._seen
         except BaseException:
             self.close()
             raise
@@ -44,23 +46,30 @@ class VerifiedFile(io.RawIOBase):
             raise Refused(f"{self.name}: was written to while it was hashed")
 
     def check(self) -> None:
-        """Raises Refused if the content differs from what was hashed."""
-        if self._state() == self._seen:
-            return
+        """Raises Refused if the file was written to, and its content differs from what was hashed."""
         # Renamed, linked, touched or written to: only hashing can tell.
-        self._settle()
-        state = self._state()
-        if self._hash() != (self.digest, self.size) or self._state() != state:
+        if state(self._handle) != self._seen:
+            self.verify()
+
+    def verify(self) -> None:
+        """Hash the file again. Raises Refused if the content differs from what was hashed."""
+        settle(self._handle)
+        before = state(self._handle)
+        if self._hash() != (self.digest, self.size) or state(self._handle) != before:
             raise Refused(f"{self.name}: was changed after it was checked")
-        self._seen = state
+        self._seen = before
 
     def is_at(self, path: str) -> bool:
         """Whether a path refers to this very file."""
         try:
-            stat = os.stat(path)
+            return os.path.samestat(os.stat(path), os.fstat(self._handle))
         except OSError:
             return False
-        return (stat.st_dev, stat.st_ino) == self._seen[:2]
+
+    @property
+    def path(self) -> str:
+        """A path of the open file, for readers in this process that need one."""
+        return f"/dev/fd/{self._handle}"
 
     def readinto(self, buffer: Any) -> int:
         count = os.preadv(self._handle, [buffer], self._place)
@@ -89,26 +98,38 @@ class VerifiedFile(io.RawIOBase):
             os.close(self._handle)
         super().close()
 
-    def _settle(self) -> None:
-        """Wait until timestamps differ: a second write within one tick of the file system's clock leaves no trace."""
-        if abs(time.time_ns() - os.fstat(self._handle).st_ctime_ns) < TICK:
-            time.sleep(TICK / 1e9)
-
     def _hash(self) -> tuple[Digest, int]:
-        return streamed(_Reader(self._handle))
-
-    def _state(self) -> tuple[int, ...]:
-        stat = os.fstat(self._handle)
-        return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+        return streamed(Bytes(self._handle))
 
 
-class _Reader:
-    """Reads a file descriptor from the start without moving its own position."""
+def copied(found: Found) -> VerifiedFile:
+    """A copy of a local file in memory that no other process can write to, hashed.
 
-    def __init__(self, handle: int) -> None:
-        self.handle, self.place = handle, 0
+    On Linux it is sealed memory (memfd), elsewhere a temporary file without a name. Raises OSError where the file
+    cannot be read or memory does not suffice.
+    """
+    handle = _private(found.name)
+    try:
+        with opened(found.path) as source, open(handle, "wb", closefd=False) as to:
+            shutil.copyfileobj(source, to, BLOCK)
+        _seal(handle)
+    except BaseException:
+        os.close(handle)
+        raise
+    return VerifiedFile(found, handle)
 
-    def readinto(self, block: Any) -> int:
-        count = os.preadv(self.handle, [block], self.place)
-        self.place += count
-        return count
+
+def _private(name: str) -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(os.path.basename(name)[:64], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _seal(handle: int) -> None:
+    if hasattr(os, "memfd_create"):
+        import fcntl
+
+        fcntl.fcntl(
+            handle, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        )

@@ -16,7 +16,8 @@ import torch
 
 from foretaste import atomic
 from foretaste.dataset import manifest
-from foretaste.dataset.files import keep_out_of
+from foretaste.dataset.binding import file_state, named_files, stray_files
+from foretaste.dataset.files import Found, keep_out_of
 from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import NOTHING_SAID, Request
 from foretaste.decide import incremental, verdict
@@ -118,7 +119,7 @@ def audit(
             runs=audited.runs,
             groups=found,
             counts=flagged_kinds(audited),
-            notes=audited.notes,
+            notes=(*audited.notes, *_beside(places, dataset)),
             versions=_versions(),
             seconds=clock.seconds,
             plan=chosen.describe() | {"seed": seed, "device": str(where)},
@@ -129,6 +130,7 @@ def audit(
             ordinary=chosen == ordinary,
         )
         _write_report(folder, report, audited, shown, atlas)
+        file_state.require_unchanged(dataset.files)
         if signer is not None:
             digests = {name: encoder.digest for name, encoder in audited.encoders.items()}
             signing.write(folder, document(report), signer, embedders=digests)
@@ -273,6 +275,13 @@ def _notes(dataset: Dataset, recent: Recency | None, flagged: pl.DataFrame) -> t
     if recent is not None:
         out.append(incremental.note(recent, flagged))
     return tuple(out)
+
+
+def _beside(places: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
+    """A sentence for each file beside the data that other readers may take in, which no gate lets pass."""
+    found = [Found(file.name, file.path) for file in dataset.files]
+    strays = stray_files.beside(places, dataset.root, found, partial(named_files.paths_of, dataset))
+    return tuple(f"Not audited, so that a gate refuses the folder: {one}." for one in stray_files.sentences(strays))
 
 
 def _versions() -> dict[str, str]:

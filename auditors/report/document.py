@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foretaste.errors import DataError
+from foretaste.types.dataset import NamedFiles
 from foretaste.types.findings import Finding, Report
 
 Document = dict[str, Any]
@@ -32,6 +33,7 @@ def document(report: Report) -> Document:
             ],
             "classes": list(data.classes),
             "class_rows": list(data.class_rows),
+            "named_files": named_files(data.named),
         },
         "roles": {
             "modality": str(data.roles.modality),
@@ -53,6 +55,14 @@ def document(report: Report) -> Document:
         "seconds": plain(report.seconds),
         "plan": plain(report.plan),
     }
+
+
+def named_files(named: NamedFiles | None) -> Document | None:
+    """The files that rows name by path, without the digest of each; None where no row names one."""
+    if named is None:
+        return None
+    counts = {"files": named.files, "missing": named.missing, "size": named.size}
+    return {"columns": list(named.columns), "digest": str(named.digest)} | counts
 
 
 def _finding(group: Finding) -> Document:

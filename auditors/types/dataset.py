@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -42,13 +42,38 @@ class Roles:
 
 @dataclass(frozen=True)
 class File:
-    """One Parquet file: `name` is relative to the dataset's root, `path` is what fsspec opens."""
+    """One Parquet file: `name` is relative to the dataset's root, `path` is what fsspec opens.
+
+    `state` says which file was digested, and that it was not written to since (dataset.binding.file_state); it is empty
+    behind a URL.
+    """
 
     name: str
     path: str
     rows: int
     size: int  # bytes
     digest: Digest
+    state: tuple[int, ...] = field(default=(), repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class NamedFiles:
+    """The files that rows name by path, as they were read; see dataset.binding.named_files.
+
+    columns  the columns that name them
+    digest   over the paths and the bytes of all of them
+    files    number of paths; a file that two rows name counts twice
+    missing  how many of them cannot be read
+    size     bytes of the others
+    sha256   of the file of each row in the payload column, 32 bytes a row; empty where the payload names no files
+    """
+
+    columns: tuple[str, ...]
+    digest: Digest
+    files: int
+    missing: int
+    size: int
+    sha256: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -80,6 +105,7 @@ class Dataset:
     digest: Digest
     id_type: str | None = None
     types: tuple[tuple[str, pa.DataType], ...] = ()  # of the roles' columns: what all files are read as
+    named: NamedFiles | None = None  # None where no row names a file
 
     @property
     def rows(self) -> int:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from foretaste.dataset.files import begins_as_parquet, find, opened, sha256
+from foretaste.dataset.files import find, is_parquet, opened, sha256
 from foretaste.errors import DataError
 
 RULE = "must hold regular files"
@@ -60,7 +60,7 @@ def test_a_file_that_became_a_pipe_or_device_is_not_read(tmp_path, kind):
     irregular(kind, tmp_path / "x.parquet")
     with pytest.raises(OSError, match="not a regular file"):
         sha256(str(tmp_path / "x.parquet"))
-    assert not begins_as_parquet(str(tmp_path / "x.parquet"))
+    assert not is_parquet(str(tmp_path / "x.parquet"))
 
 
 @pytest.mark.parametrize(("path", "words"), [(".", "regular"), ("x" * 5000, "too long"), ("none", "No such file")])

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from foretaste.dataset import external_files, pictures
+from foretaste.dataset import pictures
+from foretaste.dataset.binding import named_files
 from foretaste.dataset.payload import Payload, turns
 from foretaste.errors import DataError
 from foretaste.types.dataset import Modality, Roles
@@ -165,7 +166,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
 
 def test_a_long_file_is_not_read_to_its_end(tmp_path, monkeypatch):
     (tmp_path / "x.png").write_bytes(encoded(GREY))
-    monkeypatch.setattr(external_files, "BYTE_LIMIT", 50)
+    monkeypatch.setattr(named_files, "BYTE_LIMIT", 50)
     assert decoded("x.png", type_=pa.string(), folder=str(tmp_path))[1].keys() == {0}
 
 

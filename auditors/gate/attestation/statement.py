@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foretaste.errors import DataError, Refused
-from foretaste.gate.attestation import fields, strict_json
+from foretaste.gate.attestation import bound_files, fields, strict_json
 from foretaste.gate.attestation.envelope import FILE, opened, read, seal
 from foretaste.gate.columns import AuditedColumns
 from foretaste.gate.facts import AttestedFinding, AttestedRun, Facts
@@ -75,6 +75,7 @@ def statement(
             _content(f"embedder {name}", canonical({**settings, "digest": (embedders or {}).get(name)}))
             for name, settings in plan["embedders"].items()
         ),
+        *bound_files.resource(document),
         *({"name": name, "digest": _set(digest)} for name, digest in sorted(named.items())),
         {"name": REPORT, "digest": _set(report), "mediaType": "application/json", "annotations": annotations},
     ]
@@ -168,6 +169,7 @@ def facts(body: Mapping[str, Any]) -> Facts:
             ordinary=stated.get("ordinary") is True,
             columns=None if "columns" not in stated else _columns(fields.table(stated, "columns")),
             suspicious=tuple(fields.texts(predicate, "failedTests") if "failedTests" in predicate else ()),
+            named=bound_files.stated(named),
             unknown={name: value for name, value in stated.items() if name not in KNOWN},
         )
     except ValueError as error:

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foretaste.dataset.files import each, find, root_digest, sha256
+from foretaste.dataset.files import root_digest, sha256
 from foretaste.errors import DataError, PlanError, Refused
+from foretaste.gate import read_data
 from foretaste.gate.attestation import keys, statement
 from foretaste.gate.facts import Facts, contradictions
+from foretaste.gate.read_data import named_differences
 from foretaste.types.digests import Digest
 
 
@@ -52,19 +54,17 @@ def compared(attestation: str, places: Sequence[str], key: str) -> tuple[tuple[s
 
 def _beside_data(
     attestation: str, places: Sequence[str], key: str
-) -> tuple[Mapping[str, Any], dict[str, Digest], tuple[str, ...]]:
+) -> tuple[Mapping[str, Any], Mapping[str, Digest], tuple[str, ...]]:
     """The verified statement, the digests of the files as they are now, and how these differ from the statement."""
     try:
         envelope = Path(attestation).read_bytes()
     except OSError as error:
         raise DataError(f"{attestation}: the attestation cannot be read: {error.strerror}") from None
     body = statement.verified(envelope, key, where=attestation)
-    _, found = find(places)
-    read = each(found, lambda file: sha256(file.path))
-    files = {file.name: digest for file, (digest, _) in zip(found, read, strict=True)}
+    data = read_data.from_paths(places)
     facts = statement.facts(body)
-    different = (*differences(body, files), *_beside(attestation, body), *contradictions(facts))
-    return body, files, different
+    different = differences(body, data.files) or named_differences(data, facts.named)
+    return body, data.files, (*different, *_beside(attestation, body), *contradictions(facts))
 
 
 def _beside(attestation: str, body: Mapping[str, Any]) -> list[str]:
