@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from foretaste.dataset.column_types import plain_type
 from foretaste.dataset.files import inside
 from foretaste.dataset.payload import BYTE_LIMIT
-from foretaste.dataset.roles import plain_type
 from foretaste.errors import DataError, MissingPackage
 from foretaste.types.dataset import Modality
 

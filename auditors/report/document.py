@@ -39,6 +39,7 @@ def document(report: Report) -> Document:
             "label": data.roles.label,
             "id": data.roles.id,
             "source": data.roles.source,
+            "unaudited": {one.column: one.why for one in data.roles.unaudited},
         },
         "runs": [plain(run) for run in report.runs],
         "groups": [_finding(group) for group in report.groups],
