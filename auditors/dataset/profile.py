@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
-from statistics import median
+from statistics import mean, median
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -44,7 +44,8 @@ MAGIC = re.compile(
 
 # A category repeats, names and titles have fewer than five words, and no identifier is longer than a hash or a UUID.
 VARIED = 0.5  # share of values that differ
-SENTENCE = 5  # words
+SENTENCE = 5  # words, on average
+LONG = 20  # words of one value that count
 NAME = 64  # characters
 FEWEST = 20  # values, from which on "all differ" and "each is larger than the last" are no coincidence
 
@@ -76,6 +77,7 @@ class Content(StrEnum):
     NUMBERS = "numbers"
     FRACTIONS = "numbers with fractions"
     CATEGORIES = "categories"
+    STRINGS = "strings that hardly repeat"
     PHRASES = "short texts"
     TEXTS = "texts"
     SET_TEXTS = "texts that repeat"
@@ -241,7 +243,8 @@ def _strings(chunks: Sequence[pa.Array]) -> Content:  # noqa: PLR0911
         return Content.CATEGORIES
     filled, different = 2 * len(values) >= rows, len(set(values))
     varied = different >= VARIED * len(values)
-    words, length = median(map(_words, values)), median(map(len, values))
+    # In speech every other utterance may be a word, and one long name makes no texts of a column of names.
+    words, length = mean(min(_words(value), LONG) for value in values), median(map(len, values))
     if _mostly(map(_is_path, values)):
         return Content.PATHS
     if words >= SENTENCE and not varied:
@@ -252,7 +255,9 @@ def _strings(chunks: Sequence[pa.Array]) -> Content:  # noqa: PLR0911
         return Content.ENCODED
     if different == len(values) >= FEWEST and not any(map(NO_IDENTIFIER.search, values)):
         return Content.IDENTIFIERS
-    return Content.PHRASES if varied and filled and words > 1 else Content.CATEGORIES
+    if not varied or not filled:
+        return Content.CATEGORIES
+    return Content.PHRASES if words > 1 else Content.STRINGS
 
 
 def _bytes(column: pa.Array, most: int) -> list[bytes]:

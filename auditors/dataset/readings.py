@@ -32,8 +32,11 @@ ABOUT = {
     Content.CHATS: Modality.MESSAGES,
     Content.TEXTS: Modality.TEXT,
 }
-# A feature says the same of several rows, or more or less of it: it neither numbers them nor tells them apart.
-FEATURES = frozenset({Content.NUMBERS, Content.FRACTIONS, Content.CATEGORIES, Content.PHRASES, Content.SET_TEXTS})
+# A feature says the same of several rows, or more or less of it. Strings that hardly repeat are read as features, for
+# some values of them may; they do not make a table.
+REPEATING = frozenset({Content.NUMBERS, Content.FRACTIONS, Content.CATEGORIES, Content.SET_TEXTS})
+FEATURES = REPEATING | {Content.STRINGS, Content.PHRASES}
+TEXTLESS = frozenset({Content.CATEGORIES, Content.STRINGS, Content.IDENTIFIERS})
 TABLE = 2  # columns; one alone has nothing to be compared with
 SHOWN = 12  # columns of a message
 
@@ -53,8 +56,11 @@ class Reading:
         return f"--{self.modality} {','.join(self.payload[:SHOWN])}{more}"
 
 
-def by_name(columns: Types, pictures: Collection[str]) -> list[Reading]:
-    """Every reading that declared `pictures`, or usual names of columns of a fitting type, make unmistakable."""
+def by_name(columns: Types, pictures: Collection[str], contents: Contents) -> list[Reading]:
+    """Every reading that declared `pictures`, or usual names of columns of a fitting type, make unmistakable.
+
+    A column called text that holds no texts is not what rows are about where another column holds them.
+    """
     found = [
         Reading(Modality.IMAGE, (n,))
         for n, t in columns.items()
@@ -66,7 +72,9 @@ def by_name(columns: Types, pictures: Collection[str]) -> list[Reading]:
     for prompt in filter(None, prompts):
         asking = tuple(strings[name] for name in prompt)
         found += [Reading(Modality.PAIR, (*asking, strings[name])) for name in RESPONSE if name in strings]
-    found += [Reading(Modality.TEXT, (strings[name],)) for name in TEXT if name in strings]
+    elsewhere = any(contents.get(name) in ABOUT for name in columns)
+    texts = [strings[name] for name in TEXT if name in strings]
+    found += [Reading(Modality.TEXT, (n,)) for n in texts if not elsewhere or contents.get(n) not in TEXTLESS]
     found += [
         Reading(Modality.EMBEDDING, (n,))
         for n, t in columns.items()
@@ -89,10 +97,9 @@ def by_contents(free: Types, contents: Contents, where: str, *, label: str | Non
         found = [reading for reading in found if contents[reading.payload[0]] is not Content.PATHS]
     _refuse_preferences(free, contents, where)
     features = tuple(name for name, type_ in free.items() if _is_feature(type_, contents.get(name)))
-    phrases = [name for name in features if contents.get(name) is Content.PHRASES]
-    table = len(features) - len(phrases) >= TABLE
+    table = sum(contents.get(name) in REPEATING for name in features) >= TABLE
     if not found and not table:
-        found = [Reading(Modality.TEXT, (name,)) for name in phrases]
+        found = [Reading(Modality.TEXT, (name,)) for name in features if contents.get(name) is Content.PHRASES]
     labels = _labels(free, contents) if label is None and not said else []
     if table and found and held <= {Content.TEXTS}:
         found.append(Reading(Modality.FEATURES, features))
@@ -128,7 +135,7 @@ def _is_feature(type_: pa.DataType, content: Content | None) -> bool:
 
 def _labels(columns: Types, contents: Contents) -> list[str]:
     """The columns that could be the label."""
-    return [n for n, t in columns.items() if is_class(t) and contents.get(n, Content.CATEGORIES) in FEATURES]
+    return [n for n, t in columns.items() if is_class(t) and contents.get(n, Content.CATEGORIES) in REPEATING]
 
 
 def _choice(found: list[Reading], labels: list[str], where: str) -> str:

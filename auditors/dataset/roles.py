@@ -82,7 +82,7 @@ def resolve(schema: pa.Schema, request: Request, *, where: str, contents: Conten
             raise PlanError(f"{where}: no column {name!r}{_nearest(name, columns)}")
     free = {n: t for n, t in columns.items() if n not in (request.label, request.id, request.source)}
 
-    readings = [asked] if asked else by_name(free, _pictures(schema))
+    readings = [asked] if asked else by_name(free, _pictures(schema), contents)
     if len(readings) > 1:
         choices = " or ".join(map(str, readings))
         raise PlanError(f"{where}: one reading of the rows must be chosen, {len(readings)} are possible: {choices}")

@@ -44,6 +44,8 @@ def numbered(pattern):
         ([CHINESE[row % 7 :] + str(row) for row in range(ROWS)], Content.TEXTS),
         ([f"def f{row}(x):\n    return x + {row} if x else None" for row in range(ROWS)], Content.TEXTS),
         (names(ROWS), Content.PHRASES),
+        ([*names(ROWS - 1), " ".join(sentences(50))], Content.PHRASES),
+        ([text if row % 2 else f"oh{row}." for row, text in enumerate(sentences(ROWS))], Content.TEXTS),
         (kinds(ROWS), Content.CATEGORIES),
         (kinds(ROWS, *sentences(4)), Content.SET_TEXTS),
         (sentences(ROWS // 3) + [None] * ROWS, Content.FEW_TEXTS),
@@ -51,8 +53,8 @@ def numbered(pattern):
         ([hashlib.sha256(bytes([row])).hexdigest() for row in range(ROWS)], Content.IDENTIFIERS),
         (numbered("C{:05}"), Content.IDENTIFIERS),
         (numbered("https://example.org/a/very/long/address/that/names/the/row/number/{}"), Content.IDENTIFIERS),
-        (numbered("{}.57"), Content.CATEGORIES),
-        (numbered("2/23/2015 18:{}"), Content.CATEGORIES),
+        (numbered("{}.57"), Content.STRINGS),
+        (numbered("2/23/2015 18:{}"), Content.STRINGS),
         (numbered("{}.png"), Content.PATHS),
         (numbered("https://example.org/{}.jpg?size=3"), Content.PATHS),
         ([" ".join(map(str, counts(200, seed=row))) for row in range(ROWS)], Content.ENCODED),
@@ -129,7 +131,7 @@ def test_counters_may_start_again_in_each_file_and_never_stand_still():
 
 
 def test_few_rows_prove_nothing():
-    assert content(["a", "b", "c"]) is Content.CATEGORIES
+    assert content(["a", "b", "c"]) is Content.STRINGS
     assert content([1, 2, 3]) is Content.NUMBERS
 
 

@@ -47,6 +47,7 @@ def test_one_number_beside_texts_makes_no_table(tmp_path):
 
 def test_ids_and_dates_beside_texts_make_no_table(tmp_path):
     beside = {"review_id": uuids(ROWS), "day": DAYS, "row": list(range(ROWS)), "votes": counts(ROWS)}
+    beside |= {"posted": [f"{day:%d/%m/%Y %H:%M}" for day in DAYS]}
     assert roles(tmp_path, **beside, review=sentences(ROWS), label=LABEL).payload == ("review",)
 
 
@@ -263,6 +264,15 @@ def test_payloads_of_one_file_only_are_named(tmp_path):
 def test_texts_beside_texts_of_a_usual_name_are_named(tmp_path):
     found = roles(tmp_path, text=sentences(ROWS), review=sentences(ROWS, seed=1), label=LABEL)
     assert found == Roles(Modality.TEXT, ("text",), "label", unaudited=(Unaudited("review", "texts"),))
+
+
+def test_a_column_called_text_without_texts_is_not_what_rows_are_about_beside_texts(tmp_path):
+    found = roles(tmp_path, document=kinds(ROWS), review=sentences(ROWS), label=LABEL)
+    assert found.payload == ("review",)
+    pair = {"prompt": sentences(ROWS), "response": sentences(ROWS, seed=1)}
+    assert roles(tmp_path, **pair, document=kinds(ROWS)).modality is Modality.PAIR
+    assert "--text document" in refusal(tmp_path, **pair, document=sentences(ROWS, seed=2))
+    assert roles(tmp_path, text=kinds(ROWS), stars=counts(ROWS), label=LABEL).payload == ("text",)
 
 
 def test_a_declared_picture_needs_no_contents(tmp_path):
