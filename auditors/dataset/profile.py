@@ -203,11 +203,11 @@ def _files(chunks: Sequence[pa.Array]) -> Content:
     held: list[bytes] = []
     paths: list[str] = []
     for chunk in filter(_holds_files, chunks):
-        inside = {child.name for child in chunk.type} if types.is_struct(chunk.type) else set()
-        if "bytes" in inside or not inside:
+        inside = {child.name: plain_type(child.type) for child in chunk.type} if types.is_struct(chunk.type) else {}
+        if not inside or is_binary(inside.get("bytes", pa.null())):
             held += _bytes(pc.struct_field(chunk, "bytes") if inside else chunk, 16)
-        if "path" in inside:
-            paths += _texts(pc.struct_field(chunk, "path"))
+        if types.is_string(inside.get("path", pa.null())):
+            paths += _texts(plain(pc.struct_field(chunk, "path")))
     if not held and not paths:
         return Content.PICTURES if chunks else Content.ENCODED
     pictured = [bool(MAGIC.match(data)) for data in held] or [_is_path(path) for path in paths]

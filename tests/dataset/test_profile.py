@@ -86,6 +86,7 @@ def test_files_are_pictures_by_their_bytes_or_else_by_their_path():
     assert content([{"bytes": None, "path": "a.jpg"}], PICTURE) is Content.PICTURES
     assert content([{"bytes": b"RIFF0000WAVE", "path": "a.png"}], PICTURE) is Content.ENCODED
     assert content([{"bytes": None, "path": "a.wav"}], PICTURE) is Content.ENCODED
+    assert content([{"bytes": 3, "path": "a.png"}]) is Content.PICTURES
 
 
 @pytest.mark.parametrize("type_", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
