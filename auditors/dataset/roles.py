@@ -31,8 +31,8 @@ LABEL = ("label", "labels", "target", "class", "y")
 ID = ("id", "uid", "uuid", "_id", "sample_id", "image_id")
 SOURCE = ("source", "url", "domain", "author", "annotator")
 
-# Columns whose usual name is misleading: a class is no running text, and neither is an id or a source.
-MISNAMED = PAYLOADS - {Content.SET_TEXTS}
+# What no id and no source is, whatever its name.
+RUNNING = frozenset({Content.TEXTS, Content.FEW_TEXTS})
 UNKNOWN: Contents = MappingProxyType({})
 
 
@@ -91,7 +91,8 @@ def resolve(schema: pa.Schema, request: Request, *, where: str, contents: Conten
     free = {n: t for n, t in free.items() if not readings or n not in readings[0].payload}
 
     label = _role(request.label, "label", _classes(schema, free, contents), where)
-    single = {n: t for n, t in free.items() if n != label and is_scalar(t) and contents.get(n) not in MISNAMED}
+    misnamed = RUNNING if readings else RUNNING | {Content.PATHS}  # nothing else may be what rows are about
+    single = {n: t for n, t in free.items() if n != label and is_scalar(t) and contents.get(n) not in misnamed}
     uuids = [name for name in single if is_uuid(schema.field(name).type)]
     # The id only names rows in the report, so the more usual column name may win.
     id_ = _role(request.id, "id", (named(single, ID) or uuids)[:1], where)

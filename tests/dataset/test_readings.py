@@ -150,6 +150,13 @@ def test_two_texts_called_source_and_target_are_neither(tmp_path):
     assert "--prompt source --response target" in told
 
 
+def test_names_of_files_are_ids_only_beside_pictures(tmp_path):
+    assert roles(tmp_path, image_id=PATHS, label=LABEL) == Roles(Modality.IMAGE, ("image_id",), "label")
+    assert roles(tmp_path, image_id=PATHS, img=pa.array([b"\x89PNG"] * ROWS), label=LABEL).id == "image_id"
+    long = [f"{'corpus/' * 12}{row}" for row in range(ROWS)]
+    assert roles(tmp_path, id=long, text=sentences(ROWS), label=LABEL).id == "id"
+
+
 def test_sounds_are_no_pictures(tmp_path):
     told = refusal(tmp_path, clip=[b"RIFF\x00\x00\x00\x00WAVE"] * ROWS, label=LABEL)
     assert "no column is unmistakably what a row is about" in told
