@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from foretaste.dataset.column_types import plain_type
+from foretaste.dataset.columns.arrow_types import plain_type
 from foretaste.dataset.files import inside
 from foretaste.dataset.payload import BYTE_LIMIT
 from foretaste.errors import DataError, MissingPackage

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from foretaste.dataset import profile
-from foretaste.dataset.column_types import plain, plain_type
+from foretaste.dataset.columns import profile
+from foretaste.dataset.columns.arrow_types import plain, plain_type
 from foretaste.dataset.files import Found, begins_as_parquet, find, root_digest, sha256
 from foretaste.dataset.labels import class_index, count_classes
 from foretaste.dataset.payload import Payload

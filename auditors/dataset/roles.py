@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import types
 
-from foretaste.dataset.column_types import (
+from foretaste.dataset.columns.arrow_types import (
     is_chat,
     is_class,
     is_feature,
@@ -22,8 +22,8 @@ from foretaste.dataset.column_types import (
     is_vector,
     plain_type,
 )
-from foretaste.dataset.profile import PAYLOADS, Content, Contents
-from foretaste.dataset.readings import Reading, Types, by_contents, by_name, listed, named
+from foretaste.dataset.columns.profile import PAYLOADS, Content, Contents
+from foretaste.dataset.columns.readings import Reading, Types, by_contents, by_name, listed, named
 from foretaste.errors import DataError, PlanError
 from foretaste.types.dataset import Modality, Roles, Unaudited
 

@@ -7,7 +7,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from foretaste.dataset.column_types import plain_type
+from foretaste.dataset.columns.arrow_types import plain_type
 from foretaste.dataset.roles import NOTHING_SAID, Request, class_names, resolve
 from foretaste.errors import DataError, PlanError
 from foretaste.types.dataset import Modality, Roles

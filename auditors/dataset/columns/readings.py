@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyarrow import types
 
-from foretaste.dataset.column_types import is_chat, is_class, is_date, is_feature, is_image, is_scalar, is_vector
-from foretaste.dataset.profile import Content, Contents
+from foretaste.dataset.columns.arrow_types import is_chat, is_class, is_date, is_feature, is_image, is_scalar, is_vector
+from foretaste.dataset.columns.profile import Content, Contents
 from foretaste.errors import PlanError
 from foretaste.types.dataset import Modality
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from foretaste.dataset.column_types import (
+from foretaste.dataset.columns.arrow_types import (
     is_binary,
     is_chat,
     is_date,

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from written import counts, kinds, measures, names, sentences, uuids
 
-from foretaste.dataset.profile import Content, judged
+from foretaste.dataset.columns.profile import Content, judged
 
 ROWS = 60
 CHINESE = "走廊的地毯非常软很舒服服务员态度好"
@@ -91,7 +91,7 @@ def test_files_are_pictures_by_their_bytes_or_else_by_their_path():
 
 @pytest.mark.parametrize("type_", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
 def test_storage_does_not_matter(type_):
-    from foretaste.dataset.column_types import plain
+    from foretaste.dataset.columns.arrow_types import plain
 
     assert content(plain(pa.array(sentences(ROWS)).cast(type_))) is Content.TEXTS
 
