@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -150,7 +151,7 @@ def _nearest(name: str, columns: Types) -> str:
 
 
 def _columns(schema: pa.Schema, where: str) -> dict[str, pa.DataType]:
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    twice = sorted(name for name, columns in Counter(schema.names).items() if columns > 1)
     if twice:
         raise DataError(f"{where}: a column must have a name of its own, {listed(twice)} occurs more than once")
     return {field.name: plain_type(field.type) for field in schema}
@@ -202,11 +203,11 @@ def _role(said: str | None, role: str, candidates: list[str], where: str) -> str
 
 def _unaudited(roles: Roles, contents: Contents) -> tuple[Unaudited, ...]:
     """The columns without a role that could be trained on."""
-    table = roles.modality is Modality.FEATURES
+    table, read = roles.modality is Modality.FEATURES, frozenset(roles.columns)
     return tuple(
         Unaudited(name, str(content))
         for name, content in contents.items()
-        if name not in roles.columns and (content in PAYLOADS or (table and content is not Content.NOTHING))
+        if name not in read and (content in PAYLOADS or (table and content is not Content.NOTHING))
     )
 
 
@@ -223,7 +224,7 @@ _RULES: Mapping[Modality, tuple[Callable[[pa.DataType], bool], str]] = {
 def _check(roles: Roles, columns: Types, contents: Contents, where: str) -> None:
     others = {"label": roles.label, "id": roles.id, "source": roles.source}
     given = [*roles.payload, *filter(None, others.values())]
-    twice = sorted({name for name in given if given.count(name) > 1})
+    twice = sorted(name for name, roles_ in Counter(given).items() if roles_ > 1)
     if twice:
         raise PlanError(f"{where}: a column must have one role, {listed(twice)} was given two")
     classes = (lambda t: is_class(t) or types.is_floating(t), "whole numbers, strings or booleans")
