@@ -12,7 +12,8 @@ from typing import NamedTuple
 import pyarrow as pa
 from pyarrow import types
 
-from foretaste.dataset.roles import class_names, plain_type
+from foretaste.dataset.columns.arrow_types import plain_type
+from foretaste.dataset.roles import class_names
 from foretaste.errors import DataError
 
 

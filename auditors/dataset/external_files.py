@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from foretaste.dataset.binding.named_files import BYTE_LIMIT, holds, paths, read
+from foretaste.dataset.columns.arrow_types import plain_type
 from foretaste.dataset.files import inside, opened
-from foretaste.dataset.roles import plain_type
 from foretaste.errors import DataError, MissingPackage
 from foretaste.types.dataset import Modality
 

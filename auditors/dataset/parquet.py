@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,17 @@ import torch
 
 from foretaste.dataset import hive
 from foretaste.dataset.binding import file_state, named_files
+from foretaste.dataset.columns import profile
+from foretaste.dataset.columns.arrow_types import plain, plain_type
 from foretaste.dataset.common_schema import Stored, converted, promoted, require_columns
 from foretaste.dataset.files import Found, find, is_parquet, root_digest
 from foretaste.dataset.labels import class_index, count_classes
 from foretaste.dataset.payload import Payload
-from foretaste.dataset.roles import NOTHING_SAID, Request, class_names, plain_type, resolve
-from foretaste.errors import DataError, PlanError
-from foretaste.types.dataset import Dataset, File, Modality, Shard
+from foretaste.dataset.roles import NOTHING_SAID, Request, class_names, resolve
+from foretaste.errors import DataError
+from foretaste.types.dataset import Dataset, File, Shard
 from foretaste.types.digests import Digest, recipe
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 BUFFER = 1 << 20  # without it Arrow buffers the whole row group's bytes; with it, 1 MiB of each column
 SCAN = 1 << 16  # rows at a time where only labels and ids are read
 
@@ -49,16 +51,14 @@ def open_dataset(places: Sequence[str], *, request: Request = NOTHING_SAID, shar
         raise DataError(f"{', '.join(places)}: a dataset must hold at least one row, found none in {len(read)} files")
     stored = [Stored(inspected.file.name, inspected.schema) for inspected in filled]
     schema = promoted(stored)
-    roles = resolve(schema, request, where=filled[0].file.name)
+    contents = profile.contents([one.source for one in filled])
+    roles = resolve(schema, request, where=filled[0].file.name, contents=contents)
     require_columns(stored, schema, roles.columns)
     files = tuple(inspected.file for inspected in read)
     digest = root_digest((file.name, file.digest) for file in files)
     types = tuple((name, plain_type(schema.field(name).type)) for name in roles.columns)
     id_type = None if roles.id is None else str(_id_type(schema.field(roles.id).type))
     dataset = Dataset(root, files, _pack(read, shard_rows), roles, (), (), digest, id_type, types=types)
-    payload = plain_type(schema.field(roles.payload[0]).type)
-    if roles.modality is Modality.IMAGE and request.image is None and pa.types.is_string(payload):
-        _must_name_pictures(dataset)
     dataset = named_files.bind(dataset)
     if roles.label is None:
         return dataset
@@ -158,6 +158,10 @@ class _Inspected:
     groups: tuple[int, ...]  # rows of each row group
     schema: pa.Schema  # including hive partition columns
 
+    @property
+    def source(self) -> profile.Source:
+        return profile.Source(self.file.name, self.schema, self.groups, partial(_parquet, self.file))
+
 
 def _inspect(found: Found) -> _Inspected:
     try:
@@ -248,7 +252,7 @@ def _parts(dataset: Dataset, shard: Shard, columns: tuple[str, ...], batch: int)
             try:
                 for piece in parquet.iter_batches(batch_size=batch, row_groups=[group], columns=stored):
                     piece.validate(full=True)  # strings must be UTF-8, lists must lie within their values
-                    values = {name: _plain(piece.column(name)) for name in stored}
+                    values = {name: plain(piece.column(name)) for name in stored}
                     for name in folders.keys() & values.keys():
                         hive.require_agreement(values[name], folders[name], name, where)
                     values |= {n: hive.constant(folders[n], len(piece)) for n in columns if n not in stored}
@@ -261,27 +265,6 @@ def _parts(dataset: Dataset, shard: Shard, columns: tuple[str, ...], batch: int)
                 raise DataError(f"{where}: must hold {expected} rows, got {expected + row - end}")
 
 
-def _plain(column: pa.Array) -> pa.Array:
-    if isinstance(column, pa.ExtensionArray):
-        return _plain(column.storage)
-    if pa.types.is_dictionary(column.type):
-        return _plain(column.dictionary_decode())
-    type_ = plain_type(column.type)
-    return column if type_ == column.type else column.cast(type_)
-
-
 def _id_type(type_: pa.DataType) -> pa.DataType:
     type_ = plain_type(type_)
     return type_ if pa.types.is_integer(type_) else pa.string()
-
-
-def _must_name_pictures(dataset: Dataset) -> None:
-    """Raise PlanError where a string column that was taken for pictures by its name holds no picture paths."""
-    column = dataset.roles.payload[0]
-    part = next(_parts(dataset, dataset.shards[0], (column,), 64))
-    for value in part.columns[column].drop_null().to_pylist():
-        if not value.lower().endswith(PICTURES):
-            raise PlanError(
-                f"{part.where}: {column!r} may hold paths of pictures or texts, got {value[:40]!r}: "
-                f"choose with --image {column} or --text {column}"
-            )

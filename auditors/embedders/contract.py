@@ -5,7 +5,7 @@ Objects never change: an embedder's `fit` returns an Encoder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -44,6 +44,16 @@ class EstimatesClasses(Protocol):
     @property
     def classes(self) -> int:
         """Number of classes."""
+        ...
+
+
+@runtime_checkable
+class DropsColumns(Protocol):
+    """An Encoder that leaves out some of the dataset's payload columns."""
+
+    @property
+    def dropped(self) -> Mapping[str, str]:
+        """Why, by the name of the column."""
         ...
 
 

@@ -28,6 +28,7 @@ from foretaste.types.digests import recipe
 BUCKETS = 1 << 16  # distinct numbers counted per column: a megabyte
 DISTINCT = 1 << 17  # distinct strings counted per column; a column with more holds identifiers, not categories
 PREFIX = 128  # bytes of a string that are used
+SHOWN = 12  # columns of a message
 
 
 @embedder("features")
@@ -43,7 +44,7 @@ class Features:
     infinite number is set to the mean and marked in a further dimension. The expected squared distance of two rows is 2
     in a number and 2 in a differing string, so that neither kind of column dominates.
 
-    Constant columns, strings that hardly repeat and columns of other types are dropped; the encoder says why.
+    Constant columns, strings that hardly repeat and columns of other types are dropped; the report says why.
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.FEATURES})
@@ -79,8 +80,9 @@ class Features:
                 case column:
                     columns[name] = column
         if not columns:
-            reasons = "; ".join(f"{name!r}: {reason}" for name, reason in dropped.items())
-            raise NotApplicable(f"no feature column tells rows apart ({reasons})")
+            reasons = [f"{name!r}: {reason}" for name, reason in dropped.items()]
+            more = f"; and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
+            raise NotApplicable(f"no feature column tells rows apart ({'; '.join(reasons[:SHOWN])}{more})")
         return FeaturesEncoder(columns, dropped)
 
 

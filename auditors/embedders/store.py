@@ -86,7 +86,8 @@ def identity(encoder: Encoder) -> str:
 
 def stored(folder: str, dataset: Dataset, shard: Shard, digest: str) -> str:
     """Path of the embeddings of a shard by the encoder of this identity."""
-    name = recipe("embedding", 1, str(shard.digest), dataset.roles, dataset.classes, digest)
+    read = replace(dataset.roles, unaudited=())
+    name = recipe("embedding", 1, str(shard.digest), read, dataset.classes, digest)
     return os.path.join(folder, name + ".arrow")
 
 

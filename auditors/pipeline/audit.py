@@ -15,7 +15,7 @@ import polars as pl
 import torch
 
 from foretaste import atomic
-from foretaste.dataset import manifest
+from foretaste.dataset import labels, manifest
 from foretaste.dataset.binding import file_state, named_files, stray_files
 from foretaste.dataset.files import Found, keep_out_of
 from foretaste.dataset.parquet import open_dataset
@@ -36,9 +36,10 @@ from foretaste.pipeline import decision, default_plans, false_alarms, scoring, s
 from foretaste.pipeline import plan as plans
 from foretaste.pipeline.cross_fitting import encode
 from foretaste.pipeline.engine import Engine, InProcess, Job, over_shards
-from foretaste.pipeline.fit import Encoders, fitted
+from foretaste.pipeline.fit import Encoders, fitted, unaudited
 from foretaste.pipeline.plan import Plan
 from foretaste.pipeline.sweep import Swept
+from foretaste.report import numbers
 from foretaste.report.document import document, text
 from foretaste.report.html.notebook import cell
 from foretaste.report.html.page import page
@@ -115,7 +116,7 @@ def audit(
             reason=reason,
             rows=dataset.rows,
             flagged=len(audited.flagged),
-            dataset=dataset,
+            dataset=audited.dataset,
             runs=audited.runs,
             groups=found,
             counts=flagged_kinds(audited),
@@ -164,7 +165,7 @@ def concluded(
 
     `encoders`, `unread` and `preliminary` are returned by `encode`; `recent` compares with an earlier audit.
     """
-    dataset, plan = job.dataset, job.plan
+    dataset, plan = unaudited(job.dataset, encoders), job.plan
     swept = sweep.sweep(job, encoders, preliminary)
     clock("sweep")
     spans, broke = scoring.score(job, swept.scorers, folder, beliefs=sweep.beliefs(job, encoders))
@@ -247,12 +248,13 @@ def _device(name: str) -> torch.device:
 
 def _described(dataset: Dataset) -> str:
     roles = dataset.roles
-    named = [f"{roles.modality} = {', '.join(roles.payload)}"]
+    named = [f"{roles.modality} = {numbers.listed(roles.payload)}"]
     named += [
         f"{role} = {name}"
         for role, name in (("label", roles.label), ("id", roles.id), ("source", roles.source))
         if name
     ]
+    named += [f"not audited = {numbers.listed([one.column for one in roles.unaudited])}"] if roles.unaudited else []
     classes = f"{len(dataset.classes)} classes" if dataset.classes else "no labels"
     return f"columns: {'; '.join(named)} ({dataset.rows} rows, {classes}, {len(dataset.shards)} shards)"
 
@@ -264,6 +266,10 @@ def _notes(dataset: Dataset, recent: Recency | None, flagged: pl.DataFrame) -> t
         if dataset.classes
         else ["The rows have no labels: whatever shows only in labels, or beside other classes, was not looked for."]
     )
+    if dataset.roles.unaudited:
+        left = numbers.listed([f"{one.column!r} ({one.why})" for one in dataset.roles.unaudited])
+        out.append(f"No check read these columns, and whatever they hold was not looked for: {left}.")
+    out += labels.remarks(dataset.classes, dataset.class_rows)
     small = [name for name, rows in zip(dataset.classes, dataset.class_rows, strict=True) if rows < 32]
     if small:
         named = ", ".join(small[:8]) + (", …" if len(small) > 8 else "")

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from foretaste.dataset.parquet import payloads
-from foretaste.embedders.contract import Embedder, Encoder, GroupedCrossFit
+from foretaste.embedders.contract import DropsColumns, Embedder, Encoder, GroupedCrossFit
 from foretaste.embedders.store import embed_shard
 from foretaste.errors import DataError, MissingPackage, NotApplicable, PlanError
 from foretaste.pipeline.engine import Job, over_shards
+from foretaste.types.dataset import Dataset, Unaudited
 from foretaste.types.runs import Outcome, ended
 
 Encoders = Mapping[str, Encoder | Outcome]  # by the embedder's name in the plan
@@ -67,6 +68,17 @@ def embed(job: Job, encoders: Encoders) -> dict[int, str]:
 def fitted(encoders: Encoders) -> dict[str, Encoder]:
     """The encoders that were fitted."""
     return {name: encoder for name, encoder in encoders.items() if not isinstance(encoder, Outcome)}
+
+
+def unaudited(dataset: Dataset, encoders: Encoders) -> Dataset:
+    """The dataset, with the payload columns that no encoder kept among the unaudited ones."""
+    drop = [encoder.dropped for encoder in fitted(encoders).values() if isinstance(encoder, DropsColumns)]
+    lost = tuple(
+        Unaudited(name, why, payload=False)
+        for name, why in (drop[0] if drop else {}).items()
+        if all(name in d for d in drop)
+    )
+    return replace(dataset, roles=replace(dataset.roles, unaudited=(*dataset.roles.unaudited, *lost)))
 
 
 def _seeded(settings: Any, seed: int) -> Embedder:

@@ -71,11 +71,19 @@ def share(part: int, whole: int) -> str:
     return f"{percent:.2f}".rstrip("0").rstrip(".") + " %"
 
 
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """a, b, c and 5 more."""
+    return ", ".join(names[:most]) + (f" and {count(len(names) - most)} more" if len(names) > most else "")
+
+
+def unaudited(named: Mapping[str, Any]) -> str:
+    """The columns that no check read: 'chosen' (conversations), 'notes' (texts); empty where there are none."""
+    return listed([f"{column!r} ({why})" for column, why in (named.get("unaudited") or {}).items()])
+
+
 def roles(named: Mapping[str, Any]) -> str:
     """The roles of the columns: image from 'img', label from 'y', no id, no source."""
     payload: Sequence[str] = named["payload"]
-    more = f" and {len(payload) - 6} more" if len(payload) > 6 else ""
-    shown = ", ".join(repr(name) for name in payload[:6]) + more
-    parts = [f"{named['modality']} from {shown}"]
+    parts = [f"{named['modality']} from {listed([repr(name) for name in payload], 6)}"]
     parts += [f"{role} from {named[role]!r}" if named.get(role) else f"no {role}" for role in ("label", "id", "source")]
     return ", ".join(parts)

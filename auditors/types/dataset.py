@@ -24,14 +24,31 @@ class Modality(StrEnum):
 
 
 @dataclass(frozen=True)
+class Unaudited:
+    """A column that no check reads though it may be trained on, and why: what it holds, or why it was left out.
+
+    `payload` where it could be what rows are about, and not only say something of them.
+    """
+
+    column: str
+    why: str
+    payload: bool
+
+
+@dataclass(frozen=True)
 class Roles:
-    """The role of each column. `payload` has one column, except for PAIR (prompt, response) and FEATURES (many)."""
+    """The role of each column. `payload` has one column, except for PAIR (prompt, response) and FEATURES (many).
+
+    unaudited  columns with no role whose contents a model could learn from: texts, pictures, conversations, vectors;
+               of a table every other column
+    """
 
     modality: Modality
     payload: tuple[str, ...]
     label: str | None = None
     id: str | None = None
     source: str | None = None
+    unaudited: tuple[Unaudited, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -460,7 +460,7 @@ def test_a_string_column_called_image_must_hold_paths_of_pictures(tmp_path):
     paths = pa.table({"image": ["a/1.PNG", None, "2.jpeg"], "label": [0, 1, 1]})
     assert open_dataset([write(tmp_path / "a.parquet", paths)]).roles.modality is Modality.IMAGE
     words = write(tmp_path / "b.parquet", pa.table({"image": ["a cat", "a dog"], "label": [0, 1]}))
-    with pytest.raises(PlanError, match="got 'a cat': choose with --image image or --text image"):
+    with pytest.raises(PlanError, match="got short texts: choose with --image image or --text image"):
         open_dataset([words])
     assert open_dataset([words], request=Request(text="image")).roles.modality is Modality.TEXT
 

@@ -7,7 +7,8 @@ import json
 import pyarrow as pa
 import pytest
 
-from foretaste.dataset.roles import NOTHING_SAID, Request, class_names, plain_type, resolve
+from foretaste.dataset.columns.arrow_types import plain_type
+from foretaste.dataset.roles import NOTHING_SAID, Request, class_names, resolve
 from foretaste.errors import DataError, PlanError
 from foretaste.types.dataset import Modality, Roles
 
@@ -144,13 +145,7 @@ def test_a_table_is_its_remaining_numbers_strings_and_booleans_once_the_label_is
             {"probs": pa.list_(R), "label": N},
             Request(label="label"),
             PlanError,
-            "--embedding, --features among 'probs', 'label'",
-        ),
-        (
-            {"text": S, "label": R},
-            NOTHING_SAID,
-            DataError,
-            "label column 'label' must hold integers, strings or booleans, got double",
+            "--embedding, --features among 'probs'",
         ),
         ({"text": S, "labels": pa.list_(N)}, NOTHING_SAID, DataError, '--label "" for none'),
         ({"text": S, "kind": pa.date32()}, Request(label="kind"), DataError, "got date32"),
@@ -158,7 +153,12 @@ def test_a_table_is_its_remaining_numbers_strings_and_booleans_once_the_label_is
         ({"x": S}, Request(embedding="x"), DataError, "must hold lists of numbers"),
         ({"x": N}, Request(image="x"), DataError, "encoded pictures or paths"),
         ({"x": pa.list_(S)}, Request(messages="x"), DataError, "role and content"),
-        ({"x": N, "y": VECTOR}, Request(features=("x", "y")), DataError, "'y' must hold numbers, strings or booleans"),
+        (
+            {"x": N, "y": VECTOR},
+            Request(features=("x", "y")),
+            DataError,
+            "must hold numbers, strings, booleans or dates",
+        ),
         ({"text": S, "raw": pa.binary()}, Request(id="raw"), DataError, "id column 'raw' must hold single values"),
     ],
 )
@@ -221,7 +221,9 @@ def test_class_names_are_for_integers_only():
     [
         (pa.dictionary(pa.int32(), pa.large_string()), S),
         (pa.string_view(), S),
-        (pa.uuid(), pa.binary(16)),
+        (pa.uuid(), S),
+        (pa.binary(32), S),
+        (pa.binary(784), pa.binary(784)),
         (pa.decimal256(40, 2), R),
         (pa.fixed_shape_tensor(pa.float32(), [8]), VECTOR),
         (PICTURE, PICTURE),

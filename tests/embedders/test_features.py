@@ -178,6 +178,12 @@ def test_rare_strings_share_a_dimension():
     assert fit(table).embed(payload(table)).embedding.sum(1).tolist() == [1] * 39
 
 
+def test_the_reasons_of_many_columns_are_abbreviated():
+    with pytest.raises(NotApplicable) as caught:
+        fit(pa.table({f"f{place:03}": ["same"] * 20 for place in range(100)}))
+    assert "'f011': constant; and 88 more)" in str(caught.value)
+
+
 def test_drops_what_tells_nothing_and_says_why():
     rows = range(40)
     table = pa.table(

@@ -182,7 +182,8 @@ def test_report_json_has_what_other_tools_read(run):
     assert promised <= report.keys()
     assert report["false_alarms"] == {}  # nobody measured this plan
     assert report["rows"] == 1797
-    assert report["roles"] == {"modality": "image", "payload": ["image"], "label": "label", "id": "id", "source": None}
+    roles = {"modality": "image", "payload": ["image"], "label": "label", "id": "id", "source": None}
+    assert report["roles"] == roles | {"unaudited": {}}
     file = report["dataset"]["files"][0]
     card = (DATA / "README.md").read_text(encoding="utf-8")
     assert file["digest"].removeprefix("sha256:") in card

@@ -142,7 +142,7 @@ def test_labels_that_are_floats(given, refused):
     table = vectors()
     table = table.set_column(1, "label", pa.array(np.linspace(0, 1, len(table))))
     sentence = refused(given(table))
-    assert "label column 'label' must hold integers, strings or booleans, got double" in sentence
+    assert "label column 'label' must hold whole numbers, strings or booleans, got double with fractions" in sentence
 
 
 def test_two_readings(given, refused):

@@ -7,7 +7,7 @@ from hostile import EVIL, png
 
 from foretaste.dataset.pictures import thumbnail
 from foretaste.explain.samples import Sample
-from foretaste.types.dataset import Dataset, File, Modality, Roles
+from foretaste.types.dataset import Dataset, File, Modality, Roles, Unaudited
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Finding, Kind, Report, Run, Status, Verdict
 
@@ -24,7 +24,7 @@ def report() -> Report:
             "data/pets",
             (file,),
             (),
-            Roles(Modality.IMAGE, ("img",), "label"),
+            Roles(Modality.IMAGE, ("img",), "label", unaudited=(Unaudited(EVIL, "texts", payload=True),)),
             ("cat", EVIL),
             (100, 100),
             Digest("dirHash1", "cd" * 32),

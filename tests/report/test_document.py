@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hostile import EVIL
 
 from foretaste.errors import DataError
 from foretaste.report.document import document, plain, read, text
@@ -20,7 +21,8 @@ def test_the_shape_that_other_tools_read(report):
     assert found["dataset"]["files"] == [
         {"name": "train.parquet", "rows": 200, "size": 12_345, "digest": "sha256:" + "ab" * 32}
     ]
-    assert found["roles"] == {"modality": "image", "payload": ["img"], "label": "label", "id": None, "source": None}
+    named = {"modality": "image", "payload": ["img"], "label": "label", "id": None, "source": None}
+    assert found["roles"] == named | {"chosen": [], "unaudited": {EVIL: "texts"}, "unread": [EVIL]}
     assert list(found["runs"][2].values()) == ["tokens", "text", "not applicable", "the rows are pictures", 0.0, 0]
     assert list(found["runs"][2]) == ["detector", "embedder", "status", "reason", "seconds", "rows"]
     assert set(found["groups"][0]) == {"kind", "label", "rows", "p_value", "detectors", "reason", "evidence"}
