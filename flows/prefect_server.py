@@ -14,10 +14,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from foretaste.errors import PlanError
+from foretaste.flows.termination import terminable
 
 TIMEOUT = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 DEFAULTS = {
@@ -55,7 +55,7 @@ def server(*, whole: bool = False) -> Iterator[None]:
     """
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    with _terminable():
+    with terminable():
         address = PREFECT_API_URL.value()
         if address:
             if whole and not _answers(f"{address}/health"):
@@ -185,20 +185,3 @@ def _flush() -> None:
 
     EventsWorker.drain_all(timeout=5)
     APILogHandler().flush()
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that clean-up code runs."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _exit)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    raise SystemExit(128 + number)

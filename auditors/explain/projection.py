@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from foretaste.cache import Store
 from foretaste.embedders.store import identity, read_shard, stored
 from foretaste.explain.audited import Audited
 from foretaste.stats.spectrum import top_directions
@@ -45,7 +46,7 @@ def projected(audited: Audited, findings: Sequence[Finding]) -> Atlas | None:
 
 
 def atlas(
-    dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Finding], *, view: str, digest: str, folder: str
+    dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Finding], *, view: str, digest: str, folder: Store
 ) -> Atlas | None:
     """The map in the vectors of the embedder `view`, stored in `folder` under `digest`; None where they are absent.
 

@@ -14,14 +14,13 @@ from importlib.metadata import PackageNotFoundError, version
 import polars as pl
 import torch
 
-from foretaste import atomic
+from foretaste import atomic, cache
 from foretaste.dataset import manifest
 from foretaste.dataset.files import keep_out_of
 from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import NOTHING_SAID, Request
 from foretaste.decide import incremental, verdict
 from foretaste.decide.incremental import Recency
-from foretaste.embedders import store
 from foretaste.errors import PlanError
 from foretaste.explain import breakdowns, detection_limits, projection, samples
 from foretaste.explain.audited import Audited
@@ -90,13 +89,13 @@ def audit(
         raise PlanError("a policy is signed together with the audit, which needs a key (--key), got none")
     earlier = None if since is None else incremental.earlier(since)
     signer = None if key is None else signing.prepare(key, policy)
-    with atomic.folder(out) as folder:
+    with atomic.folder(out) as folder, cache.opened() as kept:
         clock = _Clock()
         dataset = open_dataset(places, request=request)
         logger.info(_described(dataset))
         clock("ingest")
         chosen = chosen or default_plans.default(dataset)
-        job = Job(dataset, chosen, seed, where, engine or InProcess(), progress, store.folder())
+        job = Job(dataset, chosen, seed, where, engine or InProcess(), progress, kept)
         encoders, unread, preliminary = encode(job)
         clock("encode")
         _write_manifest(job, folder)
@@ -128,7 +127,6 @@ def audit(
         if signer is not None:
             digests = {name: encoder.digest for name, encoder in audited.encoders.items()}
             signing.write(folder, document(report), signer, embedders=digests)
-        store.prune(store.folder(), store.limit())
     if signer is not None:
         signing.log(out, document(report), signer)
     return replace(report, html=cell(report))

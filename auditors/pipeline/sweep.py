@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from foretaste.cache import Store
 from foretaste.detectors.contract import Aggregator, Detector, GroupFacts, Scorer, State
 from foretaste.detectors.states import moved
 from foretaste.embedders.contract import Encoder, EstimatesClasses
@@ -135,7 +136,7 @@ def fold_shard(
     *,
     live: Mapping[RunKey, Aggregator],
     dataset: Dataset,
-    folder: str,
+    folder: Store,
     device: torch.device,
     beliefs: str = "",
 ) -> dict[RunKey, Any]:

@@ -10,7 +10,7 @@ import typer
 
 from foretaste.errors import PlanError
 from foretaste.flows.commands.contract import command
-from foretaste.flows.commands.output import print_text
+from foretaste.flows.commands.output import print_document, print_text
 
 KEY = "The public key to check with; by default FORETASTE_PUBLIC_KEY, else ~/.config/foretaste/key.pub."
 
@@ -47,8 +47,10 @@ def gate(  # noqa: PLR0917
         from foretaste.report.document import text
 
         print_text(text(render.document(decision)) + "\n")
+    elif junit:
+        print_document(render.junit(decision))
     else:
-        print_text(render.junit(decision) if junit else render.lines(decision))
+        print_text(render.lines(decision))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         _written(summary, "a", render.markdown(decision))

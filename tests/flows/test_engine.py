@@ -143,9 +143,9 @@ def test_the_environment_is_only_set_where_it_is_not(tmp_path):
 
 
 def test_sigterm_ends_as_an_exception_does():
-    from foretaste.flows.prefect_server import _terminable
+    from foretaste.flows.termination import terminable
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit, match="143"), _terminable():
+    with pytest.raises(SystemExit, match="143"), terminable():
         os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
