@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from foretaste.errors import DataError, PlanError
+from foretaste.flows import prefect_server
 
 
 class Work:
@@ -114,7 +115,7 @@ def test_engines_by_name(monkeypatch):
         runner("dask")
 
 
-def settled(home, **environment):
+def settled(home, *, cwd=None, **environment):
     code = (
         "import os; from foretaste.flows.prefect_server import settle; settle(); "
         "print(os.environ.get('PREFECT_HOME'), os.environ['PREFECT_LOGGING_LEVEL'])"
@@ -122,6 +123,7 @@ def settled(home, **environment):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "XDG"))}
     done = subprocess.run(
         [sys.executable, "-c", code],
+        cwd=cwd,
         env={**clean, "HOME": str(home), **environment},
         capture_output=True,
         text=True,
@@ -140,6 +142,60 @@ def test_the_environment_is_only_set_where_it_is_not(tmp_path):
     (tmp_path / ".prefect").mkdir()
     (tmp_path / ".prefect" / "profiles.toml").touch()
     assert settled(tmp_path) == ["None", "WARNING"]
+
+
+HOSTILE = [
+    (".env", "PREFECT_API_URL=http://127.0.0.1:9/api"),
+    (".env", "export prefect_api_url='http://127.0.0.1:9/api'"),
+    ("prefect.toml", '[api]\nurl = "http://127.0.0.1:9/api"'),
+    ("prefect.toml", "no TOML"),
+    ("pyproject.toml", '[tool.prefect.api]\nurl = "http://127.0.0.1:9/api"'),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), HOSTILE)
+def test_a_folder_of_data_does_not_say_which_server_is_talked_to(tmp_path, monkeypatch, name, text):
+    (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with pytest.raises(PlanError, match=rf"{name}: Prefect would take settings from this file"):
+        prefect_server.settle()
+
+
+def test_a_pipe_in_place_of_settings_is_not_waited_for(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / ".env")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PlanError, match="another folder"):
+        prefect_server.settle()
+
+
+def test_files_that_say_nothing_of_prefect_are_nobodys_business(tmp_path):
+    (tmp_path / ".env").write_text("TOKEN=x")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "mine"\ndependencies = ["prefect"]\n[tool.ruff]\n')
+    assert settled(tmp_path, cwd=tmp_path)[1] == "WARNING"
+
+
+def test_servers_and_workers_import_nothing_from_a_folder_of_data(tmp_path):
+    (tmp_path / "tomllib.py").write_text("raise SystemExit('code of the dataset ran')")
+    code = (
+        "import subprocess, sys; del sys.path[0]\n"  # as the installed command, which has no working folder there
+        "from foretaste.flows import prefect_server; prefect_server.settle()\n"
+        "subprocess.run([sys.executable, '-c', 'import tomllib'], check=True)"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+    environment |= {"HOME": str(tmp_path / "home")}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+
+
+def test_without_a_folder_for_prefect_one_sentence_says_so(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(PlanError, match="name another folder as PREFECT_HOME"):
+        prefect_server.settle()
 
 
 def test_sigterm_ends_as_an_exception_does():
