@@ -36,7 +36,7 @@ def review(
 
     from foretaste.errors import PlanError
     from foretaste.flows.review.queue import ReviewQueue
-    from foretaste.flows.review.server import application
+    from foretaste.flows.review.server import application, configured
 
     queue = ReviewQueue.of(audit)
     token = secrets.token_urlsafe(32)
@@ -54,7 +54,7 @@ def review(
     print(f"{address}\nDecisions are kept in {audit.rstrip('/')}/decisions.sqlite. Ctrl-C ends it.", file=sys.stderr)
     if open_:
         webbrowser.open(address)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    server = uvicorn.Server(configured(app))
     server.run(sockets=[listener])
     return 0
 
