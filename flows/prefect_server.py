@@ -66,7 +66,7 @@ def settle() -> None:
 
 
 def _speaks_of_prefect(path: Path) -> bool:
-    """Whether a file in the working folder may have settings for Prefect; what cannot be read as its kind of file may."""
+    """Whether a file in the working folder may have settings for Prefect, as one may that cannot be read."""
     if not path.is_file():
         return True
     try:

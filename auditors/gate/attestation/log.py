@@ -84,10 +84,10 @@ def append(
             plain = asdict(entry) | {"dataset": str(dataset), "ended": stamp(ended)}
             signatures = seal(canonical(plain), PAYLOAD, key)["signatures"]
             line = canonical({"entry": plain, "signatures": signatures})
-            file.write(line + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-            _remember(log, entry.number, line)
+            with _whole(file):
+                _write(file, line + b"\n")
+                os.fsync(file.fileno())
+                _remember(log, entry.number, line)
     except OSError as error:
         raise PlanError(f"{log}: the log of attestations cannot be written: {error.strerror}") from error
     return entry
@@ -185,12 +185,29 @@ def _remember(log: str, entries: int, line: bytes) -> None:
         file.write(canonical({"entries": entries, "last": _hash(line)}) + b"\n")
 
 
+def _write(file: Any, text: bytes) -> None:
+    left = memoryview(text)
+    while left:  # a disk that is almost full takes a part
+        left = left[file.write(left) :]
+
+
+@contextmanager
+def _whole(file: Any) -> Iterator[None]:
+    """What is appended in this block, or nothing of it where the disk is full."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        yield
+    except OSError:
+        os.ftruncate(file.fileno(), size)
+        raise
+
+
 @contextmanager
 def _alone(log: str) -> Iterator[Any]:
     """The log, open for appending and locked against other processes that append."""
     import fcntl
 
-    with open(log, "ab") as file:
+    with open(log, "ab", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
 
