@@ -52,7 +52,7 @@ def folder(path: str, *, what: str = "results", mode: int = 0o777) -> Iterator[s
         shutil.rmtree(partial, ignore_errors=True)
         _remove_empty(made)
         if isinstance(error, OSError) and error.errno in NO_ROOM:
-            raise PlanError(f"{path}: the {what} cannot be written: {os.strerror(error.errno)}") from error
+            raise PlanError(f"{path}: the folder for {what} cannot be written: {os.strerror(error.errno)}") from error
         raise
 
 

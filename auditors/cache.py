@@ -70,7 +70,7 @@ def opened() -> Iterator[Store]:
 
 def folder() -> str:
     """The cache folder: $FORETASTE_CACHE, or foretaste below the user's cache folder."""
-    return os.environ.get("FORETASTE_CACHE") or str(user_folders.cache())
+    return os.path.abspath(os.environ.get("FORETASTE_CACHE") or user_folders.cache())  # workers may be elsewhere
 
 
 def limit() -> int:

@@ -63,6 +63,9 @@ def _export(audit: str, path: str) -> int:
     import os
     from pathlib import Path
 
+    import polars as pl
+    import pyarrow.parquet as pq
+
     from foretaste import atomic
     from foretaste.curation import review_decisions
     from foretaste.errors import DataError, PlanError
@@ -84,7 +87,7 @@ def _export(audit: str, path: str) -> int:
             if path.endswith(".csv"):
                 Path(partial).write_text(sheet(found.to_dicts()), encoding="utf-8", newline="")
             else:
-                found.write_parquet(partial)
+                pq.write_table(found.to_arrow(compat_level=pl.CompatLevel.oldest()), partial, compression="zstd")
     except OSError as error:
         raise PlanError(f"--export {path}: cannot be written: {error.strerror or error}") from error
     print_text(f"{numbers.plural(len(found), 'decision')} in {visible(path)}\n")

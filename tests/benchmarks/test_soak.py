@@ -16,7 +16,9 @@ from benchmarks.soak.truth import judged, logged
 
 def test_three_rounds_lose_nothing():
     call = [sys.executable, "-m", "benchmarks.soak", "--rounds", "3", "--seed", "3"]
-    done = subprocess.run(call, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        call, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     first, *counted = done.stdout.splitlines()
     assert first.startswith("3 rounds in ")

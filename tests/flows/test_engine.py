@@ -65,9 +65,19 @@ def test_the_work_is_done_by_workers(engine, tmp_path, monkeypatch):
     from foretaste.flows.engine import runner
 
     monkeypatch.setenv("HOME", str(tmp_path))  # Ray keeps a token there
-    done = mapped(lambda item: (item + 1, os.getpid()), runner(engine))
-    assert [value for value, _ in done] == [4, 2, 3]
-    assert os.getpid() not in {process for _, process in done}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "wave.py").write_text("code_of_the_dataset_ran = True")
+    monkeypatch.chdir(tmp_path / "data")
+
+    def work(item):
+        import wave
+
+        return item + 1, os.getpid(), hasattr(wave, "code_of_the_dataset_ran")
+
+    done = mapped(work, runner(engine))
+    assert [value for value, _, _ in done] == [4, 2, 3]
+    assert os.getpid() not in {process for _, process, _ in done}
+    assert not any(hostile for _, _, hostile in done)
 
 
 @pytest.mark.usefixtures("server")
