@@ -31,6 +31,7 @@ import typer
 
 from benchmarks.images import plant as pictures
 from foretaste.attacks.contract import ATTACKS
+from foretaste.cache import Store
 from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import NOTHING_SAID, Request
 from foretaste.decide import verdict as verdicts
@@ -248,8 +249,7 @@ def measured(name: str, path: str) -> list[Moved]:
         def folder() -> str:
             return tempfile.mkdtemp(dir=scratch)
 
-        job = Job(dataset, plan, 0, torch.device("cpu"), InProcess(), quiet, os.path.join(scratch, "store"))
-        os.mkdir(job.store)
+        job = Job(dataset, plan, 0, torch.device("cpu"), InProcess(), quiet, Store.at(os.path.join(scratch, "store")))
         known, audited = reference(job, folder())
         size = int(truth.sum()), dataset.rows
         out.append(Moved(name, "", "", 1.0, None, *counted(audited, truth), *size))

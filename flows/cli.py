@@ -15,7 +15,8 @@ import typer
 
 from foretaste.errors import ForetasteError, Refused
 from foretaste.flows.commands.contract import ordered
-from foretaste.flows.commands.output import print_text
+from foretaste.flows.commands.output import print_text, settle_streams
+from foretaste.flows.termination import terminable
 from foretaste.report.visible import visible
 
 app = typer.Typer(
@@ -54,8 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; every error becomes one sentence on stderr and an exit code."""
     # Idle OpenMP threads sleep instead of spinning: up to ten times faster if other processes use the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settle_streams()
+    with terminable():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(argv: list[str]) -> int:
     try:
-        code = app(list(sys.argv[1:] if argv is None else argv), prog_name="foretaste", standalone_mode=False)
+        code = app(argv, prog_name="foretaste", standalone_mode=False)
         if code == 130:  # typer's exit code for Ctrl-C
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
@@ -63,17 +70,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("interrupted", 130)
     except Refused as error:
         return _complain(str(error), 1)
-    except ForetasteError as error:
-        return _complain(str(error), 2)
     except Exception as error:
         explain = getattr(error, "show", None)
         if callable(explain) and hasattr(error, "exit_code"):  # typer's usage error
             explain()
             return 2
-        if os.environ.get("FORETASTE_DEBUG"):
+        if os.environ.get("FORETASTE_DEBUG") and not isinstance(error, ForetasteError):
             traceback.print_exc()
-        sentence = f"{type(error).__name__}: {error}".splitlines()[0]
-        return _complain(f"{sentence} (run with FORETASTE_DEBUG=1 for the traceback)", 2)
+        return _complain(_sentence(error), 2)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, ForetasteError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "the memory of this machine does not suffice"
+    if isinstance(error, OSError) and error.strerror:  # of the surroundings, not of this program
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    first = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"{first} (run with FORETASTE_DEBUG=1 for the traceback)"
 
 
 def _complain(sentence: str, code: int) -> int:

@@ -97,6 +97,8 @@ def runner(engine: str) -> TaskRunner[Any]:
         except ImportError as error:
             raise MissingPackage(f"--engine ray needs prefect-ray: pip install 'foretaste[ray]' ({error})") from None
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
+        # For other jobs Ray puts the working folder, which may hold somebody's data, before all that workers import.
+        os.environ.setdefault("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"client_job": true, "metadata": {}}')
         # Ray's log would hide the progress bar.
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
         ray: TaskRunner[Any] = RayTaskRunner(address=address) if address else RayTaskRunner(init_kwargs=quiet)

@@ -9,15 +9,17 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
+from foretaste import user_folders
 from foretaste.errors import PlanError
+from foretaste.flows.termination import terminable
 
 TIMEOUT = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 DEFAULTS = {
@@ -29,20 +31,51 @@ DEFAULTS = {
     # The first start migrates a database: 15 s on an idle machine, 40 s on a busy one; Prefect's default is 20 s.
     TIMEOUT: "180",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Servers and workers are started with `python -m`, which would import modules from the working folder.
+    "PYTHONSAFEPATH": "1",
 }
+SETTINGS_FILES = (".env", "prefect.toml", "pyproject.toml")  # from which Prefect reads settings in the working folder
 
 
 def settle() -> None:
-    """Set environment variables that are not set. A Prefect server, home or profile of the user is kept."""
+    """Set environment variables that are not set. A Prefect server, home or profile of the user is kept.
+
+    Raises PlanError where a file in the working folder, which may be somebody else's, has settings for Prefect, or
+    where Prefect's files cannot be kept.
+    """
+    for name in SETTINGS_FILES:
+        if os.path.lexists(name) and _speaks_of_prefect(Path(name)):
+            raise PlanError(
+                f"{Path(name).absolute()}: Prefect would take settings from this file, such as the server it talks to; "
+                "give them as environment variables (PREFECT_API_URL) or in a Prefect profile, and run foretaste in "
+                "another folder"
+            )
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     choices = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
     chosen = any(name in os.environ for name in choices)
-    if not chosen and not (Path.home() / ".prefect" / "profiles.toml").exists():
-        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-        home = state / "foretaste" / "prefect"
-        home.mkdir(parents=True, exist_ok=True)  # Prefect does not create parent folders
+    if not chosen and not (user_folders.home() / ".prefect" / "profiles.toml").exists():
+        home = user_folders.state() / "prefect"
+        try:
+            home.mkdir(parents=True, exist_ok=True)  # Prefect does not create parent folders
+        except OSError as error:
+            raise PlanError(
+                f"{home}: Prefect's files cannot be kept there: {error.strerror}; name another folder as PREFECT_HOME"
+            ) from error
         os.environ["PREFECT_HOME"] = str(home)
+
+
+def _speaks_of_prefect(path: Path) -> bool:
+    """Whether a file in the working folder may have settings for Prefect, as one may that cannot be read."""
+    if not path.is_file():
+        return True
+    try:
+        if path.suffix != ".toml":
+            return b"prefect_" in path.read_bytes().lower()
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return bool(found if path.name == "prefect.toml" else "prefect" in found.get("tool", {}))
 
 
 @contextmanager
@@ -55,7 +88,7 @@ def server(*, whole: bool = False) -> Iterator[None]:
     """
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    with _terminable():
+    with terminable():
         address = PREFECT_API_URL.value()
         if address:
             if whole and not _answers(f"{address}/health"):
@@ -185,20 +218,3 @@ def _flush() -> None:
 
     EventsWorker.drain_all(timeout=5)
     APILogHandler().flush()
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that clean-up code runs."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _exit)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    raise SystemExit(128 + number)

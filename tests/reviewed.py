@@ -16,7 +16,7 @@ import uvicorn
 
 import foretaste
 from foretaste.flows.review.queue import ReviewQueue
-from foretaste.flows.review.server import application
+from foretaste.flows.review.server import application, configured
 
 TOKEN = "a-token"
 
@@ -64,7 +64,7 @@ def served(audit: Path, reviewer: str = "ada") -> Iterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
     host = f"127.0.0.1:{listener.getsockname()[1]}"
     app = application(ReviewQueue.of(str(audit)), reviewer=reviewer, token=TOKEN, hosts=frozenset({host}))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    server = uvicorn.Server(configured(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -20,7 +20,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from foretaste.dataset.table_formats import require_live
-from foretaste.errors import DataError, MissingPackage, PlanError
+from foretaste.errors import DataError, ForetasteError, MissingPackage, PlanError
 from foretaste.types.digests import Digest
 
 BLOCK = 1 << 20  # bytes read at a time
@@ -48,7 +48,7 @@ def find(places: Sequence[str]) -> tuple[str, tuple[Found, ...]]:
     """
     if not places:
         raise PlanError("a dataset must be named: a Parquet file, a folder, a glob or a URL, got nothing")
-    expanded = [_expand(place) for place in places]
+    expanded = [_reached(place) for place in places]
     fs = expanded[0][0]
     for place, (other, _, _) in zip(places, expanded, strict=True):
         if other != fs:
@@ -209,6 +209,19 @@ def _shared(folders: list[str]) -> str:
     parts = [folder.split("/") for folder in folders]
     differs = (depth for depth, names in enumerate(zip(*parts, strict=False)) if len(set(names)) > 1)
     return "/".join(parts[0][: next(differs, min(map(len, parts)))])
+
+
+def _reached(place: str) -> tuple[Any, str, list[str]]:
+    """As _expand. The client of a remote file system raises whatever it likes where it has no network or library."""
+    try:
+        return _expand(place)
+    except (ForetasteError, MemoryError):
+        raise
+    except Exception as error:
+        if "://" not in place and "::" not in place:
+            raise
+        said = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise DataError(f"{place}: cannot be reached: {said}") from error
 
 
 def _expand(place: str) -> tuple[Any, str, list[str]]:

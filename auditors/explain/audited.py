@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from foretaste.cache import Store
 from foretaste.decide.settings import Decide
 from foretaste.detectors.contract import Detector, Scorer
 from foretaste.embedders.contract import Encoder
@@ -29,7 +30,7 @@ class Audited:
     counts     number of flagged rows by kind and class name
     notes      sentences on what was acquitted, not tested, or changed since an earlier audit
     doubts     the most probable class of each row with a wrong label, by name: row, label, believed
-    store      folder of the stored embeddings
+    store      where embeddings are stored
     """
 
     dataset: Dataset
@@ -44,7 +45,7 @@ class Audited:
     notes: tuple[str, ...]
     doubts: pl.DataFrame
     decide: Decide
-    store: str
+    store: Store
 
 
 Explain = Callable[[Finding], Finding]

@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from foretaste.cache import Store
 from foretaste.embedders.store import identity, read_shard, stored
 from foretaste.explain.audited import Audited
 from foretaste.stats.spectrum import top_directions
@@ -45,7 +47,7 @@ def projected(audited: Audited, findings: Sequence[Finding]) -> Atlas | None:
 
 
 def atlas(
-    dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Finding], *, view: str, digest: str, folder: str
+    dataset: Dataset, rows: pl.LazyFrame, groups: Sequence[Finding], *, view: str, digest: str, folder: Store
 ) -> Atlas | None:
     """The map in the vectors of the embedder `view`, stored in `folder` under `digest`; None where they are absent.
 
@@ -89,7 +91,9 @@ def write(drawn: Atlas, rows: pl.LazyFrame, path: str) -> None:
     """Write the map as a table: its rows in the columns of samples.parquet (`rows`), and x and y."""
     at = pl.DataFrame([(one.row, one.x, one.y) for one in drawn.places], schema=["row", "x", "y"], orient="row")
     at = at.with_columns(pl.col("x", "y").cast(pl.Float32))
-    rows.join(at.lazy(), on="row").sort("row").collect().write_parquet(path)
+    shown = rows.join(at.lazy(), on="row").sort("row").collect()
+    # By pyarrow, which says by an OSError that the disk is full.
+    pq.write_table(shown.to_arrow(compat_level=pl.CompatLevel.oldest()), path, compression="zstd")
 
 
 def plane(value: Tensor, label: Tensor, inside: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 import polars as pl
 import torch
 
-from foretaste import atomic
+from foretaste import atomic, cache
 from foretaste.dataset import labels, manifest
 from foretaste.dataset.binding import file_state, named_files, stray_files
 from foretaste.dataset.files import Found, keep_out_of
@@ -23,7 +23,6 @@ from foretaste.dataset.roles import NOTHING_SAID, Request
 from foretaste.decide import incremental, verdict
 from foretaste.decide.coverage import rows_tested, rows_tested_for_attacks
 from foretaste.decide.incremental import Recency
-from foretaste.embedders import store
 from foretaste.errors import PlanError
 from foretaste.explain import blank_pictures, breakdowns, detection_limits, projection, samples
 from foretaste.explain.audited import Audited
@@ -93,14 +92,14 @@ def audit(
         raise PlanError("a policy is signed together with the audit, which needs a key (--key), got none")
     earlier = None if since is None else incremental.earlier(since)
     signer = None if key is None else signing.prepare(key, policy)
-    with atomic.folder(out) as folder:
+    with atomic.folder(out) as folder, cache.opened() as kept:
         clock = _Clock()
         dataset = open_dataset(places, request=request)
         logger.info(_described(dataset))
         clock("ingest")
         ordinary = default_plans.default(dataset)
         chosen = chosen or ordinary
-        job = Job(dataset, chosen, seed, where, engine or InProcess(), progress, store.folder())
+        job = Job(dataset, chosen, seed, where, engine or InProcess(), progress, kept)
         encoders, unread, preliminary = encode(job)
         clock("encode")
         _write_manifest(job, folder)
@@ -135,7 +134,6 @@ def audit(
         if signer is not None:
             digests = {name: encoder.digest for name, encoder in audited.encoders.items()}
             signing.write(folder, document(report), signer, embedders=digests)
-        store.prune(store.folder(), store.limit())
     if signer is not None:
         signing.log(out, document(report), signer)
     return replace(report, html=cell(report))

@@ -14,6 +14,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from foretaste.cache import Store
 from foretaste.decide import significance
 from foretaste.decide.natural_clusters import Candidate, natural
 from foretaste.detectors.contract import SeparatesRows
@@ -139,7 +140,7 @@ def outlying_shard(
     scorers: Mapping[RunKey, SeparatesRows],
     groups: Mapping[RunKey, Sequence[int]],
     dataset: Dataset,
-    folder: str,
+    folder: Store,
     device: torch.device,
 ) -> dict[RunKey, Tensor]:
     """The outlying rows of a shard in these groups of each run: row, position in `groups`, and label, [R, 3].

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import polars as pl
 import torch
 
+from foretaste.cache import Store
 from foretaste.decide import corroboration, explaining_away, incremental, significance
 from foretaste.decide.incremental import Recency
 from foretaste.decide.natural_clusters import (
@@ -108,7 +109,7 @@ def _neighbour_shares(job: Job, groups: Mapping[K, Candidate], digest: str) -> d
 
 
 def outline_shard(
-    shard: Shard, *, groups: Mapping[int, Candidate], sample: int, dataset: Dataset, folder: str, digest: str
+    shard: Shard, *, groups: Mapping[int, Candidate], sample: int, dataset: Dataset, folder: Store, digest: str
 ) -> Outline | None:
     """The classes and the groups in one shard; `sample` rows of a group are queries. None if no row can be read."""
     members = {key: torch.tensor(group.rows) for key, group in groups.items()}
@@ -131,7 +132,7 @@ def neighbours_shard(
     outline: Outline,
     settings: NaturalClusters,
     dataset: Dataset,
-    folder: str,
+    folder: Store,
     digest: str,
     device: torch.device,
 ) -> dict[int, Neighbours]:

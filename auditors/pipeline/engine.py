@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from foretaste.cache import Store
 from foretaste.pipeline.plan import Plan
 from foretaste.types.dataset import Dataset, Shard
 from foretaste.types.progress import Progress
@@ -36,7 +37,7 @@ class Job:
     """An audit to be done.
 
     seed   added to the seeds of everything that is trained
-    store  folder of the stored embeddings
+    store  where embeddings are stored
     """
 
     dataset: Dataset
@@ -45,7 +46,7 @@ class Job:
     device: torch.device
     engine: Engine
     progress: Progress
-    store: str
+    store: Store
 
 
 def over_shards(job: Job, stage: str, work: Callable[[Shard], R]) -> Iterator[R]:

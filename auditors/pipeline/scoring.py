@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from foretaste.cache import Store
 from foretaste.dataset.parquet import identities
 from foretaste.decide import row_posteriors
 from foretaste.detectors.contract import Scorer
@@ -60,7 +61,7 @@ def score_shard(
     *,
     scorers: Mapping[RunKey, Scorer],
     dataset: Dataset,
-    folder: str,
+    folder: Store,
     device: torch.device,
     beliefs: str = "",
 ) -> dict[RunKey, pa.Table | Outcome]:

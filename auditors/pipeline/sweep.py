@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from foretaste.cache import Store
 from foretaste.decide.coverage import Rows
 from foretaste.detectors.contract import Aggregator, Detector, GroupFacts, Scorer, State
 from foretaste.detectors.states import moved
@@ -137,7 +138,7 @@ def fold_shard(
     *,
     live: Mapping[RunKey, Aggregator],
     dataset: Dataset,
-    folder: str,
+    folder: Store,
     device: torch.device,
     beliefs: str = "",
 ) -> dict[RunKey, Any]:

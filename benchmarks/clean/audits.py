@@ -26,6 +26,7 @@ import typer
 
 from benchmarks.clean.continuing import continued
 from benchmarks.clean.origins import kept_aside
+from foretaste.cache import Store
 from foretaste.dataset.parquet import open_dataset
 from foretaste.dataset.roles import Request
 from foretaste.decide import significance
@@ -79,7 +80,7 @@ def audited(path: Path, rows: int, seed: int) -> dict[str, Any]:
             (place / "store").mkdir()
             plan, device = default_plans.default(dataset), torch.device("cpu")
             line["plan"] = str(plan_digest(plain(plan.describe())))
-            job = Job(dataset, plan, seed, device, InProcess(), quiet, str(place / "store"))
+            job = Job(dataset, plan, seed, device, InProcess(), quiet, Store.at(str(place / "store")))
             encoders, unread, preliminary = encode(job)
             found = concluded(job, encoders, unread, preliminary, scratch)
             groups, verdict, reason = findings_and_verdict(found)

@@ -22,6 +22,7 @@ import typer
 from benchmarks.images.clean import draw, take
 from benchmarks.images.plant import Pictures, load, write
 from foretaste.attacks.contract import Poisoned
+from foretaste.cache import Store
 from foretaste.dataset.parquet import open_dataset
 from foretaste.embedders.contract import Encoder
 from foretaste.pipeline import default_plans
@@ -112,7 +113,7 @@ def decided(
 def prepared(places: list[str], cache: str) -> Job:
     """The default plan over these files, a shard each."""
     dataset = open_dataset(places, shard_rows=1)
-    return Job(dataset, default_plans.default(dataset), 0, torch.device("cpu"), InProcess(), quiet, cache)
+    return Job(dataset, default_plans.default(dataset), 0, torch.device("cpu"), InProcess(), quiet, Store.at(cache))
 
 
 def line(name: str, found: list[Drawn]) -> str:

@@ -11,7 +11,7 @@ import typer
 from foretaste.errors import PlanError
 from foretaste.flows.commands import column_options
 from foretaste.flows.commands.contract import command
-from foretaste.flows.commands.output import print_text
+from foretaste.flows.commands.output import print_document, print_text
 from foretaste.types.findings import Verdict
 
 KEY = "The public key to check with; by default FORETASTE_PUBLIC_KEY, else ~/.config/foretaste/key.pub."
@@ -76,8 +76,10 @@ def gate(  # noqa: PLR0917
         from foretaste.report.document import text as as_text
 
         print_text(as_text(render.document(decision)) + "\n")
+    elif junit:
+        print_document(render.junit(decision))
     else:
-        print_text(render.junit(decision) if junit else render.lines(decision))
+        print_text(render.lines(decision))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         _written(summary, "a", render.markdown(decision))

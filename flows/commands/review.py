@@ -36,7 +36,7 @@ def review(
 
     from foretaste.errors import PlanError
     from foretaste.flows.review.queue import ReviewQueue
-    from foretaste.flows.review.server import application
+    from foretaste.flows.review.server import application, configured
 
     queue = ReviewQueue.of(audit)
     token = secrets.token_urlsafe(32)
@@ -54,7 +54,7 @@ def review(
     print(f"{address}\nDecisions are kept in {audit.rstrip('/')}/decisions.sqlite. Ctrl-C ends it.", file=sys.stderr)
     if open_:
         webbrowser.open(address)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    server = uvicorn.Server(configured(app))
     server.run(sockets=[listener])
     return 0
 
@@ -62,6 +62,9 @@ def review(
 def _export(audit: str, path: str) -> int:
     import os
     from pathlib import Path
+
+    import polars as pl
+    import pyarrow.parquet as pq
 
     from foretaste import atomic
     from foretaste.curation import review_decisions
@@ -84,7 +87,7 @@ def _export(audit: str, path: str) -> int:
             if path.endswith(".csv"):
                 Path(partial).write_text(sheet(found.to_dicts()), encoding="utf-8", newline="")
             else:
-                found.write_parquet(partial)
+                pq.write_table(found.to_arrow(compat_level=pl.CompatLevel.oldest()), partial, compression="zstd")
     except OSError as error:
         raise PlanError(f"--export {path}: cannot be written: {error.strerror or error}") from error
     print_text(f"{numbers.plural(len(found), 'decision')} in {visible(path)}\n")

@@ -9,7 +9,7 @@ import typer
 
 from foretaste.errors import PlanError
 from foretaste.flows.commands.contract import command
-from foretaste.flows.commands.output import print_report, print_text
+from foretaste.flows.commands.output import print_document, print_report, print_text
 from foretaste.report.visible import visible
 from foretaste.types.findings import Kind
 
@@ -48,18 +48,18 @@ def show(  # noqa: PLR0917
     if html:
         from foretaste.report.html.stored import reviewed
 
-        print_text(reviewed(folder, _reviewed(folder)["precision"]))
+        print_document(reviewed(folder, _reviewed(folder)["precision"]))
         return 0
     if junit:
         from foretaste.report.formats.junit import junit as as_junit
 
-        print_text(as_junit(found))
+        print_document(as_junit(found))
         return 0
     rows = flagged(folder, top=20 if top is None and not (json or csv) else top, kind=kind)
     if csv:
         from foretaste.report.formats.spreadsheet import sheet
 
-        print_text(sheet(rows))
+        print_document(sheet(rows))
     elif json:
         print_report({**found, "samples": rows, "review": _reviewed(folder)}, folder, rows=(), as_json=True)
     else:

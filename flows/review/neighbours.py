@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from foretaste import cache
 from foretaste.dataset.parquet import payloads, picked
-from foretaste.embedders import store
 from foretaste.embedders.contract import EMBEDDERS, Embedder, Encoder
 from foretaste.embedders.store import embed_shard, identity, read_shard, stored
 from foretaste.errors import DataError
@@ -46,13 +45,13 @@ class NeighbourIndex:
         shards = _spread(dataset, most)
         step = max(1, -(-sum(shard.rows for shard in shards) // most))
         parts = []
-        for shard in shards:
-            path = stored(store.folder(), dataset, shard, identity(encoder))
-            if not os.path.exists(path):
-                embed_shard(shard, dataset=dataset, encoders=[encoder], folder=store.folder())
-            for batch in read_shard(path, shard, device=torch.device("cpu")):
-                kept = batch.row % step == 0
-                parts.append((batch.row[kept], batch.embedding[kept]))
+        with cache.opened() as store:
+            for shard in shards:
+                embed_shard(shard, dataset=dataset, encoders=[encoder], folder=store)
+                entry = stored(store, dataset, shard, identity(encoder))
+                for batch in read_shard(entry, shard, device=torch.device("cpu")):
+                    kept = batch.row % step == 0
+                    parts.append((batch.row[kept], batch.embedding[kept]))
         row, value = (torch.cat(part) for part in zip(*parts, strict=True))
         centre = value.mean(0)
         value -= centre

@@ -8,10 +8,12 @@ the browser.
 from __future__ import annotations
 
 import hmac
+import json
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from typing import Any
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -42,6 +44,9 @@ STATIC = {
     "cards.js": ("foretaste.flows.review", "text/javascript; charset=utf-8"),
 }
 LARGEST_BODY = 1 << 16
+LONGEST_URL = 1 << 13
+# What the server reads of a request before its head is whole: enough to answer, and not hang up on, a longer URL.
+LARGEST_HEAD = 1 << 20
 
 
 def cookie(host: str) -> str:
@@ -179,9 +184,18 @@ def application(queue: ReviewQueue, *, reviewer: str, token: str, hosts: frozens
     return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard)])
 
 
+def configured(app: Starlette) -> uvicorn.Config:
+    """The server's settings for the page."""
+    return uvicorn.Config(
+        app, http="h11", h11_max_incomplete_event_size=LARGEST_HEAD, log_level="warning", access_log=False
+    )
+
+
 def _refusal(request: Request, token: str, hosts: frozenset[str]) -> Response | None:
     """The response to a request that must not be processed; None if it may be."""
     host = request.headers.get("host", "")
+    if len(str(request.url)) > LONGEST_URL:
+        return _error(414, "no address of this page is so long")
     if host not in hosts:
         return _error(403, "this page has another address")
     origin = request.headers.get("origin")
@@ -201,14 +215,27 @@ async def _json(request: Request) -> Any:
     """The JSON object in a request, or the response that refuses it."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         return _error(415, "a decision must be JSON")
-    body = await request.body()
-    if len(body) > LARGEST_BODY:
+    body = await _body(request)
+    if body is None:
         return _error(413, "a decision is not so long")
     try:
-        given = await request.json()
+        given = json.loads(body)
     except (ValueError, RecursionError):
         given = None
     return given if isinstance(given, dict) else _error(400, "a decision must be a JSON object")
+
+
+async def _body(request: Request) -> bytes | None:
+    """The body of a request; None where it is longer than LARGEST_BODY. The server drops what is not read here."""
+    told = request.headers.get("content-length", "")
+    if told.isdecimal() and int(told) > LARGEST_BODY:
+        return None
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            return None
+    return body
 
 
 def _same(given: str, token: str) -> bool:

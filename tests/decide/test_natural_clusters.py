@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from functools import reduce
 from operator import add
 from types import SimpleNamespace
 
-import pyarrow as pa
 import pytest
 import torch
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 from worlds import CPU, clean, vectors
 
+from foretaste import sealed
+from foretaste.cache import Store
 from foretaste.dataset.parquet import payloads
 from foretaste.decide.natural_clusters import (
     Candidate,
@@ -40,9 +42,10 @@ K, MOST, FLAT = SETTINGS.neighbours, SETTINGS.sample, SETTINGS.flat
 def prepared(batch, tmp_path, *, group=64):
     dataset = vectors(tmp_path / f"{group}.parquet", batch, group=group)
     encoder = Column().fit(payloads(dataset), dataset, CPU)
+    folder = Store.at(str(tmp_path))
     for shard in dataset.shards:
-        embed_shard(shard, dataset=dataset, encoders=[encoder], folder=str(tmp_path))
-    return dataset, {"dataset": dataset, "folder": str(tmp_path), "digest": identity(encoder)}
+        embed_shard(shard, dataset=dataset, encoders=[encoder], folder=folder)
+    return dataset, {"dataset": dataset, "folder": folder, "digest": identity(encoder)}
 
 
 def added(parts):
@@ -157,10 +160,9 @@ def test_shards_do_not_matter(tmp_path):
 def test_a_shard_without_a_readable_row_says_nothing(tmp_path):
     batch = clean(1, rows=40).batch
     dataset, place = prepared(batch, tmp_path, group=100)
-    with pa.OSFile(stored(str(tmp_path), dataset, dataset.shards[0], place["digest"]), "rb") as source:
-        schema = pa.ipc.open_file(source).schema
-    with pa.ipc.new_file(stored(str(tmp_path), dataset, dataset.shards[0], place["digest"]), schema):
-        pass
+    entry = stored(place["folder"], dataset, dataset.shards[0], place["digest"])
+    os.remove(entry)
+    sealed.Writer(entry.path, os.path.basename(entry.path), entry.key).finish()
     group = {0: Candidate(0, rows_of((batch.label == 0) & (batch.row >= 100)))}
     none, *parts = [outline_shard(shard, groups=group, sample=MOST, **place) for shard in dataset.shards]
     assert none is None

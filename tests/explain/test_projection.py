@@ -7,6 +7,7 @@ import pytest
 import torch
 from worlds import CPU, TARGET, backdoored, clean, vectors
 
+from foretaste.cache import Store
 from foretaste.dataset.parquet import payloads
 from foretaste.embedders.column import Column
 from foretaste.embedders.store import embed_shard, identity
@@ -56,14 +57,15 @@ def test_identical_rows_have_a_place():
 def mapped(world, folder, *, group, flagged):
     dataset = vectors(folder / "rows.parquet", world.batch, group=group)
     encoder = Column().fit(payloads(dataset), dataset, CPU)
+    store = Store.at(str(folder))
     for shard in dataset.shards:
-        embed_shard(shard, dataset=dataset, encoders=[encoder], folder=str(folder))
+        embed_shard(shard, dataset=dataset, encoders=[encoder], folder=store)
     rows = pl.DataFrame({"row": world.batch.row.tolist(), "flagged": flagged.tolist()}).with_columns(
         label=pl.Series([dataset.classes[at] for at in world.batch.label.tolist()]),
         kinds=pl.when("flagged").then(pl.lit(["backdoor"])).otherwise(pl.lit([], dtype=pl.List(pl.String))),
     )
     found = [Finding(Kind.BACKDOOR, dataset.classes[TARGET], 30, 0.0, (), "")]
-    place = {"view": "column", "folder": str(folder)}
+    place = {"view": "column", "folder": store}
     return atlas(dataset, rows.lazy(), found, digest=identity(encoder), **place), dataset, rows, place
 
 

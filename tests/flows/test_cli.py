@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -121,6 +122,9 @@ def test_json_is_the_report_and_nothing_else(capsys):
             "foretaste: ZeroDivisionError: ups (run with FORETASTE_DEBUG=1 for the traceback)\n",
         ),
         (KeyboardInterrupt(), 130, "foretaste: interrupted\n"),
+        (PermissionError(13, "Permission denied", "/data"), 2, "foretaste: /data: Permission denied\n"),
+        (OSError(5, "Input/output error"), 2, "foretaste: Input/output error\n"),
+        (MemoryError(), 2, "foretaste: the memory of this machine does not suffice\n"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence(pretend, capsys, error, code, said):
@@ -236,3 +240,34 @@ def test_a_reader_that_stops_early_changes_nothing(stored):
     line = f"{sys.executable} -m foretaste.flows.cli show {stored} --csv | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_user_without_a_home_gets_an_audit(tmp_path):
+    """As in a container: nothing outside of the working folder can be written."""
+    from worlds import backdoored, vectors
+
+    vectors(tmp_path / "data.parquet", backdoored(0, shift=8.0).batch)
+    (tmp_path / "plan.toml").write_text("[embedders.column]\n[detectors.spectral-signature]\n")
+    names = ("XDG_", "FORETASTE_", "PREFECT_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    environment |= {"HOME": "/dev/null/nobody"}
+    call = ["audit", "data.parquet", "--embedding", "vector", "--plan", "plan.toml", "--out", "out"]
+    command = [sys.executable, "-m", "foretaste.flows.cli", *call]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("FORETASTE_CACHE names another folder") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"data.parquet", "plan.toml", "out"}
+
+
+def test_an_audit_that_is_told_to_end_leaves_nothing(tmp_path):
+    """SIGTERM, as a cluster or a CI system sends it."""
+    code = (
+        "import os, signal, sys\nfrom types import SimpleNamespace\nfrom foretaste import atomic\n"
+        "def audit(places, *, out, **_):\n"
+        "    with atomic.folder(out):\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.modules['foretaste.pipeline.audit'] = SimpleNamespace(audit=audit)\n"
+        "from foretaste.flows.cli import main\nsys.exit(main(['audit', 'x', '--out', 'audits/out']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 143
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from foretaste.errors import DataError, PlanError
+from foretaste.flows import prefect_server
 
 
 class Work:
@@ -64,9 +65,19 @@ def test_the_work_is_done_by_workers(engine, tmp_path, monkeypatch):
     from foretaste.flows.engine import runner
 
     monkeypatch.setenv("HOME", str(tmp_path))  # Ray keeps a token there
-    done = mapped(lambda item: (item + 1, os.getpid()), runner(engine))
-    assert [value for value, _ in done] == [4, 2, 3]
-    assert os.getpid() not in {process for _, process in done}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "wave.py").write_text("code_of_the_dataset_ran = True")
+    monkeypatch.chdir(tmp_path / "data")
+
+    def work(item):
+        import wave
+
+        return item + 1, os.getpid(), hasattr(wave, "code_of_the_dataset_ran")
+
+    done = mapped(work, runner(engine))
+    assert [value for value, _, _ in done] == [4, 2, 3]
+    assert os.getpid() not in {process for _, process, _ in done}
+    assert not any(hostile for _, _, hostile in done)
 
 
 @pytest.mark.usefixtures("server")
@@ -114,7 +125,7 @@ def test_engines_by_name(monkeypatch):
         runner("dask")
 
 
-def settled(home, **environment):
+def settled(home, *, cwd=None, **environment):
     code = (
         "import os; from foretaste.flows.prefect_server import settle; settle(); "
         "print(os.environ.get('PREFECT_HOME'), os.environ['PREFECT_LOGGING_LEVEL'])"
@@ -122,6 +133,7 @@ def settled(home, **environment):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "XDG"))}
     done = subprocess.run(
         [sys.executable, "-c", code],
+        cwd=cwd,
         env={**clean, "HOME": str(home), **environment},
         capture_output=True,
         text=True,
@@ -142,10 +154,64 @@ def test_the_environment_is_only_set_where_it_is_not(tmp_path):
     assert settled(tmp_path) == ["None", "WARNING"]
 
 
+HOSTILE = [
+    (".env", "PREFECT_API_URL=http://127.0.0.1:9/api"),
+    (".env", "export prefect_api_url='http://127.0.0.1:9/api'"),
+    ("prefect.toml", '[api]\nurl = "http://127.0.0.1:9/api"'),
+    ("prefect.toml", "no TOML"),
+    ("pyproject.toml", '[tool.prefect.api]\nurl = "http://127.0.0.1:9/api"'),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), HOSTILE)
+def test_a_folder_of_data_does_not_say_which_server_is_talked_to(tmp_path, monkeypatch, name, text):
+    (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with pytest.raises(PlanError, match=rf"{name}: Prefect would take settings from this file"):
+        prefect_server.settle()
+
+
+def test_a_pipe_in_place_of_settings_is_not_waited_for(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / ".env")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PlanError, match="another folder"):
+        prefect_server.settle()
+
+
+def test_files_that_say_nothing_of_prefect_are_nobodys_business(tmp_path):
+    (tmp_path / ".env").write_text("TOKEN=x")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "mine"\ndependencies = ["prefect"]\n[tool.ruff]\n')
+    assert settled(tmp_path, cwd=tmp_path)[1] == "WARNING"
+
+
+def test_servers_and_workers_import_nothing_from_a_folder_of_data(tmp_path):
+    (tmp_path / "tomllib.py").write_text("raise SystemExit('code of the dataset ran')")
+    code = (
+        "import subprocess, sys; del sys.path[0]\n"  # as the installed command, which has no working folder there
+        "from foretaste.flows import prefect_server; prefect_server.settle()\n"
+        "subprocess.run([sys.executable, '-c', 'import tomllib'], check=True)"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+    environment |= {"HOME": str(tmp_path / "home")}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+
+
+def test_without_a_folder_for_prefect_one_sentence_says_so(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(PlanError, match="name another folder as PREFECT_HOME"):
+        prefect_server.settle()
+
+
 def test_sigterm_ends_as_an_exception_does():
-    from foretaste.flows.prefect_server import _terminable
+    from foretaste.flows.termination import terminable
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit, match="143"), _terminable():
+    with pytest.raises(SystemExit, match="143"), terminable():
         os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before

@@ -16,6 +16,7 @@ from PIL import Image
 from torch.testing import assert_close
 from worlds import CPU, backdoored, clean, learned, schema_of, vectors
 
+from foretaste.cache import Store
 from foretaste.dataset.parquet import open_dataset, payloads
 from foretaste.dataset.roles import Request
 from foretaste.detectors.activation_clustering import ActivationClustering
@@ -63,7 +64,7 @@ def world(tmp_path):
 
 @pytest.fixture
 def place(tmp_path):
-    return str(tmp_path / "cache")
+    return Store.at(str(tmp_path / "cache"))
 
 
 def column(dataset):
@@ -190,7 +191,7 @@ def test_what_is_there_is_not_embedded_again(world, place):
     one, other = Counting(column(dataset), "one"), Counting(column(dataset), "other")
     embed_all(dataset, [one], place)
     calls = one.calls
-    before = {name: os.stat(f"{place}/{name}").st_ino for name in os.listdir(place)}
+    before = {name: os.stat(f"{place.folder}/{name}").st_ino for name in os.listdir(place.folder)}
     embed_all(dataset, [one], place)
     assert one.calls == calls
     embed_all(dataset, [one, other], place)
@@ -204,10 +205,10 @@ def test_what_is_of_use_is_not_the_longest_unused(world, place):
     _, dataset = world
     encoder = column(dataset)
     embed_all(dataset, [encoder], place)
-    for name in os.listdir(place):
-        os.utime(f"{place}/{name}", (0, 0))
+    for name in os.listdir(place.folder):
+        os.utime(f"{place.folder}/{name}", (0, 0))
     embed_shard(dataset.shards[0], dataset=dataset, encoders=[encoder], folder=place)
-    fresh = {name for name in os.listdir(place) if os.stat(f"{place}/{name}").st_mtime > 1}
+    fresh = {name for name in os.listdir(place.folder) if os.stat(f"{place.folder}/{name}").st_mtime > 1}
     assert fresh == {
         os.path.basename(stored(place, dataset, dataset.shards[0], one)) for one in (identity(encoder), "unread")
     }
@@ -236,10 +237,10 @@ def test_a_shard_that_breaks_half_way_leaves_nothing_and_is_done_again(world, pl
     bad = Counting(column(dataset), "bad", fail_at=3)
     with pytest.raises(OSError, match="disk"):
         embed_shard(shard, dataset=dataset, encoders=[*good, bad], folder=place, rows=30)
-    assert os.listdir(place) == []
+    assert os.listdir(place.folder) == []
     embed_shard(shard, dataset=dataset, encoders=[*good, bad], folder=place, rows=30)
-    assert len(os.listdir(place)) == others + 2
-    assert not any("partial" in name for name in os.listdir(place))
+    assert len(os.listdir(place.folder)) == others + 2
+    assert not any("partial" in name for name in os.listdir(place.folder))
 
 
 def test_nothing_can_be_seen_before_it_is_whole(world, place):
@@ -248,7 +249,7 @@ def test_nothing_can_be_seen_before_it_is_whole(world, place):
 
     class Watching(Counting):
         def embed(self, payload):
-            seen.append([name for name in os.listdir(place) if name.endswith(".arrow")])
+            seen.append([name for name in os.listdir(place.folder) if name.endswith(".sealed")])
             return super().embed(payload)
 
     embed_shard(dataset.shards[0], dataset=dataset, encoders=[Watching(column(dataset))], folder=place, rows=20)
@@ -262,7 +263,7 @@ def test_an_embedding_that_is_not_finite_is_refused(world, place, bad):
     spoilt = Counting(column(dataset), spoil=bad)
     with pytest.raises(DataError, match=r"train.parquet, row group 0: 1 of 64 embeddings are not finite"):
         embed_shard(dataset.shards[0], dataset=dataset, encoders=[spoilt], folder=place)
-    assert os.listdir(place) == []
+    assert os.listdir(place.folder) == []
 
 
 # Rows that cannot be read

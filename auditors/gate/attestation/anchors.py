@@ -190,7 +190,7 @@ def locked(path: str) -> Iterator[Any]:
     """The file, open for appending and locked against other processes that lock it."""
     import fcntl
 
-    with open(path, "ab") as file:
+    with open(path, "ab", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foretaste import user_folders
 from foretaste.errors import MissingPackage, PlanError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ PRIVATE, PUBLIC = "key.pem", "key.pub"
 
 def folder() -> Path:
     """The default folder of key pairs."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "foretaste"
+    return user_folders.config()
 
 
 def private() -> str | None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foretaste.errors import DataError, PlanError
 from foretaste.gate.attestation import anchors
@@ -64,10 +65,10 @@ def append(
                 keyid=key.public_key.keyid,
             )
             line = Line.signed(entry, key)
-            file.write(line.text + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-            _anchor(log, [*before, line], key.public_key)
+            with _whole(file):
+                _write(file, line.text + b"\n")
+                os.fsync(file.fileno())
+                _anchor(log, [*before, line], key.public_key)
     except OSError as error:
         raise PlanError(f"{log}: the log of attestations cannot be written: {error.strerror}") from error
     return entry
@@ -147,3 +148,20 @@ def _anchor(log: str, found: Sequence[Line], key: SSlibKey) -> None:
             raise PlanError(
                 f"{place}: the anchor of the log (FORETASTE_ANCHOR) cannot be written: {error.strerror}"
             ) from error
+
+
+def _write(file: Any, text: bytes) -> None:
+    left = memoryview(text)
+    while left:  # a disk that is almost full takes a part
+        left = left[file.write(left) :]
+
+
+@contextmanager
+def _whole(file: Any) -> Iterator[None]:
+    """What is appended in this block, or nothing of it where the disk is full."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        yield
+    except OSError:
+        os.ftruncate(file.fileno(), size)
+        raise

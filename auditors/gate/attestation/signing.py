@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foretaste import atomic
 from foretaste.dataset.files import Found, each, sha256
 from foretaste.errors import DataError
 from foretaste.gate import policy, policy_file
@@ -63,7 +64,7 @@ def write(
     evidence = {
         name: sha256(os.path.join(folder, name))[0]
         for name in sorted(os.listdir(folder))
-        if name != FILE and os.path.isfile(os.path.join(folder, name))
+        if name != FILE and not atomic.PARTIAL.fullmatch(name) and os.path.isfile(os.path.join(folder, name))
     }
     ended = ended or datetime.now(UTC)
     body = statement.statement(
@@ -76,7 +77,7 @@ def write(
         afterwards=afterwards,
     )
     envelope = statement.sign(body, signing.key)
-    with open(os.path.join(folder, FILE), "wb") as out:
+    with atomic.file(os.path.join(folder, FILE)) as partial, open(partial, "wb") as out:
         out.write(envelope)
     return envelope
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from browser import CHROMIUM, browser
 from places import DATA
-from reviewed import audited, group
+from reviewed import audited, group, served
 from starlette.testclient import TestClient
 
 import foretaste
@@ -419,3 +421,44 @@ def test_pictures_reach_the_browser_as_new_pngs_only(tmp_path):
     assert len(large.content) != len(answer.content)
     assert shown.get("/picture/0").status_code == 200  # a neighbour, perhaps
     assert shown.get("/picture/1797").status_code == 404
+
+
+def answer(address: str, *head: str, body: bytes = b"", times: int = 0) -> bytes:
+    """What a raw request is answered; the body is sent `times` times."""
+    host, _, token = address.removeprefix("http://").partition("/?token=")
+    lines = [*head, f"Host: {host}", f"Cookie: {cookie(host)}={token}", "Content-Type: application/json", "", ""]
+    name, port = host.split(":")
+    with socket.create_connection((name, int(port)), timeout=30) as made:
+        made.sendall("\r\n".join(lines).encode())
+        for _ in range(times):
+            made.sendall(body)
+        return made.recv(1 << 16)
+
+
+@pytest.fixture(scope="module")
+def address(audit):
+    with served(audit) as found:
+        yield found
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("framing", "chunk"),
+    [
+        (f"Content-Length: {200 * MIB}", bytes(MIB)),
+        ("Transfer-Encoding: chunked", b"%x\r\n" % MIB + bytes(MIB) + b"\r\n"),
+    ],
+)
+def test_a_body_that_is_too_long_is_answered_and_not_kept(address, framing, chunk):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    told = answer(address, "POST /decide HTTP/1.1", framing, body=chunk, times=200)
+    assert told.startswith(b"HTTP/1.1 413 ")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+@pytest.mark.parametrize("size", [10_000, 100_000, 900_000])
+def test_an_address_that_is_too_long_is_answered(address, size):
+    told = answer(address, f"GET /rows?first={'1' * size} HTTP/1.1")
+    assert told.startswith(b"HTTP/1.1 414 ")
