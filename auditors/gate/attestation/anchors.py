@@ -13,12 +13,11 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from foretaste import atomic
 from foretaste.errors import DataError
-from foretaste.gate.attestation import strict_json
+from foretaste.gate.attestation import regular_file, strict_json
 from foretaste.gate.attestation.entry import Line
 from foretaste.types.digests import canonical
 
@@ -95,7 +94,7 @@ def everywhere() -> tuple[Anchor, ...]:
 def read(place: str) -> Anchor | None:
     """The anchor in a file; None where there is no such file. Raises DataError where it cannot be read."""
     try:
-        return parse(Path(place).read_bytes(), place)
+        return parse(regular_file.content(place), place)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -127,7 +126,7 @@ def head(log: str) -> Anchor | None:
     """The anchor beside the log, which shows that a log was cut off by accident. Raises DataError where it is none."""
     place = f"{log}.head"
     try:
-        return Anchor(place, log, *_head(strict_json.loads(Path(place).read_bytes())))
+        return Anchor(place, log, *_head(strict_json.loads(regular_file.content(place))))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

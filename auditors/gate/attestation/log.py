@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foretaste.errors import DataError, PlanError
-from foretaste.gate.attestation import anchors
+from foretaste.gate.attestation import anchors, regular_file
 from foretaste.gate.attestation.entry import Entry, Line, located
 from foretaste.gate.attestation.keys import verifier
 from foretaste.gate.times import stamp
@@ -107,7 +107,7 @@ def lines(log: str) -> tuple[Line, ...]:
     Raises DataError where the log or an anchor is damaged.
     """
     try:
-        text = Path(log).read_bytes()
+        text = regular_file.content(log)
     except FileNotFoundError:
         text = b""
     except OSError as error:
