@@ -219,6 +219,7 @@ def test_no_picture_decodes(given, refused):
         ("[embedders.pixel]", "[embedders.pixel] has the kind 'pixel', which does not exist; did you mean 'pixels'?"),
         ("[embedders", "the plan is not TOML: "),
         ("a = " + 9999 * "[", "the plan is not TOML: "),
+        ("a = " + 5000 * "9", "the plan is not TOML: "),
     ],
 )
 def test_plans(given, refused, plan, said):

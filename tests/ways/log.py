@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from ways.contract import Options, Scene, way
+from ways.contract import POISON, Options, Scene, way
 
 from foretaste.gate.attestation import anchors, keys
 from foretaste.gate.attestation import log as ledger
@@ -360,3 +360,24 @@ for name in ("ledger.jsonl", "ledger.jsonl.head", "2/attestation.json"):
 def _(scene: Scene) -> Options:
     os.mkfifo(scene.workshop.folder / "fifo")
     return {"attestation": str(scene.workshop.folder / "fifo")}
+
+
+@way("log: two audits in one second, the first given", NEWER)
+def _(scene: Scene) -> Options:
+    passed = scene.workshop.sign()
+    scene.workshop.sign(**POISON)
+    return {"attestation": passed}
+
+
+@way("log: two audits in one second, the second deleted", NEWER)
+def _(scene: Scene) -> Options:
+    passed = scene.workshop.sign()
+    scene.workshop.sign(**POISON)
+    scene.without_log()
+    return {"attestation": passed}
+
+
+@way("log: two audits in one second, the second passed", "")
+def _(scene: Scene) -> Options:
+    scene.workshop.sign(**POISON)
+    return {"attestation": scene.workshop.sign()}

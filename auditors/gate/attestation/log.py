@@ -74,10 +74,16 @@ def append(
 
 
 def check(log: str) -> None:
-    """Raises DataError where the log is damaged, PlanError where the named anchor cannot be written."""
+    """Raises DataError where the log or an anchor is damaged, PlanError where the named anchor has no good place."""
     lines(log)
     place = anchors.named()
-    if place is not None and not os.access(os.path.dirname(os.path.realpath(place)), os.W_OK):
+    if place is None:
+        return
+    anchors.read(place)
+    inside = os.path.dirname(os.path.realpath(place))
+    if Path(inside).is_relative_to(os.path.dirname(os.path.realpath(log))):
+        raise PlanError(f"{place}: FORETASTE_ANCHOR must name a file outside of the folder of the log {log}")
+    if not os.access(inside, os.W_OK):
         raise PlanError(f"{place}: FORETASTE_ANCHOR must name a file in a folder that can be written, and it does not")
 
 
