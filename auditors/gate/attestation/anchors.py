@@ -47,9 +47,10 @@ class Anchor:
                 f"{self.place} was written"
             )
         if lines[self.entries - 1].sha256 != self.last:
+            anew = "" if self.place == _beside(log) else "; where the log was begun anew on purpose, remove that file"
             raise DataError(
                 f"{log}: entry {self.entries} was altered since it was written, it is not the one that {self.place} "
-                "has seen; where the log was begun anew on purpose, remove that file"
+                f"has seen{anew}"
             )
 
 
@@ -124,7 +125,7 @@ def parse(text: bytes | str, place: str) -> Anchor:
 
 def head(log: str) -> Anchor | None:
     """The anchor beside the log, which shows that a log was cut off by accident. Raises DataError where it is none."""
-    place = f"{log}.head"
+    place = _beside(log)
     try:
         return Anchor(place, log, *_head(strict_json.loads(regular_file.content(place))))
     except FileNotFoundError:
@@ -142,7 +143,7 @@ def written(anchor: Anchor) -> bytes:
 
 def keep_head(log: str, lines: Sequence[Line]) -> None:
     """Write the anchor beside the log."""
-    with atomic.file(f"{log}.head") as partial, open(partial, "wb") as file:
+    with atomic.file(_beside(log)) as partial, open(partial, "wb") as file:
         file.write(canonical({"entries": len(lines), "last": lines[-1].sha256}) + b"\n")
 
 
@@ -192,6 +193,10 @@ def locked(path: str) -> Iterator[Any]:
     with open(path, "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
+
+
+def _beside(log: str) -> str:
+    return f"{log}.head"
 
 
 def _head(found: Any) -> tuple[int, str]:
