@@ -112,6 +112,8 @@ def lines(log: str) -> tuple[Line, ...]:
     A log that is gone, with what lies beside it, may be begun anew: what anchors have seen of datasets still counts.
     Raises DataError where the log or an anchor is damaged.
     """
+    # Read before the log: if an audit is logged meanwhile, the log has more than they have seen, never less.
+    beside, others = anchors.head(log), anchors.of(log)
     try:
         text = regular_file.content(log)
     except FileNotFoundError:
@@ -129,11 +131,11 @@ def lines(log: str) -> tuple[Line, ...]:
         if line.entry.number != number or line.entry.previous != (found[-1].sha256 if found else START):
             raise DataError(f"{log}: entry {number} does not follow the one before, an entry was altered or deleted")
         found.append(line)
-    beside = anchors.head(log)
     if beside is None and len(found) > 1:
         raise DataError(f"{log}: {log}.head is missing, which says how many entries there must be")
-    for anchor in (*([beside] if beside else []), *(anchors.of(log) if found or beside else ())):
-        anchor.check(found, log)
+    for anchor in (beside, *others) if beside or found else ():
+        if anchor is not None:
+            anchor.check(found, log)
     return tuple(found)
 
 
