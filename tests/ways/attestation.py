@@ -42,7 +42,7 @@ def _(scene: Scene) -> Options:
 for name, said, change in [
     ("no signature", "was signed with another key (nobody)", lambda _: {"signatures": []}),
     (
-        "20,000 wrong signatures",
+        "2,000 wrong signatures",
         EDITED,
         lambda one: {"signatures": [one["signatures"][0] | {"sig": base64.b64encode(b"x" * 64).decode()}] * 2000},
     ),
