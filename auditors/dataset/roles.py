@@ -30,6 +30,7 @@ from foretaste.types.dataset import Modality, Roles, Unaudited
 
 LABEL = ("label", "labels", "target", "class", "y")
 ID = ("id", "uid", "uuid", "_id", "sample_id", "image_id")
+FEATURES = 10_000  # every two columns are compared, which takes memory and time by the square
 SOURCE = ("source", "url", "domain", "author", "annotator")
 
 # What no id and no source is, whatever its name.
@@ -89,7 +90,8 @@ def resolve(schema: pa.Schema, request: Request, *, where: str, contents: Conten
         raise PlanError(f"{where}: one reading of the rows must be chosen, {len(readings)} are possible: {choices}")
     if readings and not asked:
         _must_name_pictures(readings[0], columns, contents, where)
-    free = {n: t for n, t in free.items() if not readings or n not in readings[0].payload}
+    payload = frozenset(readings[0].payload if readings else ())
+    free = {n: t for n, t in free.items() if n not in payload}
 
     label = _role(request.label, "label", _classes(schema, free, contents), where)
     misnamed = RUNNING if readings else RUNNING | {Content.PATHS}  # nothing else may be what rows are about
@@ -107,13 +109,15 @@ def resolve(schema: pa.Schema, request: Request, *, where: str, contents: Conten
     return replace(roles, unaudited=_unaudited(roles, contents))
 
 
-def class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
-    """The class names that a Hugging Face ClassLabel declares for a column; None where it declares none."""
-    feature = _declared(schema).get(column, {})
-    names = feature.get("names")
-    if feature.get("_type") != "ClassLabel" or not isinstance(names, list) or column not in schema.names:
-        return None
-    return tuple(map(str, names)) if types.is_integer(plain_type(schema.field(column).type)) else None
+def class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """The class names that Hugging Face's ClassLabels declare, by column."""
+    types_ = {field.name: field.type for field in schema}
+    return {
+        column: tuple(map(str, feature["names"]))
+        for column, feature in _declared(schema).items()
+        if feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list)
+        if column in types_ and types.is_integer(plain_type(types_[column]))
+    }
 
 
 # What was requested
@@ -182,7 +186,8 @@ def _must_name_pictures(reading: Reading, columns: Types, contents: Contents, wh
 
 def _classes(schema: pa.Schema, free: Types, contents: Contents) -> list[str]:
     """The columns that are called a label, or else are declared as one; measurements only if there is no other."""
-    candidates = named(free, LABEL) or [name for name in free if class_names(schema, name) is not None]
+    declared = class_names(schema)
+    candidates = named(free, LABEL) or [name for name in free if name in declared]
     return [name for name in candidates if contents.get(name) is not Content.FRACTIONS] or candidates
 
 
@@ -227,6 +232,11 @@ def _check(roles: Roles, columns: Types, contents: Contents, where: str) -> None
     twice = sorted(name for name, roles_ in Counter(given).items() if roles_ > 1)
     if twice:
         raise PlanError(f"{where}: a column must have one role, {listed(twice)} was given two")
+    if roles.modality is Modality.FEATURES and len(roles.payload) > FEATURES:
+        raise PlanError(
+            f"{where}: a table must have at most {FEATURES:,} feature columns, got {len(roles.payload):,}: choose some "
+            "with --features"
+        )
     classes = (lambda t: is_class(t) or types.is_floating(t), "whole numbers, strings or booleans")
     rules = {"payload": _RULES[roles.modality], "label": classes}
     for role, name in (*(("payload", name) for name in roles.payload), *others.items()):
