@@ -21,6 +21,10 @@ def folder(path: str, *, what: str = "results", mode: int = 0o777) -> Iterator[s
         raise PlanError(f"{path}: the folder for {what} must be new or empty, it exists and is not")
     partial = _beside(path)
     try:
+        path.encode()
+    except UnicodeEncodeError:  # the libraries that write into it take no other names
+        raise PlanError(f"{os.fsencode(path)!r}: the folder for {what} must have a name in UTF-8, it has not") from None
+    try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         os.mkdir(partial, mode)

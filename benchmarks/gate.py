@@ -240,6 +240,7 @@ def run(here: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
         "XDG_CONFIG_HOME": str(here / "config"),
         "FORETASTE_LEDGER": str(here / "audits/ledger.jsonl"),
         "FORETASTE_CACHE": str(here.parent / "cache"),
+        "FORETASTE_STATE": str(here / "state"),
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "COLUMNS": "1000",
     }

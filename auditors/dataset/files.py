@@ -44,7 +44,7 @@ def find(places: Sequence[str]) -> tuple[str, tuple[Found, ...]]:
     Parquet are skipped; a file named explicitly is always taken.
 
     Raises PlanError where a place matches nothing, DataError where a place is or holds a pipe or a device, a link to a
-    folder, a file name with a line break, or files that a table's log does not count as live.
+    folder, a file name with a line break or other than UTF-8, or files that a table's log does not count as live.
     """
     if not places:
         raise PlanError("a dataset must be named: a Parquet file, a folder, a glob or a URL, got nothing")
@@ -60,6 +60,10 @@ def find(places: Sequence[str]) -> tuple[str, tuple[Found, ...]]:
     for name in names:
         if "\n" in name:  # the root digest is made of lines
             raise DataError(f"{name!r}: a file name must not hold a line break")
+        if not _is_utf8(name):  # reports and attestations are text
+            raise DataError(f"{os.fsencode(name)!r}: a file name must be UTF-8, and it is not; rename the file")
+    if not _is_utf8(root):
+        raise DataError(f"{os.fsencode(root)!r}: the path of a dataset must be UTF-8, and it is not; rename the folder")
     return _url(fs, root or "/"), tuple(Found(name, _url(fs, names[name])) for name in sorted(names))
 
 
@@ -183,6 +187,14 @@ def _regular(path: str, flags: int) -> int:
         os.close(handle)
         raise OSError(errno.EINVAL, "it is not a regular file", path)
     return handle
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8 are surrogates in Python
+        return False
+    return True
 
 
 def _size(path: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,11 +19,12 @@ from foretaste.dataset.files import root_digest
 from foretaste.errors import DataError, PlanError, Refused
 from foretaste.gate import policy, policy_file
 from foretaste.gate.attestation import keys, log, seen, statement
-from foretaste.gate.attestation.fields import stamp
+from foretaste.gate.attestation.anchors import Anchor
 from foretaste.gate.attestation.verify import changes, differences
 from foretaste.gate.facts import Facts
 from foretaste.gate.policy import Policy
 from foretaste.gate.read_data import ReadData, named_differences, strays
+from foretaste.gate.times import stamp
 from foretaste.types.digests import Digest
 
 
@@ -45,22 +46,36 @@ class GateDecision:
 
 @dataclass(frozen=True)
 class GateRequest:
-    """A request to the gate; without an `attestation` the newest in the log is used."""
+    """A request to the gate; without an `attestation` the newest in the log is used.
+
+    anchors  what else has seen the log, besides this user and FORETASTE_ANCHOR
+    """
 
     places: tuple[str, ...]
     policy: Policy
     attestation: str | None
     key: str | None
     now: datetime
+    anchors: tuple[Anchor, ...] = ()
 
     @classmethod
-    def of(cls, places: Any, rules: Any, attestation: str | None, key: str | None, now: datetime | None) -> GateRequest:
+    def of(
+        cls,
+        places: Any,
+        rules: Any,
+        attestation: str | None,
+        key: str | None,
+        *,
+        now: datetime | None = None,
+        anchors: Sequence[Anchor] = (),
+    ) -> GateRequest:
         return cls(
             (places,) if isinstance(places, str) else tuple(places),
             policy_file.chosen(rules),
             attestation,
             key or keys.public(),
             now or datetime.now(UTC),
+            tuple(anchors),
         )
 
 
@@ -75,7 +90,7 @@ def judged(request: GateRequest, data: ReadData) -> GateDecision:
     attestation, facts = request.attestation, None
     try:
         keyless = request.key is None and not os.path.lexists(log.path())
-        known = seen.NONE if keyless else seen.audits(log.path(), _key(request), digest)
+        known = seen.NONE if keyless else seen.audits(log.path(), _key(request), digest, request.anchors)
         notes += known.notes
         logged = known.logged[-1] if known.logged else None
         if attestation is None and logged is not None:

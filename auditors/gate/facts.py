@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from foretaste.gate.times import stamp
 from foretaste.types.dataset import NamedFiles
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind, Status, Verdict
@@ -91,8 +92,8 @@ def _contradictions(facts: Facts) -> Iterator[str]:
     yield from _unknown(facts)
     yield from _verdict(facts)
     yield from _numbers(facts)
-    if facts.started is not None and not facts.afterwards and facts.ended < facts.started - CLOCKS:
-        yield f"the audit ended at {_time(facts.ended)}, before it started at {_time(facts.started)}"
+    if facts.started is not None and not facts.afterwards and facts.started - facts.ended > CLOCKS:
+        yield f"the audit ended at {stamp(facts.ended)}, before it started at {stamp(facts.started)}"
 
 
 def _unknown(facts: Facts) -> Iterator[str]:
@@ -158,7 +159,3 @@ def _numbers(facts: Facts) -> Iterator[str]:
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{rows} {kind}" for kind, rows in counts.items()) or "none"
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
 from foretaste.gate.facts import CLOCKS, AttestedFinding, Facts, contradictions
+from foretaste.gate.times import stamp
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind, Status, Verdict
 
@@ -172,14 +173,11 @@ def _coverage(policy: Policy, facts: Facts) -> list[str]:
 
 
 def _age(policy: Policy, facts: Facts, now: datetime) -> list[str]:
-    age = now - facts.ended
+    age, ended = now - facts.ended, stamp(facts.ended)
     if age < -CLOCKS:
-        return [f"the audit says it ended at {facts.ended:%Y-%m-%dT%H:%M:%SZ}, which has not come yet"]
+        return [f"the audit says it ended at {ended}, which has not come yet"]
     if age > policy.max_age:
-        return [
-            f"the audit is {span(age)} old (ended {facts.ended:%Y-%m-%dT%H:%M:%SZ}), and the policy allows "
-            f"{span(policy.max_age)}"
-        ]
+        return [f"the audit is {span(age)} old (ended {ended}), and the policy allows {span(policy.max_age)}"]
     return []
 
 
@@ -207,9 +205,11 @@ def _subject(waiver: Waiver) -> str:
 
 
 def _day(end: datetime) -> str:
-    """The last day before an exclusive end; the first day there is has none before it."""
-    last = end - timedelta(seconds=1) if end.replace(tzinfo=None) > datetime.min + timedelta(days=1) else end
-    return f"{last:%Y-%m-%d}"
+    """The last day before an exclusive end; before the first moment there is none."""
+    try:
+        return (end - timedelta(seconds=1)).date().isoformat()
+    except OverflowError:
+        return end.date().isoformat()
 
 
 def span(length: timedelta) -> str:

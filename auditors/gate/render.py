@@ -6,8 +6,8 @@ import os
 from typing import Any
 from xml.etree import ElementTree as Tree
 
-from foretaste.gate.attestation.fields import stamp
 from foretaste.gate.decision import GateDecision
+from foretaste.gate.times import stamp
 from foretaste.report.numbers import plural, size
 from foretaste.report.visible import visible
 

@@ -29,6 +29,7 @@ from foretaste.gate.verified_file import VerifiedFile, copied
 from foretaste.types.digests import Digest
 
 if TYPE_CHECKING:
+    from foretaste.gate.attestation.anchors import Anchor
     from foretaste.gate.attested_rows import Rows
 
 
@@ -92,6 +93,7 @@ def decide(
     attestation: str | None = None,
     key: str | None = None,
     now: datetime | None = None,
+    anchors: Sequence[Anchor] = (),
 ) -> GateDecision:
     """Hash the data as it is now, and decide by the attestation of these bytes.
 
@@ -99,11 +101,12 @@ def decide(
     policy       a Policy or the path of a gate.toml; by default `foretaste.gate.policy.DEFAULT`
     attestation  its path; by default the newest one for these bytes in the log (FORETASTE_LEDGER, audits/ledger.jsonl)
     key          path of the public key; by default FORETASTE_PUBLIC_KEY, else key.pub in ~/.config/foretaste
+    anchors      what else has seen the log, besides this user and FORETASTE_ANCHOR
 
     Raises PlanError or DataError where the data, the key, the policy or the attestation is missing or malformed.
     Everything else is a reason to refuse.
     """
-    request = GateRequest.of(places, policy, attestation, key, now)
+    request = GateRequest.of(places, policy, attestation, key, now=now, anchors=anchors)
     return judged(request, read_data.from_paths(request.places))
 
 
@@ -130,7 +133,7 @@ def require(
     Raises Refused, with the reasons, where the gate refuses, and PlanError or DataError where data, key, policy or
     attestation is missing or malformed. No snapshot is left then.
     """
-    request = GateRequest.of(places, policy, attestation, key, None)
+    request = GateRequest.of(places, policy, attestation, key)
     if snapshot is not None and in_memory:
         raise PlanError("copies are made in a snapshot or in memory, got both")
     root, found = find(request.places)

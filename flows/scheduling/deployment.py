@@ -20,11 +20,11 @@ from prefect.types.entrypoint import EntrypointType
 
 from foretaste.dataset.files import sha256
 from foretaste.dataset.roles import NOTHING_SAID, Request
-from foretaste.flows import artifacts
+from foretaste.flows import artifacts, log_variable
 from foretaste.flows.engine import here, worth_a_retry
 from foretaste.flows.scheduling import alerts, changes, history
 from foretaste.flows.scheduling.fingerprints import marks
-from foretaste.gate.attestation import keys, signing
+from foretaste.gate.attestation import keys, log, signing
 from foretaste.gate.attestation.envelope import FILE
 from foretaste.pipeline.audit import audit as audit_here
 from foretaste.pipeline.false_alarms import code
@@ -126,8 +126,19 @@ def scheduled(  # noqa: PLR0917
         undelivered = f" ({error})"
         get_run_logger().error("%s", error)
     artifacts.publish(name, found, folder)
+    _anchor(folder)
     result = {"verdict": found["verdict"], "folder": folder}
     return artifacts.state(artifacts.REFUSED if refused else found["verdict"], reason + undelivered, result)
+
+
+def _anchor(folder: str) -> None:
+    """Tell the server what was seen of the log that a signed audit was appended to."""
+    if not os.path.exists(os.path.join(folder, FILE)):
+        return
+    try:
+        log_variable.publish(log.path())
+    except Exception as error:  # an audit counts without; httpx raises many kinds of errors
+        get_run_logger().warning("the Prefect server could not be told of the log of attestations: %s", error)
 
 
 def deployment(

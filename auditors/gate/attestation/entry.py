@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from foretaste.gate.attestation import strict_json
 from foretaste.gate.attestation.envelope import seal, signed_by
-from foretaste.gate.attestation.fields import moment, stamp
+from foretaste.gate.times import moment, stamp
 from foretaste.types.digests import Digest, canonical
 
 if TYPE_CHECKING:

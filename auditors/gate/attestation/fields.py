@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
+
+from foretaste.gate.times import moment
 
 T = TypeVar("T")
 MOST = 1 << 63  # numbers of rows are smaller in Parquet
@@ -84,22 +86,6 @@ def tables(of: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     """A list of objects."""
     found = _of_type(value(of, name), list, "a list", name)
     return [_of_type(one, dict, "an object", f"each of {name}") for one in found]
-
-
-def moment(text: str) -> datetime:
-    """A time in RFC 3339, in UTC. Raises ValueError where it has no offset or lies outside of the years 1 to 9999."""
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
-        raise ValueError(f"a time needs an offset, got {text!r}")
-    try:
-        return found.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(f"a time must lie in the years 1 to 9999 of UTC, got {text!r}") from None
-
-
-def stamp(when: datetime) -> str:
-    """A time in RFC 3339, in UTC, to the second."""
-    return f"{when.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def _of_type(found: Any, kind: type[T], what: str, name: str) -> T:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from foretaste.errors import DataError, PlanError
 from foretaste.gate.attestation import anchors
 from foretaste.gate.attestation.entry import Entry, Line, located
-from foretaste.gate.attestation.fields import stamp
 from foretaste.gate.attestation.keys import verifier
+from foretaste.gate.times import stamp
 from foretaste.types.digests import Digest
 
 if TYPE_CHECKING:

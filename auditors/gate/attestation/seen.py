@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from foretaste.errors import DataError, Refused
 from foretaste.gate.attestation import anchors, log
+from foretaste.gate.attestation.anchors import Anchor
 from foretaste.gate.attestation.entry import Entry, located
 from foretaste.gate.attestation.keys import verifier
 from foretaste.types.digests import Digest
@@ -51,8 +53,10 @@ class Audits:
 NONE = Audits((), (), ())
 
 
-def audits(place: str, key: str, dataset: Digest) -> Audits:
+def audits(place: str, key: str, dataset: Digest, others: Sequence[Anchor] = ()) -> Audits:
     """The audits of a dataset in the log at `place`, and in all anchors; this user's anchor is brought up to the log.
+
+    others  anchors of this log that are no files
 
     Raises Refused where the log or an anchor is damaged, since audits may be missing, PlanError for an unusable key.
     """
@@ -61,14 +65,16 @@ def audits(place: str, key: str, dataset: Digest) -> Audits:
         if named is not None and not os.path.lexists(named):
             raise Refused(f"{named}: FORETASTE_ANCHOR must name a file that an audit has written, and there is none")
         public = verifier(key)
-        whole, before = log.lines(place), anchors.of(place)
+        whole, before = log.lines(place), (*anchors.of(place), *others)
+        for anchor in others if whole else ():
+            anchor.check(whole, place)
         lines = log.signed(place, whole, public)
         failed = anchors.keep(place, whole, lines) if whole else ""
         logged = [Audit(line.entry, located(place, line.entry)) for line in lines if line.entry.dataset == dataset]
         hashes = {audit.entry.sha256 for audit in logged}
         anchored = [
             Audit(line.entry, located(anchor.log, line.entry))
-            for anchor in anchors.everywhere()
+            for anchor in (*anchors.everywhere(), *others)
             for line in anchor.newest
             if line.entry.dataset == dataset and line.entry.sha256 not in hashes and line.verified_by(public)
         ]
@@ -78,7 +84,7 @@ def audits(place: str, key: str, dataset: Digest) -> Audits:
     return Audits(ordered[0], ordered[1], _notes(place, bool(whole), before, failed))
 
 
-def _notes(place: str, logged: bool, before: tuple[anchors.Anchor, ...], failed: str) -> tuple[str, ...]:
+def _notes(place: str, logged: bool, before: tuple[Anchor, ...], failed: str) -> tuple[str, ...]:
     if not logged and before:
         return (
             f"{place}: the log of attestations is gone, {before[0].place} has seen {before[0].entries} of its entries",

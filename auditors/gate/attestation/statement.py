@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from foretaste.errors import DataError, Refused
 from foretaste.gate.attestation import bound_files, fields, strict_json
 from foretaste.gate.attestation.envelope import FILE, opened, read, seal
-from foretaste.gate.attestation.fields import stamp
 from foretaste.gate.facts import AttestedFinding, AttestedRun, Facts
 from foretaste.gate.policy import Policy, decide
+from foretaste.gate.times import stamp
 from foretaste.types.digests import PLAN, Digest, canonical
 from foretaste.types.findings import Kind, Verdict
 
