@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from foretaste.dataset.files import Found, each, sha256
 from foretaste.errors import DataError
 from foretaste.gate import policy, policy_file
-from foretaste.gate.attestation import keys, statement
+from foretaste.gate.attestation import keys, statement, verification_result
 from foretaste.gate.attestation import log as attestation_log
 from foretaste.gate.attestation.entry import Entry
 from foretaste.gate.attestation.envelope import FILE, unchecked
@@ -63,7 +63,7 @@ def write(
     evidence = {
         name: sha256(os.path.join(folder, name))[0]
         for name in sorted(os.listdir(folder))
-        if name != FILE and os.path.isfile(os.path.join(folder, name))
+        if name not in (FILE, verification_result.FILE) and os.path.isfile(os.path.join(folder, name))
     }
     ended = ended or datetime.now(UTC)
     body = statement.statement(
@@ -76,8 +76,11 @@ def write(
         afterwards=afterwards,
     )
     envelope = statement.sign(body, signing.key)
-    with open(os.path.join(folder, FILE), "wb") as out:
-        out.write(envelope)
+    result = verification_result.sealed(body, signing.key)
+    for name, content in ((FILE, envelope), (verification_result.FILE, result)):
+        if content is not None:
+            with open(os.path.join(folder, name), "wb") as out:
+                out.write(content)
     return envelope
 
 
