@@ -36,6 +36,7 @@ from foretaste.types.progress import Progress, quiet
 ACCUSED = frozenset(kind for kind in Kind if kind.fails_audit)
 
 CLEAN, QUARANTINED = "clean", "quarantined"
+ARROW = b"ARROW:schema"  # the key of Arrow's own schema
 PIECE = 1 << 28  # bytes: a row group that decodes to more is split piece by piece
 
 Side = dict[str, Any]
@@ -159,6 +160,8 @@ def _split(file: Audited, chosen: Quarantine, folder: str, carrier: Carrier) -> 
         out = _quarantined(parquet, file, chosen, own)
         with ExitStack() as stack:
             writers = {side: stack.enter_context(_writer(parquet, path)) for side, path in targets.items()}
+            for writer in writers.values():
+                writer.add_key_value_metadata(_key_values(parquet))
             first = 0
             for piece in _pieces(parquet):
                 removed = out[first : first + len(piece)]
@@ -230,7 +233,8 @@ def _writer(parquet: pq.ParquetFile, path: str) -> pq.ParquetWriter:
         use_dictionary=[column.path_in_schema for column in columns if column.has_dictionary_page],
         use_compliant_nested_type=not any(".list.item" in column.path_in_schema for column in columns),
         write_page_index=any(column.has_offset_index for column in columns),
-        store_schema=b"ARROW:schema" in (metadata.metadata or {}),
+        store_schema=ARROW in (metadata.metadata or {}),
+        use_deprecated_int96_timestamps=_int96(parquet),
         sorting_columns=order.pop() if len(order) == 1 else None,
     )
 
@@ -239,11 +243,24 @@ def _codec(name: str) -> str:
     return {"UNCOMPRESSED": "NONE", "LZO": "ZSTD"}.get(name, name)
 
 
+def _key_values(parquet: pq.ParquetFile) -> dict[bytes, bytes]:
+    """The key-value metadata that the writer does not write of itself: all of them without an Arrow schema."""
+    metadata: dict[bytes, bytes] = parquet.metadata.metadata or {}
+    return {} if ARROW in metadata else metadata
+
+
+def _int96(parquet: pq.ParquetFile) -> bool:
+    """Whether times are stored as Spark's INT96, as far as there are any."""
+    schema = parquet.metadata.schema
+    return any(schema.column(index).physical_type == "INT96" for index in range(len(schema)))
+
+
 def _require_schema(parquet: pq.ParquetFile, path: str, file: Audited) -> None:
     """A schema that is not preserved by writing is an error here, not in a training job."""
     written = pq.read_schema(path)
-    if not written.equals(parquet.schema_arrow, check_metadata=True):
-        raise DataError(f"{file.path}: its schema cannot be kept: {parquet.schema_arrow} would become {written}")
+    if not written.equals(parquet.schema_arrow):
+        odd = [f"{old} as {new}" for old, new in zip(parquet.schema_arrow, written, strict=True) if old != new]
+        raise DataError(f"{file.path}: its types must be kept, and pyarrow would write {'; '.join(odd[:4])}: cast them")
 
 
 def _copy(file: Audited, path: str) -> None:

@@ -6,6 +6,7 @@ beside floating-point numbers are float64, and a column without any value in one
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ class Stored(NamedTuple):
 def promoted(stored: Sequence[Stored]) -> pa.Schema:
     """The columns of the first file, with types that hold the values of all files where there are any."""
     first, *others = stored
-    common = {field.name: plain_type(field.type) for field in first.schema}
+    common = _types(first.schema)
     for _, schema in others:
         if schema.equals(first.schema):
             continue
@@ -42,24 +43,24 @@ def promoted(stored: Sequence[Stored]) -> pa.Schema:
 
 def require_columns(stored: Sequence[Stored], common: pa.Schema, columns: Collection[str]) -> None:
     """Raise DataError where a file lacks one of the `columns`, or holds it in a way that the others do not allow."""
-    first = stored[0]
+    first, declared = stored[0], class_names(common)
+    of_first, wanted = _types(first.schema), _types(common)
     for file, schema in stored:
+        counts, mine, names = Counter(schema.names), _types(schema), class_names(schema)
         for column in columns:
-            count = len(schema.get_all_field_indices(column))
-            if count != 1:
-                many = f"{count} columns" if count else "no column"
+            where, rule = f"{file}: column {column!r}", "must be as in the other files"
+            if counts[column] != 1:
+                many = f"{counts[column]} columns" if counts[column] else "no column"
                 raise DataError(f"{file}: {many} {column!r}, which {first.file} has")
-            mine, type_ = plain_type(schema.field(column).type), plain_type(common.field(column).type)
-            if _both(mine, type_) != type_:
+            if _both(mine[column], wanted[column]) != wanted[column]:
                 raise DataError(
-                    f"{file}: column {column!r} must be as in the other files, got {mine} and in {first.file} "
-                    f"{plain_type(first.schema.field(column).type)}: write it as one type, or leave a file out"
+                    f"{where} {rule}, got {mine[column]} and in {first.file} {of_first[column]}: write it as one type, "
+                    "or leave a file out"
                 )
-            names, declared = class_names(schema, column), class_names(common, column)
-            if names != declared and not types.is_null(mine):
+            if names.get(column) != declared.get(column) and not types.is_null(mine[column]):
                 raise DataError(
-                    f"{file}: column {column!r} must be as in the other files, got {_classes(names)} and in "
-                    f"{first.file} {_classes(declared)}: give them the same names, or leave a file out"
+                    f"{where} {rule}, got {_classes(names.get(column))} and in {first.file} "
+                    f"{_classes(declared.get(column))}: give them the same names, or leave a file out"
                 )
 
 
@@ -75,6 +76,10 @@ def converted(column: pa.Array, type_: pa.DataType, name: str, where: str) -> pa
             f"{where}: column {name!r} is {column.type} here and must become {type_}, as other files need, which would "
             f"change a value ({why}): write it as one type, or leave a file out"
         ) from error
+
+
+def _types(schema: pa.Schema) -> dict[str, pa.DataType]:
+    return {field.name: plain_type(field.type) for field in schema}
 
 
 def _classes(names: tuple[str, ...] | None) -> str:

@@ -63,7 +63,7 @@ def open_dataset(places: Sequence[str], *, request: Request = NOTHING_SAID, shar
     if roles.label is None:
         return dataset
     classes, class_rows = count_classes(
-        _labels(dataset, roles.label), label=roles.label, names=class_names(schema, roles.label), rows=dataset.rows
+        _labels(dataset, roles.label), label=roles.label, names=class_names(schema).get(roles.label), rows=dataset.rows
     )
     return replace(dataset, classes=classes, class_rows=class_rows)
 
@@ -72,13 +72,15 @@ def open_dataset(places: Sequence[str], *, request: Request = NOTHING_SAID, shar
 class Payloads:
     """The payloads of some shards of a dataset, in row order, re-iterable. Its length is in rows.
 
-    A payload holds up to `batch` rows of one row group; memory does not grow with the number of rows.
+    A payload holds up to `batch` rows of one row group; memory does not grow with the number of rows. Rows without a
+    text are left out of those that are `readable`.
     Raises DataError while iterating where a file changed since it was digested.
     """
 
     dataset: Dataset
     shards: tuple[Shard, ...]
     batch: int
+    readable: bool = False
 
     def __len__(self) -> int:
         return sum(shard.rows for shard in self.shards)
@@ -90,7 +92,8 @@ class Payloads:
                 row = torch.arange(part.row, part.row + part.rows)
                 label = torch.zeros_like(row) if roles.label is None else torch.from_numpy(part.index(dataset))
                 named = named_files.of_rows(dataset.named, part.row, part.rows)
-                yield Payload(row, label, part.columns, roles, part.where, dataset.root, named)
+                payload = Payload(row, label, part.columns, roles, part.where, dataset.root, named)
+                yield payload.readable() if self.readable else payload
 
 
 def payloads(dataset: Dataset, shards: Sequence[Shard] | None = None, *, rows: int = 1024) -> Payloads:
@@ -176,10 +179,10 @@ def _parquet(file: File) -> Iterator[pq.ParquetFile]:
         with file_state.reading(file) as source:
             try:
                 parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=BUFFER)
-            except pa.ArrowNotImplementedError as error:
-                why = f"holds a column that Arrow cannot read: {_first_line(error)}"
-                raise DataError(f"{file.name}: {why}: cast it to a type that Arrow has, such as Int64") from error
             except (OSError, pa.ArrowException) as error:
+                if isinstance(error, pa.ArrowNotImplementedError) or "too deeply nested" in str(error):
+                    why = f"holds a column that Arrow cannot read: {_first_line(error)}"
+                    raise DataError(f"{file.name}: {why}: cast it to a type that Arrow has, such as Int64") from error
                 fault = "is truncated or damaged" if is_parquet(file.path) else "is not a Parquet file"
                 raise DataError(f"{file.name}: {fault}: {_first_line(error)}") from error
             yield parquet
@@ -238,17 +241,18 @@ def _parts(dataset: Dataset, shard: Shard, columns: tuple[str, ...], batch: int)
     folders, types = hive.partition(file.name), dict(dataset.types)
     with _parquet(file) as parquet:
         schema = parquet.schema_arrow
-        declared = label is not None and class_names(schema, label) is not None
-        stored = [name for name in columns if name in schema.names]
+        declared, held = label in class_names(schema), frozenset(schema.names)
+        stored = [name for name in columns if name in held]
         for group, expected in enumerate(shard.groups, shard.first_group):
             where, end = f"{file.name}, row group {group}", row + expected
             try:
                 for piece in parquet.iter_batches(batch_size=batch, row_groups=[group], columns=stored):
                     piece.validate(full=True)  # strings must be UTF-8, lists must lie within their values
-                    values = {name: _plain(piece.column(name)) for name in stored}
+                    read = dict(zip(piece.schema.names, piece, strict=True))
+                    values = {name: _plain(read[name]) for name in stored}
                     for name in folders.keys() & values.keys():
                         hive.require_agreement(values[name], folders[name], name, where)
-                    values |= {n: hive.constant(folders[n], len(piece)) for n in columns if n not in stored}
+                    values |= {n: hive.constant(folders[n], len(piece)) for n in columns if n not in held}
                     values = {n: converted(value, types.get(n, value.type), n, where) for n, value in values.items()}
                     yield _Part(row, len(piece), values, where, declared)
                     row += len(piece)

@@ -6,6 +6,7 @@ A row whose payload cannot be read is excluded from every statistic and reported
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,6 +26,7 @@ from foretaste.errors import DataError
 from foretaste.types.dataset import Modality, Roles
 
 LONGEST = 80  # characters of a path that are shown
+SPEAKER = re.compile(r"([^\s:]*:)?")  # what a line of a chat is without its words
 CONTENT_KEYS = {"content", "value"}
 
 
@@ -75,8 +77,25 @@ class Payload:
 
     @property
     def unread(self) -> dict[int, str]:
-        """The error at each position that failed to decode so far."""
-        return {position: why for _, broken in self._decoded.values() for position, why in broken.items()}
+        """Why each position cannot be read: it holds no text, or failed to decode so far."""
+        decoded = {position: why for _, broken in self._decoded.values() for position, why in broken.items()}
+        return self._textless | decoded
+
+    def readable(self) -> Payload:
+        """The rows that hold a text; all rows of other modalities, as only decoding tells which can be read."""
+        return self.taken([at for at in range(len(self)) if at not in self._textless]) if self._textless else self
+
+    @cached_property
+    def _textless(self) -> dict[int, str]:
+        if self.roles.modality not in (Modality.TEXT, Modality.PAIR, Modality.MESSAGES):
+            return {}
+        empty = {at: text for at, text in enumerate(self.texts) if not self._says(text)}
+        return {at: f"no text: {'white space alone' if text else 'the cell is empty'}" for at, text in empty.items()}
+
+    def _says(self, text: str) -> bool:
+        if self.roles.modality is not Modality.MESSAGES:
+            return not (text == "" or text.isspace())
+        return not all(SPEAKER.fullmatch(line.strip()) for line in text.split("\n"))
 
     def pictures(self) -> list[bytes | None]:
         """The encoded file of each picture; None where it is missing or its path cannot be opened.

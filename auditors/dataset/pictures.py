@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 PIXEL_LIMIT = 100_000_000  # against decompression bombs
+HOT = 0.01  # share of a picture's pixels that its range need not hold: a few bright ones must not hide the others
+DARK = 16  # of 255: a picture of 16 bits a channel below this lost its content with the lower 8
 # The data is untrusted: no format whose reader starts another program, as PostScript's does.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
 
@@ -33,14 +35,34 @@ def formats() -> tuple[str, ...]:
 def opened(data: bytes) -> Iterator[Any]:
     """The picture in an encoded file, not yet decoded.
 
-    Raises ValueError where it would decode to more than PIXEL_LIMIT pixels, and whatever Pillow does.
+    Raises ValueError where its format is not among `formats()` or it would decode to more than PIXEL_LIMIT pixels, and
+    whatever Pillow does.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    with Image.open(io.BytesIO(data), formats=formats()) as image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=formats())
+    except UnidentifiedImageError:
+        if (name := _format(data)) and name not in formats():
+            raise ValueError(f"{name} is not among the formats that are read: {', '.join(formats())}") from None
+        raise
+    with image:
         if math.prod(image.size) > PIXEL_LIMIT:
             raise ValueError(f"{image.size[0]}×{image.size[1]} pixels, more than {PIXEL_LIMIT}")
         yield image
+
+
+def _format(data: bytes) -> str | None:
+    """The format that the first bytes of a file announce, whether or not it is read."""
+    from PIL import Image
+
+    start = data[:16]
+    if len(start) < 16:
+        return None
+    if start[4:8] == b"ftyp":  # of the ISO base media file format, whose brand says what it is
+        brand = start[8:12].decode("ascii", "replace").strip().upper()
+        return "AVIF" if brand.startswith("AVI") else brand
+    return next((name for name, (_, accepts) in Image.OPEN.items() if accepts and accepts(start) is True), None)
 
 
 def size(data: bytes) -> tuple[int, int] | None:
@@ -71,25 +93,74 @@ def squares(files: Sequence[bytes | None], side: int) -> tuple[Tensor, dict[int,
 
 def square(data: bytes, side: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The picture in an encoded file as [side, side, 3] RGB."""
-    from PIL import Image
-
     with opened(data) as image:
         image.draft("RGB", (2 * side, 2 * side))
-        if image.mode.startswith("I;16"):  # Pillow's conversion would clip nearly everything to white
-            plain = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        else:
-            plain = image.convert("RGBA" if "transparency" in image.info else "RGB")
-        plain = plain.convert("RGB")
-        if plain.size != (side, side):
-            smooth = Image.Resampling.BOX if min(plain.size) > side else Image.Resampling.BILINEAR
-            plain = plain.resize((side, side), smooth)
-        return np.asarray(plain)
+        return np.asarray(_rgb(image, (side, side)))
 
 
 def pixels(data: bytes) -> Tensor:
     """The picture in an encoded file at its own size, [3, H, W] uint8 RGB."""
     with opened(data) as image:
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+        return torch.from_numpy(np.array(_rgb(image, image.size))).permute(2, 0, 1)
+
+
+def _rgb(image: Any, size: tuple[int, int]) -> Any:
+    """A picture of any mode as RGB of this size. Raises ValueError where its content does not survive that."""
+    if _wide(image):
+        return _scaled(_resized(image.convert("I").convert("F") if image.mode != "F" else image, size))
+    deep = any(";16" in str(part[3]) for part in image.tile)
+    plain = _half_composed(image.convert("RGBA")) if image.has_transparency_data else image.convert("RGB")
+    if deep and max(high for _, high in plain.getextrema()) < DARK:
+        raise ValueError("its 16 bits a channel are nearly black in the upper 8, which are all that is read")
+    return _resized(plain, size)
+
+
+def _wide(image: Any) -> bool:
+    """Whether a picture has one channel of more than 8 bits, which Pillow's conversion would clip to white or black."""
+    return image.mode in ("I", "F") or str(image.mode).startswith("I;16")
+
+
+def _resized(image: Any, size: tuple[int, int]) -> Any:
+    from PIL import Image
+
+    smooth = Image.Resampling.BOX if min(image.size) > max(size) else Image.Resampling.BILINEAR
+    return image if image.size == size else image.resize(size, smooth)
+
+
+def _scaled(image: Any) -> Any:
+    """A picture of mode F in the range of 8 bits, from the least power of two that holds the picture's values.
+
+    [0, 1], 8, 12 and 16 bits all occur, and no file says which. A picture with negative values is centred.
+    """
+    from PIL import Image
+
+    value = np.nan_to_num(np.asarray(image), nan=0.0, posinf=0.0, neginf=0.0)
+    held = np.sort(np.abs(value[value != 0]))
+    if not len(held):
+        return Image.new("RGB", image.size)
+    reach = float(held[math.ceil((1 - HOT) * len(held)) - 1])
+    whole = bool((held == np.round(held)).all()) and reach > 1
+    top = 2.0 ** math.ceil(math.log2(reach + 1 if whole else reach))
+    if whole:
+        top = max(top, 256.0)
+    signed = (value < 0).sum() > HOT * len(held)
+    share = (value / top + 1) / 2 if signed else value / top
+    return Image.fromarray(np.clip(share * 256, 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _half_composed(image: Any) -> Any:
+    """A picture of mode RGBA half way between its colours without alpha and its composition on black or white.
+
+    Trainers do the one or the other, and either can hide what the other shows.
+    """
+    from PIL import Image
+
+    colours = image.convert("RGB")
+    if image.getchannel("A").getextrema() == (255, 255):
+        return colours
+    mean = sum(colours.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))) / 3
+    ground = Image.new("RGBA", image.size, (255, 255, 255, 255) if mean < 128 else (0, 0, 0, 255))
+    return Image.blend(colours, Image.alpha_composite(ground, image).convert("RGB"), 0.5)
 
 
 def png(picture: Tensor) -> bytes:
@@ -113,8 +184,11 @@ def thumbnail(data: bytes, longest: int = 96) -> bytes | None:
             warnings.simplefilter("ignore")  # damaged files are expected here
             with opened(data) as image:
                 image.draft("RGB", (2 * longest, 2 * longest))
-                clear = "transparency" in image.info or image.mode in ("RGBA", "LA")
-                small = image.convert("RGBA" if clear else "RGB")
+                if _wide(image):
+                    shrunk = min(1, longest / max(image.size))
+                    small = _rgb(image, tuple(max(1, round(side * shrunk)) for side in image.size))
+                else:
+                    small = image.convert("RGBA" if image.has_transparency_data else "RGB")
         longer = max(small.size)
         if longer <= longest // 2:
             times = longest // longer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ RESPONSE = ("completion", "response", "output")
 EMBEDDING = ("embedding", "vector", "feature")  # as part of the name
 LABEL = ("label", "labels", "target", "class", "y")
 ID = ("id", "uid", "uuid", "_id", "sample_id", "image_id")
+FEATURES = 10_000  # every two columns are compared, which takes memory and time by the square
 SOURCE = ("source", "url", "domain", "author", "annotator")
 
 Types = Mapping[str, pa.DataType]
@@ -78,9 +80,11 @@ def resolve(schema: pa.Schema, request: Request, *, where: str) -> Roles:
     if len(readings) > 1:
         choices = " or ".join(_option(*reading) for reading in readings)
         raise PlanError(f"{where}: one reading of the rows must be chosen, {len(readings)} are possible: {choices}")
-    free = {n: t for n, t in free.items() if not readings or n not in readings[0][1]}
+    payload = frozenset(readings[0][1] if readings else ())
+    free = {n: t for n, t in free.items() if n not in payload}
 
-    declared = [name for name in free if class_names(schema, name) is not None]
+    names = class_names(schema)
+    declared = [name for name in free if name in names]
     label = _role(request.label, "label", _named(free, LABEL) or declared, where)
     single = {n: t for n, t in free.items() if n != label and _is_scalar(t)}
     # The id only names rows in the report, so the more usual column name may win.
@@ -88,19 +92,21 @@ def resolve(schema: pa.Schema, request: Request, *, where: str) -> Roles:
     source = _role(request.source, "source", _named(single, SOURCE), where)
 
     free = {n: t for n, t in free.items() if n not in (label, id_, source)}
-    modality, payload = readings[0] if readings else _table(free, columns, label, where, said=request.label is not None)
-    roles = Roles(modality, payload, label, id_, source)
+    reading = readings[0] if readings else _table(free, columns, label, where, said=request.label is not None)
+    roles = Roles(*reading, label, id_, source)
     _check(roles, columns, where)
     return roles
 
 
-def class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
-    """The class names that a Hugging Face ClassLabel declares for a column; None where it declares none."""
-    feature = _declared(schema).get(column, {})
-    names = feature.get("names")
-    if feature.get("_type") != "ClassLabel" or not isinstance(names, list) or column not in schema.names:
-        return None
-    return tuple(map(str, names)) if types.is_integer(plain_type(schema.field(column).type)) else None
+def class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """The class names that Hugging Face's ClassLabels declare, by column."""
+    types_ = {field.name: field.type for field in schema}
+    return {
+        column: tuple(map(str, feature["names"]))
+        for column, feature in _declared(schema).items()
+        if feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list)
+        if column in types_ and types.is_integer(plain_type(types_[column]))
+    }
 
 
 def plain_type(type_: pa.DataType) -> pa.DataType:
@@ -162,7 +168,7 @@ def _option(modality: Modality, payload: tuple[str, ...]) -> str:
 
 
 def _columns(schema: pa.Schema, where: str) -> dict[str, pa.DataType]:
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    twice = sorted(name for name, columns in Counter(schema.names).items() if columns > 1)
     if twice:
         raise DataError(f"{where}: a column must have a name of its own, {_listed(twice)} occurs more than once")
     return {field.name: plain_type(field.type) for field in schema}
@@ -233,7 +239,8 @@ def _table(
             f"{where}: no column is unmistakably what a row is about, choose with {options} among {_listed(columns)}"
         )
     if label is None and not said:
-        likely = [n for n, t in columns.items() if _is_class(t) and n not in _named(columns, ID)]
+        ids = _named(columns, ID)
+        likely = [n for n, t in columns.items() if _is_class(t) and n not in ids]
         likely.sort(key=lambda name: name.lower() not in LABEL)
         raise PlanError(
             f"{where}: a table of features needs --label (or --features), which may be one of {_listed(likely)}"
@@ -305,9 +312,14 @@ _RULES: Mapping[Modality, tuple[Callable[[pa.DataType], bool], str]] = {
 def _check(roles: Roles, columns: Types, where: str) -> None:
     others = {"label": roles.label, "id": roles.id, "source": roles.source}
     named = [*roles.payload, *filter(None, others.values())]
-    twice = sorted({name for name in named if named.count(name) > 1})
+    twice = sorted(name for name, given in Counter(named).items() if given > 1)
     if twice:
         raise PlanError(f"{where}: a column must have one role, {_listed(twice)} was given two")
+    if roles.modality is Modality.FEATURES and len(roles.payload) > FEATURES:
+        raise PlanError(
+            f"{where}: a table must have at most {FEATURES:,} feature columns, got {len(roles.payload):,}: choose some "
+            "with --features"
+        )
     rules = {"payload": _RULES[roles.modality], "label": (_is_class, "integers, strings or booleans")}
     for role, name in (*(("payload", name) for name in roles.payload), *others.items()):
         fits, rule = rules.get(role, (_is_scalar, "single values"))

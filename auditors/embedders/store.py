@@ -107,8 +107,9 @@ def embed_shard(
         with _together() as writer:
             writer(unread, tables.BROKEN)
             for payload in payloads(dataset, [shard], rows=rows):
+                readable = payload.readable()
                 for path, encoder in missing.items():
-                    batch = encoder.embed(payload)
+                    batch = encoder.embed(readable)
                     if not bool(torch.isfinite(batch.embedding).all()):
                         broken = int((~torch.isfinite(batch.embedding)).any(1).sum())
                         raise DataError(f"{payload.where}: {broken} of {len(batch)} embeddings are not finite")

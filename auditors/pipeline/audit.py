@@ -24,7 +24,7 @@ from foretaste.decide import incremental, verdict
 from foretaste.decide.incremental import Recency
 from foretaste.embedders import store
 from foretaste.errors import PlanError
-from foretaste.explain import breakdowns, detection_limits, projection, samples
+from foretaste.explain import blank_pictures, breakdowns, detection_limits, projection, samples
 from foretaste.explain.audited import Audited
 from foretaste.explain.explainers import explained
 from foretaste.explain.findings import findings
@@ -263,6 +263,8 @@ def _notes(dataset: Dataset, recent: Recency | None, flagged: pl.DataFrame) -> t
         out.append(
             f"{len(small)} of {len(dataset.classes)} classes have fewer than 32 rows and were not tested: {named}."
         )
+    if (blank := blank_pictures.note(dataset)) is not None:
+        out.append(blank)
     if recent is not None:
         out.append(incremental.note(recent, flagged))
     return tuple(out)

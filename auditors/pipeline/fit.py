@@ -25,7 +25,7 @@ def train(job: Job, names: Sequence[str], groups: torch.Tensor | None = None) ->
     Embedders that are cross-fitted in groups keep the rows of each of the `groups` [N] in one fold.
     """
     out: dict[str, Encoder | Outcome] = {}
-    rows = payloads(job.dataset)
+    rows = replace(payloads(job.dataset), readable=True)
     for done, name in enumerate(names):
         job.progress("train", done, len(names))
         settings = _seeded(job.plan.embedders[name][1], job.seed)

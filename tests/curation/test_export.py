@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ from stored import store
 
 from foretaste.curation.export import ACCUSED, export
 from foretaste.dataset.parquet import open_dataset
+from foretaste.dataset.roles import Request
 from foretaste.decide.settings import Decide
 from foretaste.decide.verdict import verdict
 from foretaste.errors import DataError, PlanError
@@ -140,6 +142,52 @@ def test_a_row_group_too_large_to_hold_is_divided_piece_by_piece(
     export(str(audit), str(tmp_path / "out"))
     assert pq.read_metadata(tmp_path / "out/clean/a/part-0.parquet").num_row_groups > 3
     assert whole(tmp_path / "out/clean")["id"].to_pylist() == [n for n in range(300) if n not in (0, 39, 41, 99, 250)]
+
+
+SPARK = {"org.apache.spark.version": "3.5.1", "org.apache.spark.sql.parquet.row.metadata": '{"type":"struct"}'}
+FOREIGN = {
+    "n": pa.array(range(6), pa.uint16()),
+    "money": pa.array(range(6), pa.decimal128(12, 2)),
+    "day": pa.array(range(6), pa.date32()),
+    "blob": pa.array([b"x"] * 6, pa.binary(1)),
+    "nested": pa.array([[{"a": 1, "b": ["c"]}]] * 6, pa.list_(pa.struct({"a": pa.int8(), "b": pa.list_(pa.string())}))),
+    "pairs": pa.array([[("k", 1.5)]] * 6, pa.map_(pa.string(), pa.float32())),
+    "half": pa.array(np.arange(6), pa.float16()),
+    "none": pa.nulls(6, pa.int32()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "how"),
+    [
+        ({}, {}),
+        (FOREIGN, {}),
+        (FOREIGN, {"use_compliant_nested_type": False}),
+        ({"when": pa.array(range(6), pa.timestamp("ns"))}, {"use_deprecated_int96_timestamps": True}),
+        ({"when": pa.array(range(6), pa.timestamp("us", "UTC"))}, {}),
+        ({"when": pa.array(range(6), pa.timestamp("ms"))}, {"version": "1.0"}),
+    ],
+)
+def test_files_without_an_arrow_schema_keep_their_types_and_their_metadata(
+    tmp_path: Path, more: dict[str, pa.Array], how: dict[str, object]
+) -> None:
+    """As Spark, fastparquet and DuckDB write them."""
+    table = pa.table({"text": [f"row {n}" for n in range(6)], "label": pa.array([0, 1] * 3, pa.int32()), **more})
+    required = table.schema.set(1, table.schema.field("label").with_nullable(False))
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "part-0.parquet"
+    with pq.ParquetWriter(path, required, store_schema=False, **how) as writer:
+        writer.write_table(table.cast(required))
+        writer.add_key_value_metadata(SPARK)
+    audit = store([str(tmp_path / "data")], tmp_path / "audit", {1: "backdoor"}, request=Request(text="text"))
+    export(str(audit), str(tmp_path / "out"))
+    old = pq.ParquetFile(path)
+    for side, rows in (("clean", [0, 2, 3, 4, 5]), ("quarantined", [1])):
+        new = pq.ParquetFile(tmp_path / "out" / side / "part-0.parquet")
+        assert new.metadata.metadata == old.metadata.metadata
+        assert new.schema_arrow.equals(old.schema_arrow, check_metadata=True)
+        assert str(new.metadata.schema).split("\n", 1)[1] == str(old.metadata.schema).split("\n", 1)[1]
+        assert new.read().equals(old.read().take(rows))
 
 
 def test_the_removal_manifest_says_what_and_why(audit: Path, tmp_path: Path) -> None:

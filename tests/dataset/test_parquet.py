@@ -8,6 +8,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 from itertools import accumulate
 
 import fsspec
@@ -267,6 +268,25 @@ def test_a_type_that_arrow_has_not_is_no_damage(tmp_path):
     wide.write_parquet(tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"^a\.parquet: holds a column that Arrow cannot read: .* 64 bits .*: cast it"):
         open_dataset([str(tmp_path)])
+
+
+def test_a_column_that_is_nested_too_deep_is_no_damage(tmp_path):
+    type_ = pa.int64()
+    for _ in range(60):
+        type_ = pa.list_(type_)
+    with pytest.raises(DataError, match=r"^a\.parquet: holds a column that Arrow cannot read: .* too deeply nested"):
+        open_dataset([write(tmp_path / "a.parquet", texts(2, deep=pa.nulls(2, type_)))])
+
+
+def test_ten_thousand_columns_are_read_in_seconds(tmp_path):
+    names = [f"c{number}" for number in range(10_000)]
+    value = pa.array([1, 2, 3])
+    write(tmp_path / "a.parquet", pa.table([value] * len(names), names=names).append_column("label", value))
+    write(tmp_path / "b.parquet", pa.table({"label": value, **dict.fromkeys(names, pa.array([1.5, 2, 3]))}))
+    start = time.monotonic()
+    dataset = open_dataset([str(tmp_path)], request=Request(features=tuple(names[:9000]), label="label"))
+    assert sum(len(part) for part in payloads(dataset)) == 6
+    assert time.monotonic() - start < 60
 
 
 def test_a_damaged_page_is_named_with_its_row_group(tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,10 +170,27 @@ def test_a_long_file_is_not_read_to_its_end(tmp_path, monkeypatch):
     assert decoded("x.png", type_=pa.string(), folder=str(tmp_path))[1].keys() == {0}
 
 
-def test_formats_whose_readers_start_programs_do_not_decode():
-    image, broken = decoded(encoded(np.stack([GREY] * 3, -1), "EPS"))
-    assert "cannot identify" in broken[0]
+@pytest.mark.parametrize("form", ["EPS", "PCX", "SGI", "DDS"])  # the reader of EPS starts a program
+def test_formats_that_are_not_read_are_named(form):
+    image, broken = decoded(encoded(np.stack([GREY] * 3, -1), form))
+    assert f"{form} is not among the formats that are read: JPEG, PNG, " in broken[0]
     assert not image.any()
+
+
+def test_a_format_is_read_where_pillow_does_and_named_where_not(monkeypatch):
+    colours = np.repeat(np.repeat(np.stack([GREY * 4] * 3, -1), 8, 0), 8, 1)
+    avif = encoded(colours, "AVIF", quality=100)
+    image, broken = decoded(avif, size=64)
+    assert not broken
+    assert np.abs(image[0].permute(1, 2, 0).numpy().astype(int) - colours).max() < 16
+    monkeypatch.setattr(pictures, "formats", lambda: ("PNG",))
+    assert "AVIF is not among the formats that are read: PNG" in decoded(avif)[1][0]
+    assert "HEIC is not among" in decoded(b"\0\0\0\x18ftypheic" + bytes(40))[1][0]
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", b"\0\0\0\x1cftypavif" + bytes(30), b"\n", b"GIF89a"])
+def test_damage_is_not_taken_for_a_format(data):
+    assert "among the formats" not in decoded(data)[1][0]
 
 
 def test_sixteen_bits_keep_their_range():
@@ -197,7 +216,89 @@ def test_a_palette_with_transparent_colours_decodes_in_silence():
     source = Image.fromarray(GREY).convert("P")
     image, broken = decoded(encoded(source, transparency=bytes([0, 128, 255])))
     assert not broken
-    assert np.array_equal(image[0, 0].numpy(), GREY)
+    half = GREY.copy()
+    half[0, :2] = (127, 64)  # half way to white, by how transparent they are
+    assert np.abs(image[0, 0].numpy().astype(int) - half).max() <= 1
+
+
+def wide(values, form="TIFF"):
+    return encoded(Image.fromarray(np.asarray(values)), form)
+
+
+LINE = np.arange(64).reshape(8, 8) / 64
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        wide(LINE.astype(np.float32)),
+        wide((LINE * 250).astype(np.float32)),
+        wide((LINE * 65000).astype(np.float32)),
+        wide((LINE * 65535).astype(np.int32)),
+        wide((LINE * 255).astype(np.int32)),
+        wide((LINE * 4095).astype(np.uint16), "PNG"),
+        wide((LINE * 255).astype(np.uint16), "PNG"),
+        wide((LINE * 1023).astype(np.uint16), "PPM"),
+        wide((LINE * 65535).astype(np.uint16), "PPM"),
+        wide((LINE * 65535).astype(np.uint16), "JPEG2000"),
+        wide((LINE * 2 - 1).astype(np.float32)),
+    ],
+)
+def test_no_range_of_one_channel_is_lost(data):
+    image, broken = decoded(data)
+    assert not broken
+    wanted = LINE * 255
+    assert np.abs(image[0, 0].numpy() - wanted).max() <= 8
+    assert np.array_equal(pictures.pixels(data).numpy(), image[0].numpy())
+    shown = np.asarray(Image.open(io.BytesIO(pictures.thumbnail(data, 8))).convert("L"))
+    assert np.abs(shown - wanted).max() <= 8
+
+
+def test_a_few_hot_pixels_do_not_hide_the_others_and_strokes_on_nothing_are_seen():
+    hot = (np.kron(LINE, np.ones((4, 4))) * 4095).astype(np.uint16)
+    hot[0, :3] = 65535
+    strokes = np.zeros((32, 32), np.float32)
+    strokes[3, 4] = strokes[20, 20] = 0.8
+    image, broken = decoded(wide(hot, "PNG"), wide(strokes), wide(np.full((8, 8), np.nan, np.float32)), size=32)
+    assert not broken
+    assert image[0, 0, 4:].float().std() > 50
+    assert (image[1, 0] > 200).sum() == 2
+    assert not image[2].any()
+
+
+@pytest.mark.parametrize("colour", [0, 90, 200, 255])
+def test_what_lies_in_alpha_is_seen_and_so_is_what_lies_beneath_it(colour):
+    alpha = Image.fromarray((LINE * 255).astype(np.uint8))
+    drawing = Image.new("RGB", (8, 8), (colour,) * 3)
+    drawing.putalpha(alpha)
+    beneath = np.zeros((8, 8, 4), np.uint8)
+    beneath[..., :3] = GREY[..., None] * 4
+    grey = Image.new("L", (8, 8), colour)
+    grey.putalpha(alpha)
+    image, broken = decoded(encoded(drawing), encoded(beneath), encoded(grey))
+    assert not broken
+    assert all(int(one.max()) - int(one.min()) >= 50 for one in image)
+
+
+def test_opaque_pictures_are_what_they_are_without_alpha():
+    colours = np.dstack([GREY * 4, GREY.T * 4, 255 - GREY, np.full((8, 8), 255)]).astype(np.uint8)
+    image, _ = decoded(encoded(colours))
+    assert np.array_equal(image[0].permute(1, 2, 0).numpy(), colours[..., :3])
+
+
+def test_colours_of_16_bits_whose_lower_bits_hold_everything_are_unreadable():
+    def colours(top):
+        value = np.repeat((LINE * top).astype(">u2")[..., None], 3, -1)
+        lines = b"".join(b"\0" + line.tobytes() for line in value)
+        header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+        chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+        framed = (struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks)
+        return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+    image, broken = decoded(colours(65535), colours(1023))
+    assert list(broken) == [1]
+    assert "16 bits a channel are nearly black" in broken[1]
+    assert image[0].max() > 240
 
 
 @pytest.mark.parametrize("size", [4, 8, 16])
@@ -225,6 +326,41 @@ def test_texts_pairs_and_missing_ones():
 
 
 CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+
+
+SPACE = "no text: white space alone"
+EMPTY = "no text: the cell is empty"
+
+
+@pytest.mark.parametrize(
+    ("modality", "columns", "unread"),
+    [
+        (Modality.TEXT, [["a", None, "", " \t\n\u00a0\u3000", "\u200b", "x "]], {1: EMPTY, 2: EMPTY, 3: SPACE}),
+        (Modality.PAIR, [["a", None, None, " ", ""], [None, "b", None, "\n", ""]], {2: EMPTY, 3: SPACE, 4: EMPTY}),
+        (Modality.MESSAGES, [["a", "[]", None, '[{"role": "user", "content": null}]']], {1: EMPTY, 2: EMPTY, 3: SPACE}),
+        (Modality.MESSAGES, [['[{"from": "a", "value": " "}, {"from": "b", "value": "c"}]', "a:b", "a: b"]], {}),
+    ],
+)  # fmt: skip
+def test_rows_without_a_text_are_unreadable(modality, columns, unread):
+    rows = one(modality, *(pa.array(column, pa.string()) for column in columns))
+    assert rows.unread == unread
+    kept = [at for at in range(len(rows)) if at not in unread]
+    left = rows.readable()
+    assert left.row.tolist() == [100 + at for at in kept]
+    assert left.texts == [rows.texts[at] for at in kept]
+    assert len(left.label) == len(left) == len(kept)
+    assert not left.unread
+
+
+def test_a_long_chat_of_nothing_is_judged_in_no_time():
+    for text in ("\n" * 200_000 + "x y", "a:\n" * 100_000 + "x y", " " * 500_000 + "x y", "a:" * 300_000 + "x y"):
+        assert not one(Modality.MESSAGES, pa.array([text])).unread
+
+
+def test_rows_that_are_no_texts_are_all_tried():
+    rows = one(Modality.FEATURES, pa.array([None, ""]))
+    assert rows.readable() is rows
+    assert not rows.unread
 
 
 @pytest.mark.parametrize(

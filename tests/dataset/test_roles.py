@@ -202,18 +202,18 @@ def test_columns_must_have_names_of_their_own():
 )
 def test_foreign_metadata_says_nothing(text):
     columns = pa.schema([("text", S), ("y", N)], metadata={"huggingface": text})
-    assert class_names(columns, "y") is None
+    assert class_names(columns).get("y") is None
     assert resolve(columns, NOTHING_SAID, where="a") == Roles(Modality.TEXT, ("text",), "y")
 
 
 def test_class_names_are_for_integers_only():
     older = {"num_classes": 2, "names": ["no", "yes"], "names_file": None, "id": None, "_type": "ClassLabel"}
-    assert class_names(schema({"y": older}, y=pa.int8()), "y") == ("no", "yes")
-    assert class_names(schema({"y": older}, y=S), "y") is None
-    assert class_names(schema({"y": older}, x=N), "y") is None
-    assert class_names(schema({"y": older | {"names": None}}, y=N), "y") is None
+    assert class_names(schema({"y": older}, y=pa.int8()))["y"] == ("no", "yes")
+    assert class_names(schema({"y": older}, y=S)).get("y") is None
+    assert class_names(schema({"y": older}, x=N)).get("y") is None
+    assert class_names(schema({"y": older | {"names": None}}, y=N)).get("y") is None
     nested = {"y": {"feature": older, "length": -1, "_type": "Sequence"}}
-    assert class_names(schema(nested, y=pa.list_(N)), "y") is None
+    assert class_names(schema(nested, y=pa.list_(N))).get("y") is None
 
 
 @pytest.mark.parametrize(
@@ -229,3 +229,14 @@ def test_class_names_are_for_integers_only():
 )
 def test_plain_types(stored, plain):
     assert plain_type(stored) == plain
+
+
+def test_a_table_has_as_many_columns_as_can_be_compared_and_no_name_twice():
+    names = [f"c{number}" for number in range(30_000)]
+    wide = pa.schema([(name, N) for name in names] + [("label", N)])
+    with pytest.raises(PlanError, match=r"at most 10,000 feature columns, got 30,000: choose .* --features"):
+        resolve(wide, NOTHING_SAID, where="f")
+    assert resolve(wide, Request(features=tuple(names[:9000])), where="f").label == "label"
+    twice = pa.schema([(name, N) for name in (*names, *names)])
+    with pytest.raises(DataError, match="and 29988 more occurs more than once"):
+        resolve(twice, NOTHING_SAID, where="f")

@@ -22,6 +22,10 @@ VECTORS = """
 [embedders.column]
 [detectors.spectral-signature]
 """
+TOKENS = """
+[embedders.tokens]
+[detectors.spectral-signature]
+"""
 PIXELS = """
 [embedders.pixels]
 [detectors.spectral-signature]
@@ -205,6 +209,32 @@ def test_no_picture_decodes(given, refused):
     plan = given(PIXELS.format(broken_rows="report"), "plan.toml")
     sentence = refused(given(pictures(4, dict.fromkeys(range(4), b"x"))), "--plan", plan)
     assert "none of 4 rows can be read" in sentence
+
+
+# Texts
+
+
+def test_rows_without_a_text_are_reported(given, tmp_path):
+    """A shard may hold none with a text."""
+    texts = [f"word {at % 7} and {at % 5}" for at in range(200)]
+    texts[3:6] = [None, "", " \n"]
+    given(pa.table({"text": texts, "label": [at % 2 for at in range(200)]}), "a.parquet")
+    given(pa.table({"text": pa.array([None] * 20, pa.string()), "label": [1] * 20}), "b.parquet")
+    out, plan = tmp_path / "audit", given(TOKENS, "plan.toml")
+    assert main(["audit", str(Path(plan).parent), "--plan", plan, "--out", str(out)]) in (0, 1)
+    samples = pq.read_table(out / "samples.parquet").to_pylist()
+    unread = {row["row"]: row["reason"] for row in samples if row["kinds"] == ["integrity"]}
+    assert unread.keys() == {3, 4, 5, *range(200, 220)}
+    assert "the cell is empty" in unread[3]
+    assert "white space alone" in unread[5]
+    scored = set(pq.read_table(out / "scores.parquet")["row"].to_pylist())
+    assert scored == set(range(220)) - unread.keys()
+
+
+def test_no_text_at_all(given, refused):
+    table = pa.table({"text": pa.array([None, "", " "] * 20, pa.string()), "label": [0, 1] * 30})
+    sentence = refused(given(table), "--plan", given(TOKENS, "plan.toml"))
+    assert "none of 60 rows can be read; the first: no text: the cell is empty" in sentence
 
 
 # Plans and options
