@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from foretaste.dataset.files import Found, each, find, root_digest, sha256
 from foretaste.gate import require
-from foretaste.gate.attestation import keys
+from foretaste.gate.attestation import keys, statement
 from foretaste.gate.attestation import signing as signature
 from foretaste.gate.attestation.envelope import FILE
 from foretaste.gate.decision import GateDecision
@@ -104,10 +104,20 @@ class Workshop:
         return decision.reasons
 
 
+def annotated(workshop: Workshop, **told: Any) -> str:
+    """The attestation of a passed audit, signed again with other annotations; not logged."""
+    path = Path(workshop.sign(logged=False))
+    body = statement.verified(path.read_bytes(), workshop.public)
+    [found] = [one for one in body["predicate"]["configuration"] if one["name"] == statement.REPORT]
+    found["annotations"].update(told)
+    path.write_bytes(statement.sign(body, workshop.private))
+    return str(path)
+
+
 def held(path: Path) -> Any:
     from foretaste.gate.verified_file import VerifiedFile
 
     return VerifiedFile(Found(path.name, str(path)))
 
 
-__all__ = ["NOW", "PLAN", "Workshop", "group", "held", "report", "run"]
+__all__ = ["NOW", "PLAN", "Workshop", "annotated", "group", "held", "report", "run"]

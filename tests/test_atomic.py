@@ -73,6 +73,16 @@ def test_a_folder_that_cannot_be_made_is_refused_before_any_work(tmp_path, monke
         pytest.fail("work was done that cannot be kept")
 
 
+def test_a_folder_whose_name_is_not_utf8_is_refused_before_any_work(tmp_path):
+    place = os.fsdecode(os.fsencode(tmp_path) + b"/out\xff")
+    with (
+        pytest.raises(PlanError, match=r"out\\xff': the folder for results must have a name in UTF-8, it has not"),
+        atomic.folder(place),
+    ):
+        pytest.fail("work was done that cannot be kept")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_file_is_whole_or_as_it_was(tmp_path):
     path = tmp_path / "x"
     for text in ("first", "second"):

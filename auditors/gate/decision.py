@@ -12,13 +12,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from foretaste.dataset.files import root_digest
 from foretaste.errors import DataError, PlanError, Refused
 from foretaste.gate import policy, policy_file
-from foretaste.gate.attestation import keys, log, seen, statement
+from foretaste.gate.attestation import keys, log, regular_file, seen, statement
 from foretaste.gate.attestation.anchors import Anchor
 from foretaste.gate.attestation.verify import changes, differences
 from foretaste.gate.facts import Facts
@@ -140,7 +139,7 @@ def _failed(known: seen.Audits, facts: Facts | None) -> list[str]:
 def _read(request: GateRequest, path: str, known: seen.Audit | None) -> tuple[bytes | None, list[str]]:
     """The envelope of one attestation, or why there is none; `known` is what the log says of it."""
     try:
-        envelope = Path(path).read_bytes()
+        envelope = regular_file.content(path)
     except OSError as error:
         if known is None:
             raise DataError(f"{path}: the attestation cannot be read: {error.strerror}") from None
@@ -171,7 +170,7 @@ def _why_none(request: GateRequest, root: str, files: Mapping[str, Digest]) -> t
             continue
         with suppress(OSError, DataError, Refused):
             path = log.located(log.path(), entry)
-            body = statement.verified(Path(path).read_bytes(), _key(request), where=path)
+            body = statement.verified(regular_file.content(path), _key(request), where=path)
             signed = statement.subjects(body)[1]
             if set(signed) & set(files):
                 since = f"since it was audited at {stamp(entry.ended)} the dataset changed; {_hint(request)}"

@@ -116,7 +116,7 @@ def _moment(value: Any, where: str) -> datetime:
         if value.tzinfo is not None:
             return value.astimezone(UTC)
     except OverflowError:
-        raise PlanError(f"{where} must lie in the years 1 to 9999 of UTC, got {value.isoformat()}") from None
+        raise PlanError(f"{where} must end within the years 1 to 9999 of UTC, got {value.isoformat()}") from None
     raise PlanError(f"{where} must be a date or a time with an offset such as Z, got {value.isoformat()}")
 
 

@@ -75,11 +75,13 @@ def load(path: str) -> Plan:
     """Read a plan file. Raises PlanError where it cannot be read or says what foretaste does not know."""
     try:
         with open(path, "rb") as file:
-            return parse(tomllib.load(file))
+            document = tomllib.load(file)
     except OSError as error:
         raise PlanError(f"{path}: the plan cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib says no more of an integer of thousands of digits
         raise PlanError(f"{path}: the plan is not TOML: {error}") from error
+    try:
+        return parse(document)
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
 

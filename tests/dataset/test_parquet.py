@@ -199,6 +199,24 @@ def test_links_to_files_are_data_and_links_to_folders_are_refused(tmp_path):
         open_dataset([str(tmp_path)])
 
 
+@pytest.mark.parametrize("spelt", [b"a\xff.parquet", b"x\xff/a.parquet", b"\xed\xa0\x80.parquet"])
+def test_names_that_are_not_utf8_are_refused_in_a_sentence(tmp_path, spelt):
+    path = os.path.join(os.fsencode(tmp_path), b"data", spelt)
+    os.makedirs(os.path.dirname(path))
+    with open(path, "wb") as file:
+        file.write(b"PAR1")
+    for place in (str(tmp_path / "data"), os.fsdecode(path), os.fsdecode(os.path.dirname(path)) + "/*"):
+        with pytest.raises(DataError, match="must be UTF-8, and it is not; rename the"):
+            files.find([place])
+
+
+def test_names_that_are_not_utf8_of_what_is_no_data_do_not_matter(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with open(os.fsencode(tmp_path) + b"/note\xff.txt", "wb") as file:
+        file.write(b"hello")
+    assert [file.name for file in files.find([str(tmp_path)])[1]] == ["a.parquet"]
+
+
 def test_names_with_wildcards_in_them_are_names_first(tmp_path):
     assert open_dataset([write(tmp_path / "a[1].parquet", texts(3))]).rows == 3
 

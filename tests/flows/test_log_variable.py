@@ -29,6 +29,7 @@ def test_a_flow_on_any_machine_refuses_a_log_that_was_rolled_back(workshop: Work
 
     from foretaste.flows import log_variable
     from foretaste.flows.gate import gate
+    from foretaste.flows.scheduling import deployment
 
     @flow
     def training(attestation: str | None = None) -> None:
@@ -40,8 +41,8 @@ def test_a_flow_on_any_machine_refuses_a_log_that_was_rolled_back(workshop: Work
     passed = workshop.sign(ended=NOW - timedelta(hours=2))
     elsewhere()
     training()
-    workshop.sign(ended=NOW - timedelta(hours=1), **POISON)
-    log_variable.publish(place)
+    failed = workshop.sign(ended=NOW - timedelta(hours=1), **POISON)
+    deployment._anchor(str(Path(failed).parent))  # as a scheduled audit does
     [told] = log_variable.published(place)
     assert (told.entries, told.last, told.newest) == (2, ledger.lines(place)[1].sha256, anchors.of(place)[0].newest)
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from places import DATA
 
 import foretaste
 from foretaste.errors import DataError, PlanError
+from foretaste.gate.attestation import statement
+from foretaste.gate.facts import contradictions
+from foretaste.gate.policy import DEFAULT
 from foretaste.types import tables
 from foretaste.types.findings import Kind, Verdict
 
@@ -121,6 +125,12 @@ def test_an_audit_is_these_files(run):
         "samples.parquet",
         "scores.parquet",
     ]
+
+
+def test_what_is_signed_of_an_audit_contradicts_nothing(run):
+    now = datetime.now(UTC)
+    body = statement.statement(run.report, policy=DEFAULT, started=now, ended=now)
+    assert contradictions(statement.facts(body)) == ()
 
 
 def test_every_row_is_in_samples_once(run):

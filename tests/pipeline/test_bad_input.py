@@ -249,6 +249,7 @@ def test_no_text_at_all(given, refused):
         ("[embedders.pixel]", "[embedders.pixel] has the kind 'pixel', which does not exist; did you mean 'pixels'?"),
         ("[embedders", "the plan is not TOML: "),
         ("a = " + 9999 * "[", "the plan is not TOML: "),
+        ("a = " + 5000 * "9", "the plan is not TOML: "),
     ],
 )
 def test_plans(given, refused, plan, said):

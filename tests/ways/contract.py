@@ -9,7 +9,7 @@
 The function acts on a scene (data, keys, an older audit that passed and a newer one that failed) and returns what the
 gate is asked besides the data. The gate must then refuse for the reason given, or let the data in where it is "".
 
-    python -m pytest tests/gate/test_ways_past.py -q         how many were tried, and which got through
+    python -m pytest tests/gate/test_ways_past.py         how many were tried, and which got through
 """
 
 from __future__ import annotations

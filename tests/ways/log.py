@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from ways.contract import Options, Scene, way
+from ways.contract import POISON, Options, Scene, way
 
 from foretaste.gate.attestation import anchors, keys
 from foretaste.gate.attestation import log as ledger
@@ -338,3 +338,46 @@ def _(scene: Scene) -> Options:
             key=signer,
         )
     return {}
+
+
+for name in ("ledger.jsonl", "ledger.jsonl.head", "2/attestation.json"):
+    for what in ("a FIFO", "a link to /dev/zero", "a folder"):
+
+        @way(f"log: {what} in place of {name}", "it is no regular file" if what != "a folder" else "Is a directory")
+        def _(scene: Scene, name: str = name, what: str = what) -> Options:
+            path = scene.log.parent / name
+            path.unlink()
+            if what == "a FIFO":
+                os.mkfifo(path)
+            elif what == "a folder":
+                path.mkdir()
+            else:
+                path.symlink_to("/dev/zero")
+            return {}
+
+
+@way("attestation: a FIFO is given", "it is no regular file")
+def _(scene: Scene) -> Options:
+    os.mkfifo(scene.workshop.folder / "fifo")
+    return {"attestation": str(scene.workshop.folder / "fifo")}
+
+
+@way("log: two audits in one second, the first given", NEWER)
+def _(scene: Scene) -> Options:
+    passed = scene.workshop.sign()
+    scene.workshop.sign(**POISON)
+    return {"attestation": passed}
+
+
+@way("log: two audits in one second, the second deleted", NEWER)
+def _(scene: Scene) -> Options:
+    passed = scene.workshop.sign()
+    scene.workshop.sign(**POISON)
+    scene.without_log()
+    return {"attestation": passed}
+
+
+@way("log: two audits in one second, the second passed", "")
+def _(scene: Scene) -> Options:
+    scene.workshop.sign(**POISON)
+    return {"attestation": scene.workshop.sign()}

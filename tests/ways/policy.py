@@ -20,17 +20,17 @@ for name, said, text in [
     ("empty", FAILED, ""),
     (
         "until in the year 0",
-        "until must lie in the years 1 to 9999 of UTC, got 0001-01-01T00:00:00+14:00",
+        "until must end within the years 1 to 9999 of UTC, got 0001-01-01T00:00:00+14:00",
         WAIVER % "0001-01-01T00:00:00+14:00",
     ),
     (
         "until in the year 10000",
-        "until must lie in the years 1 to 9999 of UTC, got 9999-12-31T23:59:59-14:00",
+        "until must end within the years 1 to 9999 of UTC, got 9999-12-31T23:59:59-14:00",
         WAIVER % "9999-12-31T23:59:59-14:00",
     ),
     (
         "until the last day there is",
-        "until must lie in the years 1 to 9999 of UTC, got 9999-12-31",
+        "until must end within the years 1 to 9999 of UTC, got 9999-12-31",
         WAIVER % "9999-12-31",
     ),
     ("until the first second there is", "expired on 0001-01-01", WAIVER % "0001-01-01T00:00:00Z"),

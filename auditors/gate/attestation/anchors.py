@@ -13,12 +13,11 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from foretaste import atomic
 from foretaste.errors import DataError
-from foretaste.gate.attestation import strict_json
+from foretaste.gate.attestation import regular_file, strict_json
 from foretaste.gate.attestation.entry import Line
 from foretaste.types.digests import canonical
 
@@ -48,9 +47,10 @@ class Anchor:
                 f"{self.place} was written"
             )
         if lines[self.entries - 1].sha256 != self.last:
+            anew = "" if self.place == _beside(log) else "; where the log was begun anew on purpose, remove that file"
             raise DataError(
                 f"{log}: entry {self.entries} was altered since it was written, it is not the one that {self.place} "
-                "has seen; where the log was begun anew on purpose, remove that file"
+                f"has seen{anew}"
             )
 
 
@@ -95,7 +95,7 @@ def everywhere() -> tuple[Anchor, ...]:
 def read(place: str) -> Anchor | None:
     """The anchor in a file; None where there is no such file. Raises DataError where it cannot be read."""
     try:
-        return parse(Path(place).read_bytes(), place)
+        return parse(regular_file.content(place), place)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -125,9 +125,9 @@ def parse(text: bytes | str, place: str) -> Anchor:
 
 def head(log: str) -> Anchor | None:
     """The anchor beside the log, which shows that a log was cut off by accident. Raises DataError where it is none."""
-    place = f"{log}.head"
+    place = _beside(log)
     try:
-        return Anchor(place, log, *_head(strict_json.loads(Path(place).read_bytes())))
+        return Anchor(place, log, *_head(strict_json.loads(regular_file.content(place))))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -143,7 +143,7 @@ def written(anchor: Anchor) -> bytes:
 
 def keep_head(log: str, lines: Sequence[Line]) -> None:
     """Write the anchor beside the log."""
-    with atomic.file(f"{log}.head") as partial, open(partial, "wb") as file:
+    with atomic.file(_beside(log)) as partial, open(partial, "wb") as file:
         file.write(canonical({"entries": len(lines), "last": lines[-1].sha256}) + b"\n")
 
 
@@ -193,6 +193,10 @@ def locked(path: str) -> Iterator[Any]:
     with open(path, "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
+
+
+def _beside(log: str) -> str:
+    return f"{log}.head"
 
 
 def _head(found: Any) -> tuple[int, str]:

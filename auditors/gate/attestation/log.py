@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foretaste.errors import DataError, PlanError
-from foretaste.gate.attestation import anchors
+from foretaste.gate.attestation import anchors, regular_file
 from foretaste.gate.attestation.entry import Entry, Line, located
 from foretaste.gate.attestation.keys import verifier
 from foretaste.gate.times import stamp
@@ -74,10 +74,16 @@ def append(
 
 
 def check(log: str) -> None:
-    """Raises DataError where the log is damaged, PlanError where the named anchor cannot be written."""
+    """Raises DataError where the log or an anchor is damaged, PlanError where the named anchor has no good place."""
     lines(log)
     place = anchors.named()
-    if place is not None and not os.access(os.path.dirname(os.path.realpath(place)), os.W_OK):
+    if place is None:
+        return
+    anchors.read(place)
+    inside = os.path.dirname(os.path.realpath(place))
+    if Path(inside).is_relative_to(os.path.dirname(os.path.realpath(log))):
+        raise PlanError(f"{place}: FORETASTE_ANCHOR must name a file outside of the folder of the log {log}")
+    if not os.access(inside, os.W_OK):
         raise PlanError(f"{place}: FORETASTE_ANCHOR must name a file in a folder that can be written, and it does not")
 
 
@@ -106,8 +112,10 @@ def lines(log: str) -> tuple[Line, ...]:
     A log that is gone, with what lies beside it, may be begun anew: what anchors have seen of datasets still counts.
     Raises DataError where the log or an anchor is damaged.
     """
+    # Read before the log: if an audit is logged meanwhile, the log has more than they have seen, never less.
+    beside, others = anchors.head(log), anchors.of(log)
     try:
-        text = Path(log).read_bytes()
+        text = regular_file.content(log)
     except FileNotFoundError:
         text = b""
     except OSError as error:
@@ -123,11 +131,11 @@ def lines(log: str) -> tuple[Line, ...]:
         if line.entry.number != number or line.entry.previous != (found[-1].sha256 if found else START):
             raise DataError(f"{log}: entry {number} does not follow the one before, an entry was altered or deleted")
         found.append(line)
-    beside = anchors.head(log)
     if beside is None and len(found) > 1:
         raise DataError(f"{log}: {log}.head is missing, which says how many entries there must be")
-    for anchor in (*([beside] if beside else []), *(anchors.of(log) if found or beside else ())):
-        anchor.check(found, log)
+    for anchor in (beside, *others) if beside or found else ():
+        if anchor is not None:
+            anchor.check(found, log)
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from foretaste.dataset.files import root_digest, sha256
 from foretaste.errors import DataError, PlanError, Refused
 from foretaste.gate import read_data
-from foretaste.gate.attestation import keys, statement
+from foretaste.gate.attestation import keys, regular_file, statement
 from foretaste.gate.facts import Facts, contradictions
 from foretaste.gate.read_data import named_differences
 from foretaste.types.digests import Digest
@@ -57,7 +57,7 @@ def _beside_data(
 ) -> tuple[Mapping[str, Any], Mapping[str, Digest], tuple[str, ...]]:
     """The verified statement, the digests of the files as they are now, and how these differ from the statement."""
     try:
-        envelope = Path(attestation).read_bytes()
+        envelope = regular_file.content(attestation)
     except OSError as error:
         raise DataError(f"{attestation}: the attestation cannot be read: {error.strerror}") from None
     body = statement.verified(envelope, key, where=attestation)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as Tree
 
 import pyarrow.parquet as pq
 import pytest
-from attested import Workshop
+from attested import Workshop, annotated, report
 from places import DATA
 
 from foretaste.flows.cli import main
@@ -169,6 +169,17 @@ def test_signing_afterwards(capsys):
     assert "attestation.json" not in os.listdir("2")
 
 
+@pytest.mark.parametrize("seconds", [1e15, -1e15, 1e300, float("inf")])
+def test_a_report_of_no_year_is_not_signed(seconds, workshop: Workshop, capsys, monkeypatch):
+    audit = workshop.folder / "unsigned"
+    audit.mkdir()
+    (audit / "report.json").write_text(json.dumps(report(str(workshop.data))))
+    monkeypatch.setattr(os.path, "getmtime", lambda _: seconds)
+    assert main(["attest", str(audit), "--key", workshop.private]) == 2
+    assert "report.json must have a time of the years 1 to 9999, run touch on it" in capsys.readouterr().err
+    assert os.listdir(audit) == ["report.json"]
+
+
 @pytest.fixture
 def small(workshop: Workshop, monkeypatch):
     monkeypatch.chdir(workshop.folder)
@@ -254,3 +265,19 @@ def test_verify_asks_for_the_signature_first(small, capsys, tmp_path):
     capsys.readouterr()
     assert main(["verify", path, "data", "--key", str(tmp_path / "other" / "key.pub")]) == 1
     assert capsys.readouterr().out.startswith(f"NOT  {path}: was signed with another key")
+
+
+def test_verify_tells_facts_that_contradict_each_other(small, capsys):
+    path = annotated(small, rows=0)
+    assert main(["verify", path, "data"]) == 1
+    said = "NOT  the attestation contradicts itself: the audit passed, and it has looked at no row\n"
+    assert said in capsys.readouterr().out
+
+
+def test_a_name_that_is_not_utf8_is_one_sentence_everywhere(small, capsys):
+    shutil.copy(small.data / "a.parquet", os.fsencode(small.data) + b"/c\xff.parquet")
+    for command in (["audit", "data"], ["gate", "data"], ["diff", "data", "data"], ["drill", "data"]):
+        assert main(command) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert "a file name must be UTF-8, and it is not; rename the file" in err

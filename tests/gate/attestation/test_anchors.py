@@ -133,7 +133,15 @@ def test_an_anchor_that_the_user_names(workshop, monkeypatch):
     monkeypatch.setenv("FORETASTE_ANCHOR", str(place))
     with pytest.raises(PlanError, match="FORETASTE_ANCHOR must name a file in a folder that can be written"):
         signing.prepare(workshop.private)
-    place.parent.mkdir()
+    place.mkdir(parents=True)
+    with pytest.raises(DataError, match="Is a directory"):
+        signing.prepare(workshop.private)
+    place.rmdir()
+    for beside in ("ledger.jsonl", "ledger.jsonl.head", "anchor.json", "deep/anchor.json"):
+        monkeypatch.setenv("FORETASTE_ANCHOR", str(workshop.folder / "audits" / beside))
+        with pytest.raises(PlanError, match="must name a file outside of the folder of the log"):
+            signing.prepare(workshop.private)
+    monkeypatch.setenv("FORETASTE_ANCHOR", str(place))
     workshop.sign()
     workshop.sign()
     assert json.loads(place.read_bytes())["entries"] == 2
