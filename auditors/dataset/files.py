@@ -181,20 +181,20 @@ def keep_out_of(places: Sequence[str], out: str) -> None:
             raise PlanError(f"{out}: the folder for results must not lie inside the dataset {place}, choose another")
 
 
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:  # bytes that are no UTF-8 are surrogates in Python
-        return False
-    return True
-
-
 def _regular(path: str, flags: int) -> int:
     handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # else opening a pipe waits for its writer
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise OSError(errno.EINVAL, "it is not a regular file", path)
     return handle
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8 are surrogates in Python
+        return False
+    return True
 
 
 def _size(path: str) -> int:

@@ -258,6 +258,4 @@ def _refuse_code_and_pickles(folder: Path) -> None:
 
 def _rows(payload: Payload, start: int, count: int) -> Payload:
     """`count` rows of a payload, without its cache of decoded pictures."""
-    part = slice(start, start + count)
-    columns = {name: column[part] for name, column in payload.columns.items()}
-    return Payload(payload.row[part], payload.label[part], columns, payload.roles, payload.where, payload.folder)
+    return payload.taken(list(range(start, min(start + count, len(payload)))))

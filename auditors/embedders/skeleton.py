@@ -122,11 +122,7 @@ def content(text: str) -> int:
 
 def chosen(payload: Payload, wanted: Tensor) -> Payload:
     """The rows of a payload that `wanted` [B] bool marks."""
-    import pyarrow as pa
-
-    mask = pa.array(wanted.numpy())
-    columns = {name: column.filter(mask) for name, column in payload.columns.items()}
-    return Payload(payload.row[wanted], payload.label[wanted], columns, payload.roles, payload.where, payload.folder)
+    return payload.taken(wanted.nonzero().flatten().tolist())
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import tempfile
 from typing import Any
 
 from foretaste.dataset.binding.file_state import Bytes, settle, state
@@ -122,6 +121,8 @@ def copied(found: Found) -> VerifiedFile:
 def _private(name: str) -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create(os.path.basename(name)[:64], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    import tempfile
+
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 

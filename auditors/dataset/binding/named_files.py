@@ -33,6 +33,7 @@ BYTE_LIMIT = 1 << 28  # a longer file counts as unreadable
 LOOK = 64  # first rows of each Parquet file, by which it is known that a column names files
 ROWS = 1 << 12  # at a time
 READERS = 8
+AT_ONCE = 64  # files that a reader takes at a time
 WIDTH = 32  # bytes of a sha256
 UNREAD = bytes(WIDTH)  # in the place of the sha256 of a file that cannot be read
 REMOTE = 4  # values of them that are asked for behind a URL
@@ -132,14 +133,16 @@ def named(sources: Sequence[Source], columns: Sequence[str], read: Reader, *, pa
     whole, by_row = hashlib.sha256(f"{RECIPE}\n".encode()), bytearray()
     files = missing = size = 0
 
-    def one(path: str) -> tuple[bytes, int]:
-        data = read(path)
-        return digest(data), len(data) if isinstance(data, bytes) else 0
+    def some(paths: list[str]) -> list[tuple[bytes, int]]:
+        contents = map(read, paths)
+        return [(digest(data), len(data) if isinstance(data, bytes) else 0) for data in contents]
 
     with ThreadPoolExecutor(READERS) as pool:
         for column, batch in _batches(sources, columns):
-            known: dict[str | None, tuple[bytes, int]] = dict.fromkeys(filter(None, batch), (UNREAD, 0))
-            known |= dict(zip(known, pool.map(one, known), strict=True))
+            unique = list(dict.fromkeys(filter(None, batch)))
+            parts = [unique[start : start + AT_ONCE] for start in range(0, len(unique), AT_ONCE)]
+            done = [one for part in pool.map(some, parts) for one in part]
+            known: dict[str | None, tuple[bytes, int]] = dict(zip(unique, done, strict=True))
             for path in filter(None, batch):
                 found, length = known[path]
                 files, size, missing = files + 1, size + length, missing + (found == UNREAD)

@@ -13,7 +13,7 @@ from foretaste import atomic
 from foretaste.dataset.files import Found, each, sha256
 from foretaste.errors import DataError
 from foretaste.gate import policy, policy_file
-from foretaste.gate.attestation import keys, statement
+from foretaste.gate.attestation import keys, statement, verification_result
 from foretaste.gate.attestation import log as attestation_log
 from foretaste.gate.attestation.entry import Entry
 from foretaste.gate.attestation.envelope import FILE, unchecked
@@ -64,7 +64,8 @@ def write(
     evidence = {
         name: sha256(os.path.join(folder, name))[0]
         for name in sorted(os.listdir(folder))
-        if name != FILE and not atomic.PARTIAL.fullmatch(name) and os.path.isfile(os.path.join(folder, name))
+        if not (name in (FILE, verification_result.FILE) or atomic.PARTIAL.fullmatch(name))
+        and os.path.isfile(os.path.join(folder, name))
     }
     ended = ended or datetime.now(UTC)
     body = statement.statement(
@@ -77,8 +78,11 @@ def write(
         afterwards=afterwards,
     )
     envelope = statement.sign(body, signing.key)
-    with atomic.file(os.path.join(folder, FILE)) as partial, open(partial, "wb") as out:
-        out.write(envelope)
+    result = verification_result.sealed(body, signing.key)
+    for name, content in ((FILE, envelope), (verification_result.FILE, result)):
+        if content is not None:
+            with atomic.file(os.path.join(folder, name)) as partial, open(partial, "wb") as out:
+                out.write(content)
     return envelope
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from named import dataset, picture
 
 from foretaste.dataset.binding import named_files
 from foretaste.dataset.parquet import open_dataset, payloads, picked
 from foretaste.dataset.roles import Request
+from foretaste.embedders import encoder, skeleton
 from foretaste.errors import DataError
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -155,3 +157,19 @@ def test_copies(tmp_path: Path):
     assert (tmp_path / "to" / "img" / "0.png").read_bytes() == (data / "img" / "0.png").read_bytes()
     assert isinstance(named_files.copied(str(data), str(tmp_path / "to"), "../data/img/0.png"), str)
     assert isinstance(named_files.copied(str(data), str(tmp_path / "to"), "nowhere"), str)
+
+
+def test_no_selection_of_rows_forgets_what_they_named(tmp_path: Path):
+    table = pa.table({"image": [f"img/{row}.png" for row in range(6)], "label": ["cat", "dog"] * 3})
+    pq.write_table(table, dataset(tmp_path) / "a.parquet")
+    [payload] = payloads(open_dataset([str(tmp_path)]))
+    odd = torch.arange(6) % 2 == 1
+    parts = [encoder._rows(payload, 2, 3), encoder._rows(payload, 4, 9), skeleton.chosen(payload, odd)]
+    assert [part.row.tolist() for part in parts] == [[2, 3, 4], [4, 5], [1, 3, 5]]
+    for part in parts:
+        assert part.pictures() == [(tmp_path / "img" / f"{row}.png").read_bytes() for row in part.row.tolist()]
+    for row in range(6):
+        picture(tmp_path / "img" / f"{row}.png", 99)
+    for part in parts:
+        with pytest.raises(DataError, match="was changed while it was audited"):
+            part.pictures()
