@@ -39,5 +39,5 @@ def test_a_fault_of_a_local_place_is_no_fault_of_a_network(monkeypatch):
 
 
 def test_an_archive_that_is_not_there(tmp_path):
-    with pytest.raises(DataError, match="cannot be reached: .*No such file"):
+    with pytest.raises(DataError, match=r"cannot be reached: .*No such file"):
         files.find([f"zip://a.parquet::{tmp_path}/none.zip"])
