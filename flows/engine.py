@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -97,13 +100,19 @@ def runner(engine: str) -> TaskRunner[Any]:
         except ImportError as error:
             raise MissingPackage(f"--engine ray needs prefect-ray: pip install 'foretaste[ray]' ({error})") from None
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
-        # For other jobs Ray puts the working folder, which may hold somebody's data, before all that workers import.
-        os.environ.setdefault("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"client_job": true, "metadata": {}}')
         # Ray's log would hide the progress bar.
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
-        ray: TaskRunner[Any] = RayTaskRunner(address=address) if address else RayTaskRunner(init_kwargs=quiet)
+        safe = {"runtime_env": {"working_dir": _empty()}}
+        ray: TaskRunner[Any] = RayTaskRunner(address=address, init_kwargs=safe if address else {**quiet, **safe})
         return ray
     raise PlanError(f"--engine must be local, threads, dask or ray, got {engine!r}")
+
+
+def _empty() -> str:
+    """An empty folder. Ray puts the working folder, which may hold somebody's data, before all that workers import."""
+    folder = tempfile.mkdtemp(prefix="foretaste-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _reachable(address: str | None) -> str | None:

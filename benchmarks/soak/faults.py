@@ -81,30 +81,26 @@ def damaged(ground: Ground) -> list[Ran]:
     run = ground.any() if late else None
     if late:
         ground.wait()
-    names = sorted(entry for entry in ground.cache.iterdir() if entry.suffix == ".sealed")
-    for entry in names:
-        with suppress(OSError):
-            if ground.draw.random() < 0.6:
-                damage(entry, ground.draw.choice(names), ground.draw)
+    before = {entry: entry.read_bytes() for entry in sorted(ground.cache.glob("*.sealed"))}
+    for entry, content in before.items():
+        if ground.draw.random() < 0.6:
+            entry.unlink(missing_ok=True)
+            with suppress(FileExistsError):  # the audit was quicker
+                damage(entry, content, ground.draw.choice(list(before.values())), ground.draw)
     return [(run or ground.any()).ended()]
 
 
-def damage(entry: Path, other: Path, draw: random.Random) -> None:
-    text = bytearray(entry.read_bytes())
-    at = draw.randrange(len(text))
-    how = draw.randrange(5)
+def damage(entry: Path, content: bytes, other: bytes, draw: random.Random) -> None:
+    at, how = draw.randrange(len(content)), draw.randrange(5)
     if how == 0:
-        entry.write_bytes(text[:at])
+        entry.write_bytes(content[:at])
     elif how == 1:
-        text[at] ^= 1 << draw.randrange(8)
-        entry.write_bytes(text)
+        entry.write_bytes(content[:at] + bytes([content[at] ^ 1 << draw.randrange(8)]) + content[at + 1 :])
     elif how == 2:
-        entry.write_bytes(other.read_bytes())
+        entry.write_bytes(other)
     elif how == 3:
-        entry.unlink()
         entry.mkdir()
     else:
-        entry.unlink()
         entry.symlink_to("/dev/zero")
 
 
