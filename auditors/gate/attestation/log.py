@@ -52,6 +52,8 @@ def append(
         os.makedirs(folder, exist_ok=True)
         with anchors.locked(log) as file:
             before = lines(log)
+            if before and anchors.head(log) is None:  # a process was killed between its line and the head
+                anchors.keep_head(log, before)
             entry = Entry(
                 number=len(before) + 1,
                 previous=before[-1].sha256 if before else START,
@@ -75,8 +77,15 @@ def append(
 
 
 def check(log: str) -> None:
-    """Raises DataError where the log or an anchor is damaged, PlanError where the named anchor has no good place."""
+    """Raises DataError where the log or an anchor is damaged, PlanError where they cannot be written where they are."""
     lines(log)
+    existing = Path(os.path.realpath(log))
+    while not existing.exists():
+        existing = existing.parent
+    if not os.access(existing, os.W_OK):
+        raise PlanError(
+            f"{log}: the log of attestations must be writable, and it is not; FORETASTE_LEDGER names another"
+        )
     place = anchors.named()
     if place is None:
         return

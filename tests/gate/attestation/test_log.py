@@ -15,7 +15,7 @@ import pytest
 from attested import NOW, Workshop
 
 from foretaste.errors import DataError, PlanError
-from foretaste.gate.attestation import keys
+from foretaste.gate.attestation import anchors, keys
 from foretaste.gate.attestation import log as ledger
 from foretaste.types.digests import canonical
 
@@ -155,7 +155,7 @@ def test_a_log_that_cannot_be_written(workshop, monkeypatch):
 def test_many_at_once_lose_nothing(workshop):
     code = f"""
 from datetime import UTC, datetime
-from foretaste.gate.attestation import keys
+from foretaste.gate.attestation import anchors, keys
 from foretaste.gate.attestation import log as ledger
 from foretaste.types.digests import Digest
 key = keys.signer({workshop.private!r})
@@ -166,3 +166,30 @@ for n in range(10):
     many = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     assert [one.wait() for one in many] == [0, 0, 0]
     assert len(ledger.read(ledger.path(), workshop.public)) == 30
+
+
+def test_a_process_killed_between_its_line_and_the_head_twice_leaves_a_log_that_goes_on(workshop, monkeypatch):
+    place = Path(ledger.path())
+    workshop.sign()
+    Path(f"{place}.head").unlink()
+    keep = anchors.keep_head
+
+    def killed(log, lines):
+        if len(lines) == 2:
+            raise KeyboardInterrupt
+        keep(log, lines)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(anchors, "keep_head", killed)
+        with pytest.raises(KeyboardInterrupt):
+            workshop.sign()
+    assert len(ledger.read(str(place), workshop.public)) == 2
+    workshop.sign()
+    assert len(ledger.read(str(place), workshop.public)) == 3
+
+
+def test_a_log_that_cannot_be_written_is_told_before_the_audit(tmp_path, monkeypatch):
+    ledger.check(str(tmp_path / "audits" / "ledger.jsonl"))
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(PlanError, match="must be writable"):
+        ledger.check(str(tmp_path / "audits" / "ledger.jsonl"))
