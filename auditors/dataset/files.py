@@ -79,7 +79,7 @@ def opened(path: str) -> Any:
     Raises OSError for anything but a regular file: reading a pipe or a device may never end. ValueError where the path
     holds a null character.
     """
-    return fsspec.open(path, "rb") if "://" in path else open(path, "rb", opener=_regular)
+    return fsspec.open(path, "rb") if "://" in path else open(path, "rb", opener=regular_handle)
 
 
 def streamed(file: Any, copy: Any = None) -> tuple[Digest, int]:
@@ -181,7 +181,8 @@ def keep_out_of(places: Sequence[str], out: str) -> None:
             raise PlanError(f"{out}: the folder for results must not lie inside the dataset {place}, choose another")
 
 
-def _regular(path: str, flags: int) -> int:
+def regular_handle(path: str, flags: int) -> int:
+    """The file descriptor of a regular file. Raises OSError where the path is a pipe or a device, without waiting."""
     handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # else opening a pipe waits for its writer
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from foretaste import atomic
-from foretaste.dataset.files import Found, each, find, streamed
+from foretaste.dataset.files import Found, each, find, opened, streamed
 from foretaste.errors import PlanError, Refused
 from foretaste.gate import read_data
 from foretaste.gate.decision import GateDecision, GateRequest, judged
@@ -219,7 +219,7 @@ def _snapshot(request: GateRequest, root: str, found: tuple[Found, ...], snapsho
         target = _within(folder, file).path
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with (
-            _binary(file.path) as source,
+            opened(file.path) as source,
             open(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o400), "wb") as to,
         ):
             return streamed(source, to)
@@ -260,11 +260,3 @@ def _handles(count: int) -> None:
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if allowed != resource.RLIM_INFINITY and count + 64 > allowed:
         raise PlanError(f"{count} files must be held open and the system allows {allowed}, run ulimit -n {count + 256}")
-
-
-def _binary(path: str) -> Any:
-    if "://" not in path:
-        return open(path, "rb", buffering=0)
-    import fsspec
-
-    return fsspec.open(path, "rb")

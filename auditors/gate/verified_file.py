@@ -14,7 +14,7 @@ import shutil
 from typing import Any
 
 from foretaste.dataset.binding.file_state import Bytes, settle, state
-from foretaste.dataset.files import BLOCK, Found, opened, streamed
+from foretaste.dataset.files import BLOCK, Found, opened, regular_handle, streamed
 from foretaste.errors import Refused
 from foretaste.types.digests import Digest
 
@@ -30,7 +30,9 @@ class VerifiedFile(io.RawIOBase):
         """Hash a file; an open `handle` of it, if there is one, is taken over."""
         super().__init__()
         self.name = found.name
-        self._handle = os.open(found.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)) if handle is None else handle
+        self._handle = (
+            regular_handle(found.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)) if handle is None else handle
+        )
         self._place = 0
         try:
             settle(self._handle)

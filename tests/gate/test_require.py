@@ -21,11 +21,13 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import foretaste
+from foretaste.dataset.files import Found
 from foretaste.errors import DataError, PlanError, Refused
 from foretaste.gate import policy, require
 from foretaste.gate.attestation import keys
 from foretaste.gate.attestation import log as ledger
 from foretaste.gate.policy import DEFAULT, Policy, Waiver
+from foretaste.gate.verified_file import VerifiedFile
 from foretaste.types.digests import Digest
 from foretaste.types.findings import Kind
 
@@ -426,3 +428,9 @@ def test_a_waiver_can_name_the_dataset(workshop):
     other = replace(waiver, dataset=Digest("dirHash1", "0" * 64))
     assert workshop.refused(policy=Policy(waivers=(other,)))
     assert policy.DEFAULT.limits[Kind.BACKDOOR].rows == 0
+
+
+def test_a_file_that_became_a_pipe_since_it_was_found_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.parquet")
+    with pytest.raises(OSError, match="not a regular file"):
+        VerifiedFile(Found("a.parquet", str(tmp_path / "a.parquet")))
