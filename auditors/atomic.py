@@ -63,6 +63,8 @@ def folder(path: str, *, what: str = "results", mode: int = 0o777) -> Iterator[s
 @contextmanager
 def file(path: str) -> Iterator[str]:
     """A hidden file beside `path` to write; renamed to `path` when the block ends, removed when it fails."""
+    if os.path.lexists(path) and not (os.path.isfile(path) or os.path.islink(path)):  # a device, a pipe, a folder
+        raise OSError(errno.EINVAL, "it is there and not a regular file", path)
     partial = _beside(path)
     try:
         yield partial

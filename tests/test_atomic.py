@@ -188,3 +188,10 @@ def test_a_link_in_place_of_a_half_written_folder_is_not_followed(tmp_path):
         pass
     assert (tmp_path / "precious").is_dir()
     assert not link.is_symlink()
+
+
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"), atomic.file(str(tmp_path / "pipe")):
+        raise AssertionError("never begun")
+    assert os.listdir(tmp_path) == ["pipe"]

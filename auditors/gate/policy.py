@@ -182,7 +182,8 @@ def _coverage(policy: Policy, facts: Facts) -> list[str]:
     if not any(run.status == COMPLETED for run in facts.runs):
         out.append("no detector of the audit completed, so nothing can be said of the data")
     if not {facts.plan, ANY_PLAN, *([DEFAULT_PLAN] if facts.ordinary else [])} & set(policy.plans):
-        out.append(f"the audit followed the plan {facts.plan}, and the policy's plans are {_named(policy)}")
+        known = f"the policy's plans are {_named(policy)}: name it in plans of gate.toml"
+        out.append(f"the audit followed the plan {facts.plan}, and {known}")
     if not policy.min_fdr <= facts.fdr <= policy.max_fdr:
         out.append(
             f"the audit's false discovery rate is {facts.fdr:g}, and the policy allows {policy.min_fdr:g} to "

@@ -23,6 +23,7 @@ from foretaste.registry import HOME
 from foretaste.types.sources import sources
 
 PLAN = '[embedders.column]\n[detectors.spectral-signature]\n[decide]\ncontent = "column"\n'
+POLICY = 'plans = ["any"]\n[reads]\nembedding = "vector"\n'
 RIGHT = {"clean": 0, "poisoned": 1}  # exit codes of an audit
 
 
@@ -103,8 +104,11 @@ class Ground:
         return self.place / "audits" / f"{self.draw.getrandbits(64):016x}"
 
     def call(self, data: str, out: Path) -> list[str]:
-        plan, source = str(self.place / "plan.toml"), str(self.place / f"{data}.parquet")
-        return ["audit", source, "--embedding", "vector", "--plan", plan, "--out", str(out)]
+        source, plan, policy = (str(self.place / name) for name in (f"{data}.parquet", "plan.toml", "gate.toml"))
+        return ["audit", source, "--embedding", "vector", "--plan", plan, "--policy", policy, "--out", str(out)]
+
+    def gate(self, data: str) -> list[str]:
+        return ["gate", str(self.place / f"{data}.parquet"), "--policy", str(self.place / "gate.toml")]
 
     def begin(self, data: str, out: Path | None = None, *, largest: int | None = None) -> Started:
         """Start an audit, in a new folder by default; no file that it writes can have more than `largest` bytes."""
@@ -132,6 +136,7 @@ def prepared(place: Path, seed: int) -> Iterator[Ground]:
     tempfile.tempdir = None
     ground.cache.mkdir(mode=0o700)
     (place / "plan.toml").write_text(PLAN)
+    (place / "gate.toml").write_text(POLICY)
     for work in (partial(written, place), lambda: foretaste(["keygen"])):
         code, said = Process.of(work).ended()
         if code:
@@ -167,6 +172,6 @@ def written(place: Path) -> int:
 def imported(ground: Ground, names: Path) -> int:
     """Audit and ask the gate in this process, and write down which modules that took."""
     foretaste(ground.call("poisoned", ground.place / "audits" / "reviewed"))
-    foretaste(["gate", str(ground.place / "poisoned.parquet")])
+    foretaste(ground.gate("poisoned"))
     names.write_text(json.dumps(sorted(name for name, one in sys.modules.items() if getattr(one, "__spec__", None))))
     return 0

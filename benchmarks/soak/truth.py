@@ -72,7 +72,7 @@ def undisturbed(ground: Ground, expected: dict[str, list[bytes]]) -> Iterator[st
         yield from judged(run)
         if run.code != right or tables(run.out) != expected.setdefault(data, tables(run.out)):
             yield "broken caches"
-        code, _ = Process.of(partial(foretaste, ["gate", str(ground.place / f"{data}.parquet")])).ended()
+        code, _ = Process.of(partial(foretaste, ground.gate(data))).ended()
         if code not in (0, 1) or (code == 0 and right):
             yield "wrong decisions of the gate"
 

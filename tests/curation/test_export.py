@@ -90,7 +90,7 @@ def test_what_is_quarantined_by_default_is_what_fails_an_audit() -> None:
     ran = [Run("spectral-signature", "pixels", Status.COMPLETED, "", 0.0, 0)]
     for kind in Kind:
         group = Finding(kind, "cat", 9, 1e-9, (), "because")
-        said, _ = verdict([group], ran, odd=(), counts={kind: 9}, rows=1000, decide=Decide())
+        said, _ = verdict([group], ran, odd=(), counts={kind: 9}, rows=1000, tested=1000, decide=Decide())
         assert (said is Verdict.FAILED) == (kind in ACCUSED)
 
 

@@ -28,7 +28,8 @@ def signed(workshop: Workshop, **changed: object) -> str:
     """Sign an audit of pictures that rows name."""
     data = report(str(workshop.data))["dataset"]
     held = named_files(open_dataset([str(workshop.data)]).named)
-    return workshop.sign(dataset=data | {"named_files": held} | changed)
+    roles = {"modality": "image", "payload": ["image"], "label": "label", "id": None, "source": None}
+    return workshop.sign(dataset=data | {"named_files": held} | changed, roles=roles)
 
 
 @pytest.fixture

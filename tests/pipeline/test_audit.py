@@ -193,13 +193,13 @@ def test_report_json_has_what_other_tools_read(run):
     assert report["false_alarms"] == {}  # nobody measured this plan
     assert report["rows"] == 1797
     roles = {"modality": "image", "payload": ["image"], "label": "label", "id": "id", "source": None}
-    assert report["roles"] == roles | {"unaudited": {}}
+    assert report["roles"] == roles | {"chosen": [], "unaudited": {}, "unread": []}
     file = report["dataset"]["files"][0]
     card = (DATA / "README.md").read_text(encoding="utf-8")
     assert file["digest"].removeprefix("sha256:") in card
     assert report["dataset"]["digest"].startswith("dirHash1:")
     for one in report["runs"]:
-        assert list(one) == ["detector", "embedder", "status", "reason", "seconds"]
+        assert list(one) == ["detector", "embedder", "status", "reason", "seconds", "rows"]
         assert one["status"] == "completed"
     for group in report["groups"]:
         assert list(group) == ["kind", "label", "rows", "p_value", "detectors", "reason", "evidence"]

@@ -33,7 +33,11 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "train").mkdir()
     shutil.copy(DATA / "digits.parquet", tmp_path / "train")
     (tmp_path / "plan.toml").write_text(PLAN)
+    (tmp_path / "any.toml").write_text('plans = ["any"]')
     return tmp_path
+
+
+ANY = ("--policy", "any.toml")
 
 
 def audit(*options: str) -> int:
@@ -87,9 +91,13 @@ def test_from_nothing_to_a_training_job_that_starts_or_does_not(here, capsys):
     assert main(["keygen"]) == 2
     assert "a key is never replaced" in capsys.readouterr().err
 
-    assert audit("--out", "audits/1") == 0
+    assert audit("--out", "audits/0") == 0
+    assert "signed as failed: the audit followed the plan sha256:" in capsys.readouterr().err
+    assert audit("--out", "audits/1", *ANY) == 0
     assert "signed" not in capsys.readouterr().err
-    assert main(["gate", "train"]) == 0
+    assert main(["gate", "train"]) == 1
+    assert "name it in plans of gate.toml" in capsys.readouterr().out
+    assert main(["gate", "train", *ANY]) == 0
     assert capsys.readouterr().out.startswith("ALLOWED  train (1 file, ")
     assert main(["verify", "audits/1/attestation.json", "train"]) == 0
     said = capsys.readouterr().out.splitlines()
@@ -106,7 +114,7 @@ def test_from_nothing_to_a_training_job_that_starts_or_does_not(here, capsys):
     assert "  - the audit failed: " in capsys.readouterr().out
     assert main(["verify", "audits/2/attestation.json", "train"]) == 0
     assert "the audit says failed" in capsys.readouterr().out
-    sent = json.loads(Path("audits/ledger.jsonl").read_text().splitlines()[1])["entry"]
+    sent = json.loads(Path("audits/ledger.jsonl").read_text().splitlines()[2])["entry"]
     assert (sent["attestation"], sent["result"], sent["root"]) == ("2/attestation.json", "FAILED", str(here / "train"))
 
 
@@ -156,12 +164,12 @@ def test_signing_afterwards(capsys):
     assert "signing needs a private key" in capsys.readouterr().err
     main(["keygen"])
     shutil.copytree("1", "2")
-    assert main(["attest", "1"]) == 0
+    assert main(["attest", "1", *ANY]) == 0
     assert main(["attest", "1"]) == 2
     assert "is signed already" in capsys.readouterr().err
     assert main(["gate", "train"]) == 1
     assert "not signed when it ran but later" in capsys.readouterr().out
-    Path("gate.toml").write_text('afterwards = "allow"')
+    Path("gate.toml").write_text('afterwards = "allow"\nplans = ["any"]')
     assert main(["gate", "train", "--policy", "gate.toml"]) == 0
     shutil.copy(DATA / "digits_badnets.parquet", "train/digits.parquet")
     assert main(["attest", "2"]) == 2

@@ -46,12 +46,12 @@ TRAINING = """
 
     @flow
     def called():
-        gate([{data!r}])
+        gate([{data!r}], policy={policy!r})
         train("called")
 
     @flow
     def submitted():
-        train.submit("submitted", wait_for=[gate.submit([{data!r}])]).result()
+        train.submit("submitted", wait_for=[gate.submit([{data!r}], policy={policy!r})]).result()
 
     ended = [one(return_state=True) for one in (called, submitted)]
     print(*(state.message for state in ended))
@@ -65,6 +65,7 @@ def place(tmp_path):
     (tmp_path / "pets").mkdir()
     shutil.copy(DIGITS, tmp_path / "pets" / "part-0.parquet")
     (tmp_path / "plan.toml").write_text(PLAN)
+    (tmp_path / "gate.toml").write_text('plans = ["any"]')
     private, public = keys.generate(tmp_path / "keys")
     alerts = tmp_path / "alerts.jsonl"
     environment = {
@@ -82,7 +83,10 @@ def place(tmp_path):
         data=tmp_path / "pets",
         audits=tmp_path / "audits",
         environment=environment,
-        options=[f"--plan={tmp_path / 'plan.toml'}", f"--out={tmp_path / 'audits'}", f"--key={private}"],
+        options=[
+            *(f"--plan={tmp_path / 'plan.toml'}", f"--policy={tmp_path / 'gate.toml'}"),
+            *(f"--out={tmp_path / 'audits'}", f"--key={private}"),
+        ],
         listener=f'{sys.executable} -c "{LISTENER}" {alerts}',
         alerts=lambda: [json.loads(line) for line in alerts.read_text().splitlines()] if alerts.exists() else [],
     )
@@ -164,7 +168,8 @@ def test_from_the_clock_to_a_training_that_does_not_start(place):  # noqa: PLR09
     def trained():
         """Exit code and word of a training, and how often it was reached until now: each time, it is tried twice."""
         marker = place.path / "trained.txt"
-        code = textwrap.dedent(TRAINING.format(marker=str(marker), data=str(place.data)))
+        where = {"marker": str(marker), "data": str(place.data), "policy": str(place.path / "gate.toml")}
+        code = textwrap.dedent(TRAINING.format(**where))
         script = place.path / "training.py"
         script.write_text(code)
         done = subprocess.run([sys.executable, script], env=here, capture_output=True, text=True, check=False)
@@ -234,7 +239,7 @@ def test_with_a_server_of_its_own_and_an_audit_that_is_killed(place):
     command += ["--watch", "--poll=0.5", "--settle=0", f"--notify-command={place.listener}"]
     with running(*command, env=place.environment, stderr=subprocess.PIPE, text=True) as service:
         partial = until(lambda: list(place.audits.glob(".pets-*.partial-*")), process=service, pause=0.02)[0]
-        os.kill(int(partial.name.rpartition("-")[2]), signal.SIGKILL)
+        os.kill(int(partial.name.partition(".partial-")[2].partition("-")[0]), signal.SIGKILL)
         (alert,) = until(place.alerts, process=service)
         assert alert["news"] == "could not audit"
         assert "SIGKILL" in alert["reason"]
@@ -304,7 +309,7 @@ def test_a_policy_that_refuses_is_an_alert_as_well(place, monkeypatch):
     monkeypatch.setenv(COMMAND, place.listener)
     monkeypatch.setenv("FORETASTE_LEDGER", place.environment["FORETASTE_LEDGER"])
     strict = place.path / "gate.toml"
-    strict.write_text('required = ["label-issue"]')
+    strict.write_text('required = ["label-issue"]\nplans = ["any"]')
     call = {"datasets": [str(place.data)], "name": "pets", "root": str(place.audits), "return_state": True}
     call |= {"plan": str(place.path / "plan.toml"), "key": str(place.path / "keys" / "key.pem"), "policy": str(strict)}
     ended = scheduled(**call)
