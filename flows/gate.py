@@ -33,17 +33,16 @@ def gate(
     policy: str | None = None,
     attestation: str | None = None,
     key: str | None = None,
-    label: str | None = None,
 ) -> dict[str, str]:
     """Continue only if a signed audit of exactly these bytes satisfies the policy; see foretaste.gate.require.
 
-    The columns that the job reads are said in the policy, [reads]; `label` alone can be said here.
+    Where the gate asks which columns the job reads, the policy says so, in [reads].
 
     Returns the digest of the dataset and the path of its attestation. Fails with foretaste.errors.Refused where the
     gate refuses, with PlanError or DataError where it cannot decide; it is never retried.
     """
     seen = log_variable.published(log.path())
-    decision = decide(datasets, policy=policy, attestation=attestation, key=key, label=label, anchors=seen)
+    decision = decide(datasets, policy=policy, attestation=attestation, key=key, anchors=seen)
     create_markdown_artifact(render.markdown(decision), key=key_of(name_of(datasets[0]), "gate"))
     if not decision.allowed:
         # Raised: a failed state that a task returns is passed to its caller as a result, and the flow continues.

@@ -57,7 +57,7 @@ def reading(said: Mapping[str, Any], where: str) -> Reading | None:
 
     Raises PlanError where they contradict each other or are no names of columns; `where` names the place in messages.
     """
-    named = {name: value for name, value in said.items() if value is not None and value != ()}
+    named = {name: value for name, value in said.items() if value or (name == "label" and value is not None)}
     for name, value in named.items():
         texts = value if name == "features" and not isinstance(value, str) else [value]
         if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
@@ -68,7 +68,7 @@ def reading(said: Mapping[str, Any], where: str) -> Reading | None:
     if not named:
         return None
     payload: tuple[str, ...] = ()
-    for name in ("image", "text", "messages", "embedding"):
+    for name in MODALITIES:
         payload += (named[name],) if name in named else ()
     for name in ("prompt", "response", "features"):
         payload += _several(named.get(name, ()))
@@ -81,8 +81,10 @@ def _several(value: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for name in listed if name.strip())
 
 
-def refusals(audited: AuditedColumns, job: Reading | None) -> list[str]:
+def refusals(audited: AuditedColumns | None, job: Reading | None) -> list[str]:
     """Why what the job reads is not what was audited, a sentence each; empty where it is."""
+    if audited is None:  # an attestation of release 0.1
+        return [] if job is None else ["the attestation does not say which columns were audited: run the audit again"]
     job = job or Reading()
     out = []
     read = f"{audited.modality} = {', '.join(audited.payload)}"

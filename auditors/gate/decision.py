@@ -16,10 +16,11 @@ from typing import Any
 
 from foretaste.dataset.files import root_digest
 from foretaste.errors import DataError, PlanError, Refused
-from foretaste.gate import columns, policy, policy_file
+from foretaste.gate import policy, policy_file
 from foretaste.gate.attestation import keys, log, regular_file, seen, statement
 from foretaste.gate.attestation.anchors import Anchor
 from foretaste.gate.attestation.verify import changes, differences
+from foretaste.gate.columns import Reading
 from foretaste.gate.facts import Facts
 from foretaste.gate.policy import Policy
 from foretaste.gate.read_data import ReadData, named_differences, strays
@@ -64,18 +65,17 @@ class GateRequest:
         rules: Any,
         attestation: str | None,
         key: str | None,
-        reads: Mapping[str, Any],
+        reads: Reading | None = None,
         *,
         now: datetime | None = None,
         anchors: Sequence[Anchor] = (),
     ) -> GateRequest:
         policy = policy_file.chosen(rules)
-        job = columns.reading(reads, "a gate:")
-        if job is not None and policy.reads is not None and job != policy.reads:
+        if None not in (reads, policy.reads) and reads != policy.reads:
             raise PlanError("the policy's [reads] and the call name different columns, one of them must be left out")
         return cls(
             (places,) if isinstance(places, str) else tuple(places),
-            policy if job is None else replace(policy, reads=job),
+            policy if reads is None else replace(policy, reads=reads),
             attestation,
             key or keys.public(),
             now or datetime.now(UTC),

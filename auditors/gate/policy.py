@@ -107,7 +107,7 @@ def decide(policy: Policy, facts: Facts, now: datetime) -> tuple[str, ...]:
         found += [
             f"the waiver of {waiver.by} for {_subject(waiver)} expired on {_day(waiver.until)}" for waiver in expired
         ]
-    read = [] if facts.columns is None else columns.refusals(facts.columns, policy.reads)
+    read = columns.refusals(facts.columns, policy.reads)
     return (*contradictions(facts), *found, *_coverage(policy, facts), *read, *_age(policy, facts, now))
 
 
@@ -119,12 +119,12 @@ def decide_at_signing(policy: Policy, facts: Facts) -> tuple[str, ...]:
 
 def _verdict(policy: Policy, facts: Facts, waivers: Sequence[Waiver]) -> list[str]:
     """Reasons from the audit's verdict and from the result it was signed with."""
+    if facts.verdict is Verdict.INCONCLUSIVE:
+        return [f"the audit was inconclusive: {facts.reason}"]  # nothing was found that could be waived
     if _wholly(waivers):
         return []
     organised = [group for group in facts.groups if group.certain]
     open_ = [group for group in organised if not _waived(group, waivers)]
-    if facts.verdict is Verdict.INCONCLUSIVE:
-        return [f"the audit was inconclusive: {facts.reason}"]
     if facts.verdict is Verdict.FAILED:
         # Waived only if every group that can have caused the verdict is; crashes are refused in _coverage.
         return [] if organised and not open_ else [f"the audit failed: {facts.reason}"]

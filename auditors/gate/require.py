@@ -16,12 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foretaste import atomic
 from foretaste.dataset.files import Found, each, find, opened, streamed
 from foretaste.errors import PlanError, Refused
 from foretaste.gate import read_data
+from foretaste.gate.columns import Reading, reading
 from foretaste.gate.decision import GateDecision, GateRequest, judged
 from foretaste.gate.policy import Policy
 from foretaste.gate.read_data import ReadData, names_files
@@ -78,7 +79,8 @@ class Attested:
         for path, file in zip(self.paths, self.held, strict=True):
             if not file.is_at(path):
                 raise Refused(f"{file.name}: was replaced after it was checked")
-        each(self.data.found, lambda found: self.held[self.data.found.index(found)].verify())
+        held = {file.name: file for file in self.held}
+        each(self.data.found, lambda found: held[found.name].verify())
         read_data.require_same(self.data, self.decision.facts)
 
     def close(self) -> None:
@@ -104,14 +106,7 @@ def decide(
     attestation: str | None = None,
     key: str | None = None,
     now: datetime | None = None,
-    image: str | None = None,
-    text: str | None = None,
-    messages: str | None = None,
-    embedding: str | None = None,
-    prompt: str | None = None,
-    response: str | None = None,
-    features: Sequence[str] = (),
-    label: str | None = None,
+    reads: Reading | None = None,
     anchors: Sequence[Anchor] = (),
 ) -> GateDecision:
     """Hash the data as it is now, and decide by the attestation of these bytes.
@@ -120,15 +115,13 @@ def decide(
     policy       a Policy or the path of a gate.toml; by default `foretaste.gate.policy.DEFAULT`
     attestation  its path; by default the newest one for these bytes in the log (FORETASTE_LEDGER, audits/ledger.jsonl)
     key          path of the public key; by default FORETASTE_PUBLIC_KEY, else key.pub in ~/.config/foretaste
-    image, …     the columns that the job reads, by what they are, as an audit is told its columns; label "" for none.
-                 They must be said where the audit's were chosen, or where it left other content unread
+    reads        the columns that the job reads, needed where the audit's were chosen, or other content was left unread
     anchors      what else has seen the log, besides this user and FORETASTE_ANCHOR
 
     Raises PlanError or DataError where the data, the key, the policy or the attestation is missing or malformed.
     Everything else is a reason to refuse.
     """
-    said = _said(image, text, messages, embedding, prompt, response, features, label)
-    request = GateRequest.of(places, policy, attestation, key, said, now=now, anchors=anchors)
+    request = GateRequest.of(places, policy, attestation, key, reads, now=now, anchors=anchors)
     return judged(request, read_data.from_paths(request.places))
 
 
@@ -165,8 +158,9 @@ def require(
     Raises Refused, with the reasons, where the gate refuses, and PlanError or DataError where data, key, policy or
     attestation is missing or malformed. No snapshot is left then.
     """
-    said = _said(image, text, messages, embedding, prompt, response, features, label)
-    request = GateRequest.of(places, policy, attestation, key, said)
+    said = {"image": image, "text": text, "messages": messages, "embedding": embedding, "prompt": prompt}
+    reads = reading(said | {"response": response, "features": tuple(features), "label": label}, "require:")
+    request = GateRequest.of(places, policy, attestation, key, reads)
     if snapshot is not None and in_memory:
         raise PlanError("copies are made in a snapshot or in memory, got both")
     root, found = find(request.places)
@@ -175,21 +169,6 @@ def require(
     if any("://" in one.path for one in found):
         raise PlanError(f"{request.places[0]}: what a URL returns can change with every call, give snapshot=FOLDER")
     return _opened(request, root, found, in_memory=in_memory)
-
-
-def _said(  # noqa: PLR0917
-    image: str | None,
-    text: str | None,
-    messages: str | None,
-    embedding: str | None,
-    prompt: str | None,
-    response: str | None,
-    features: Sequence[str],
-    label: str | None,
-) -> dict[str, Any]:
-    """What a job reads, by the names of columns.NAMES."""
-    one = {"image": image, "text": text, "messages": messages, "embedding": embedding}
-    return one | {"prompt": prompt, "response": response, "features": tuple(features), "label": label}
 
 
 def _opened(request: GateRequest, root: str, found: tuple[Found, ...], *, in_memory: bool) -> Attested:

@@ -48,24 +48,14 @@ def gate(  # noqa: PLR0917
     Say which columns the job reads where the audit's were chosen with options, or other content lies beside them.
     """
     from foretaste.gate import render
+    from foretaste.gate.columns import reading
     from foretaste.gate.require import decide
 
     if json and junit:
         raise PlanError("one of --json and --junit can be chosen, got both")
-    decision = decide(
-        dataset,
-        policy=policy,
-        attestation=attestation,
-        key=key,
-        image=image,
-        text=text,
-        messages=messages,
-        embedding=embedding,
-        prompt=prompt,
-        response=response,
-        features=tuple(filter(None, map(str.strip, (features or "").split(",")))),
-        label=label,
-    )
+    said = {"image": image, "text": text, "messages": messages, "prompt": prompt, "response": response}
+    reads = reading(said | {"embedding": embedding, "features": features, "label": label}, "gate:")
+    decision = decide(dataset, policy=policy, attestation=attestation, key=key, reads=reads)
     if not decision.allowed:
         from foretaste.gate.refusal_details import rowwise
 

@@ -66,7 +66,15 @@ def test_anything_else_is_refused_with_its_reason(audited, said, why):
     assert why in reason
 
 
+def test_an_attestation_that_names_no_columns_is_of_no_use_to_a_job_that_does():
+    assert refusals(None, None) == []
+    assert refusals(None, job(label="label")) == [
+        "the attestation does not say which columns were audited: run the audit again"
+    ]
+
+
 def test_nothing_said_is_nothing():
+    assert job(image="", features="") is None
     assert job() is None
     assert job(features=(), label=None) is None
     assert job(label="") == Reading(label="")

@@ -7,11 +7,17 @@ from typing import Any
 from attested import run
 from ways.contract import Options, Scene, way
 
+from foretaste.gate.columns import reading
+
 ROLES = {"modality": "features", "payload": ["id"], "label": "label", "id": None, "source": None}
 CHOSEN_LABEL = {"roles": ROLES | {"label": "fold", "chosen": ["label"], "unread": []}}
 CHOSEN_ROWS = {"roles": ROLES | {"payload": ["noise"], "chosen": ["features"], "unread": []}}
 DECOYS = {"roles": ROLES | {"chosen": [], "unread": ["pixels"]}}
 SAY = ": say what the job reads"
+
+
+def job(**said: Any) -> Options:
+    return {"reads": reading(said, "gate:")}
 
 
 def audited(scene: Scene, **stated: Any) -> Options:
@@ -23,13 +29,13 @@ def audited(scene: Scene, **stated: Any) -> Options:
 FOLD, NOISE = "somebody chose that the audit read label = fold", "somebody chose the columns that the audit read"
 for name, said, stated, asked in [
     ("label = fold was chosen", FOLD + SAY, CHOSEN_LABEL, {}),
-    ("the job reads another label", "label = label, and the audit label = fold", CHOSEN_LABEL, {"label": "label"}),
-    ("the job reads the chosen label", "", CHOSEN_LABEL, {"label": "fold"}),
+    ("the job reads another label", "label = label, and the audit label = fold", CHOSEN_LABEL, job(label="label")),
+    ("the job reads the chosen label", "", CHOSEN_LABEL, job(label="fold")),
     ("features = noise were chosen", f"{NOISE} (features = noise){SAY}", CHOSEN_ROWS, {}),
-    ("the job reads pictures", "image = id, and the audit read features = noise", CHOSEN_ROWS, {"image": "id"}),
+    ("the job reads pictures", "image = id, and the audit read features = noise", CHOSEN_ROWS, job(image="id")),
     ("pixels lie beside what was read", f"nobody looked at pixels{SAY}", DECOYS, {}),
-    ("the job reads pixels", "image = pixels, and the audit read features = id", DECOYS, {"image": "pixels"}),
-    ("the job reads what was read", "", DECOYS, {"features": ["id"]}),
+    ("the job reads pixels", "image = pixels, and the audit read features = id", DECOYS, job(image="pixels")),
+    ("the job reads what was read", "", DECOYS, job(features=["id"])),
 ]:
 
     @way(f"columns: {name}", said)
@@ -74,3 +80,10 @@ def _(scene: Scene) -> Options:
 @way("classes: a tenth of the rows was tested", "spectral-signature tested classes with 20 of 200 rows")
 def _(scene: Scene) -> Options:
     return audited(scene, runs=[run() | {"rows": 20}, run("labels")])
+
+
+@way("classes: none was tested, and a waiver covers the dataset", "the audit was inconclusive: x")
+def _(scene: Scene) -> Options:
+    audited(scene, verdict="inconclusive", reason="x", runs=[run() | {"rows": 0}])
+    waiver = f'[[waiver]]\ndataset = "{scene.workshop.decide().digest}"\nby = "ada"\nwhy = "x"\nuntil = 9999-12-30'
+    return scene.policy(f"min_tested = 0\n{waiver}")
