@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -144,6 +145,12 @@ def audit(  # noqa: PLR0917
         from foretaste.gate.attestation.signing import refusals
         from foretaste.report.visible import visible
 
-        for reason in refusals(folder, policy):
+        refused = refusals(folder, policy)
+        for reason in refused:
             print(visible(f"signed as failed: {reason}"), file=sys.stderr)
+        roles = found["roles"]
+        if not refused and (roles["unread"] or set(roles["chosen"]) - {"id", "source"}):
+            # A pass holds for the columns that were audited, and the gate cannot see which of them a job reads.
+            options = shlex.join(column_options.options(roles))
+            print(visible(f"signed; say to the gate what the job reads: foretaste gate … {options}"), file=sys.stderr)
     return EXITS[found["verdict"]]

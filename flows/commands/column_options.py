@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,3 +44,11 @@ def request(  # noqa: PLR0917
 
     columns = tuple(name.strip() for name in features.split(",") if name.strip()) if features else ()
     return Request(image, text, messages, prompt, response, embedding, columns, label, id_, source)
+
+
+def options(roles: Mapping[str, Any]) -> list[str]:
+    """The options that name the payload and the label of an audit; `roles` is that part of its report.json."""
+    payload, label = list(roles["payload"]), roles["label"] or ""
+    if roles["modality"] == "pair":
+        return ["--prompt", ",".join(payload[:-1]), "--response", payload[-1], "--label", label]
+    return [f"--{roles['modality']}", ",".join(payload), "--label", label]

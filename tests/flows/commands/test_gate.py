@@ -158,6 +158,19 @@ def test_an_audit_that_its_policy_refuses_says_so(here, capsys):
 
 
 @pytest.mark.usefixtures("here")
+def test_an_audit_of_chosen_columns_says_what_the_gate_must_be_told(capsys):
+    main(["keygen"])
+    assert audit("--out", "1", "--label", "label", *ANY) == 0
+    assert "signed; say to the gate what the job reads: foretaste gate … --image image --label label" in (
+        capsys.readouterr().err
+    )
+    assert main(["gate", "train", *ANY]) == 1
+    assert "somebody chose that the audit read label = label" in capsys.readouterr().out
+    assert main(["gate", "train", "--image", "image", "--label", "label", *ANY]) == 0
+    assert main(["gate", "train", "--label", "id", *ANY]) == 1
+
+
+@pytest.mark.usefixtures("here")
 def test_signing_afterwards(capsys):
     assert audit("--out", "1") == 0
     assert main(["attest", "1"]) == 2
